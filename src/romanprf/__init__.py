@@ -1,0 +1,5 @@
+"""PRF photometry of crowded Roman Space Telescope images."""
+
+from importlib.metadata import version
+
+__version__ = version("romanprf")

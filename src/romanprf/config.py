@@ -1,0 +1,310 @@
+"""Every setting of the workflow: one frozen model, from which the YAML and its schema are made.
+
+``python -m romanprf.config yaml`` prints ``config/config.yaml`` and ``python -m romanprf.config
+schema`` prints ``config/schema.json``; a test keeps the files equal to what is printed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from romanprf.errors import InputError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Exposures(_Section):
+    """The images."""
+
+    sheet: Path | None = Field(
+        None,
+        description="Tab-separated list of image files or globs (see config/exposures.tsv); "
+        "null simulates the demo field and reduces that.",
+    )
+    gain: float | None = Field(
+        None, gt=0, description="Electrons per DN, for files in DN/s that do not state it."
+    )
+    zero_point: float | None = Field(
+        None,
+        gt=15,
+        lt=40,
+        description="AB magnitude of 1 e-/s, for files that do not state it.",
+    )
+    batch_size: int = Field(
+        4,
+        ge=1,
+        description="Exposures per fit job: exposure n belongs to batch n // batch_size. "
+        "64 suits a survey; 4 keeps two cores busy on the demo.",
+    )
+
+
+class Catalogue(_Section):
+    """The stars whose fluxes are wanted."""
+
+    path: Path | None = Field(
+        None,
+        description="Parquet, ECSV, CSV or FITS table; null only together with "
+        "exposures.sheet: null.",
+    )
+    frame: Literal["icrs", "fk5"] = Field("icrs", description="Frame of ra and dec.")
+    epoch: float | None = Field(
+        None,
+        gt=1900,
+        lt=2200,
+        description="Julian year of the positions; null: that of the first exposure.",
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Our name -> the file's name, for any of source_id, ra, dec, mag, flux_njy, "
+        "pmra, pmdec, ra_err, dec_err, mag_err. TRExS and Roman catalogue names are built in.",
+    )
+
+
+class Reference(Catalogue):
+    """A Gaia-like catalogue that fixes the astrometric frame and gives proper motions."""
+
+    path: Path | None = Field(None, description="As catalogue.path; null: no reference.")
+
+
+class Crossmatch(_Section):
+    """From two catalogues to one list of sources."""
+
+    margin: float = Field(
+        12.0,
+        ge=0,
+        le=100,
+        description="Keep sources up to this far outside the images (pixels): their wings "
+        "fall inside.",
+    )
+    match_radius: float = Field(
+        0.25, gt=0, description="Largest separation of candidate matches (arcsec)."
+    )
+    match_sigma: float = Field(
+        5.0, gt=0, description="Largest distance of a match, in sigmas of position and magnitude."
+    )
+    position_error: float = Field(
+        0.005, gt=0, description="1 sigma per axis where a catalogue gives none (arcsec)."
+    )
+    magnitude_error: float = Field(
+        0.3, gt=0, description="1 sigma of the magnitude difference where none is given (mag)."
+    )
+    blend_limit: float = Field(
+        0.03,
+        ge=0,
+        description="Sources closer than this are one source (arcsec); the brightest keeps its id.",
+    )
+    saturation_magnitude: float = Field(
+        15.5, description="Brighter sources are flagged SATURATED (AB mag)."
+    )
+    contaminant_radius: float = Field(
+        0.22, ge=0, description="A source this close (arcsec) to a much brighter one ..."
+    )
+    contaminant_contrast: float = Field(
+        2.0, gt=0, description="... by this many magnitudes is flagged CONTAMINANT."
+    )
+
+
+class Shape(_Section):
+    """The PRF, learned from the images."""
+
+    max_exposures: int = Field(
+        4, ge=1, description="Fit the PRF to this many usable exposures, the lowest numbers first."
+    )
+    n_r_knots: int = Field(10, ge=5, le=60, description="Radial knots, uniform in sqrt(r).")
+    n_phi_knots: int = Field(12, ge=4, le=60, description="Angular knots, wrapped.")
+    rmin: float = Field(0.02, ge=0, description="The model is constant inside this (arcsec).")
+    rmax: float = Field(1.5, gt=0, description="The model ends here (arcsec).")
+    cut_r: float = Field(0.1, ge=0, description="No dependence on angle inside this (arcsec).")
+    flux_cut_off: float = Field(
+        0.3,
+        gt=0,
+        description="A footprint ends where the source's own flux per pixel falls under this "
+        "(e-/s).",
+    )
+    source_flux_limit: float = Field(
+        300.0, gt=0, description="Fit the PRF to sources brighter than this (e-/s)."
+    )
+    contamination: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Use pixels where all other sources give less than this fraction of a "
+        "source's own light.",
+    )
+    iterations: int = Field(
+        3, ge=1, le=20, description="Repeats of masking, subtracting neighbours and fitting."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Shape:
+        if not self.rmin < self.cut_r < self.rmax:
+            raise ValueError(
+                f"expected rmin < cut_r < rmax, got {self.rmin}, {self.cut_r}, {self.rmax}"
+            )
+        return self
+
+
+class Fit(_Section):
+    """All fluxes of a frame at once."""
+
+    prior_width: float = Field(
+        5.0,
+        gt=0,
+        description="Prior sigma of each flux around its catalogue value, in sqrt(flux) "
+        "(e-/s): sigma = prior_width * sqrt(max(flux, 1)).",
+    )
+    tolerance: float = Field(
+        1e-4,
+        gt=0,
+        lt=0.1,
+        description="Stop when no flux moves by more than this fraction of its error.",
+    )
+    reweight: int = Field(
+        1, ge=0, le=5, description="Repeats of the fit with the photon noise of its own model."
+    )
+
+
+class Metrics(_Section):
+    """Judging the result."""
+
+    subpixels: int = Field(
+        5, ge=1, le=20, description="Sub-pixel grid per axis for source_psf_fraction."
+    )
+
+
+class Plots(_Section):
+    """Pictures of the report."""
+
+    light_curves: int = Field(6, ge=1, le=24, description="Light curves to show.")
+    dpi: int = Field(130, ge=50, le=600, description="Resolution of the pictures.")
+
+
+class Simulate(_Section):
+    """The demo field, drawn with GalSim's Roman PRF."""
+
+    seed: int = Field(20270305, ge=0, description="Seed of all random numbers.")
+    exposures: int = Field(16, ge=1, le=10000, description="Number of exposures.")
+    size: int = Field(128, ge=32, le=4088, description="Pixels per side.")
+    sca: int = Field(2, ge=1, le=18, description="Detector (WFI01 to WFI18), sets the PRF.")
+    ra: float = Field(268.0, ge=0, lt=360, description="Field centre (degrees ICRS).")
+    dec: float = Field(-29.2, ge=-90, le=90, description="Field centre (degrees ICRS).")
+    density: float = Field(
+        1.0, gt=0, le=10, description="Stars relative to the bulge survey's fields."
+    )
+    draw_limit: float = Field(25.0, description="Faintest star in the images (AB mag).")
+    catalogue_limit: float = Field(25.0, description="Faintest star in the catalogue (AB mag).")
+    dither: float = Field(3.0, ge=0, le=50, description="Largest dither per axis (pixels).")
+    microlensing: int = Field(3, ge=0, description="Stars with a microlensing event.")
+    transits: int = Field(3, ge=0, description="Stars with a transiting planet.")
+    eclipses: int = Field(3, ge=0, description="Eclipsing binaries.")
+    cosmic_rays: float = Field(
+        0.0002, ge=0, lt=0.1, description="Fraction of pixels hit per exposure, not removed."
+    )
+    bad_pixels: float = Field(0.001, ge=0, lt=0.5, description="Fraction of dead pixels.")
+    format: Literal["frames", "cube"] = Field(
+        "frames", description="One FITS file per exposure, or one ASDF cube."
+    )
+
+
+class Config(_Section):
+    """Settings of a reduction."""
+
+    results: Path = Field(Path("results"), description="Folder of everything that is written.")
+    exposures: Exposures = Exposures()
+    catalogue: Catalogue = Catalogue()
+    reference: Reference = Reference()
+    crossmatch: Crossmatch = Crossmatch()
+    shape: Shape = Shape()
+    fit: Fit = Fit()
+    metrics: Metrics = Metrics()
+    plots: Plots = Plots()
+    simulate: Simulate = Simulate()
+
+    @model_validator(mode="after")
+    def _images_and_catalogue(self) -> Config:
+        if (self.exposures.sheet is None) != (self.catalogue.path is None):
+            raise ValueError("give both exposures.sheet and catalogue.path, or neither (the demo)")
+        return self
+
+
+def load_config(values: Mapping[str, Any]) -> Config:
+    """Check settings, as read from YAML.
+
+    Raises
+    ------
+    InputError
+        One line: every offending key, what was given and what is expected.
+    """
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        problems = "; ".join(_explain(problem) for problem in error.errors())
+        raise InputError(f"config: {problems}") from None
+
+
+def _explain(problem: Any) -> str:
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join(path) or "whole file"
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], _keys(path[:-1]), n=1)
+        hint = f", did you mean {near[0]!r}?" if near else f", expected one of {_keys(path[:-1])}"
+        return f"unknown key {key!r}{hint}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if key == "whole file":
+        return message
+    return f"{key}: {message[0].lower()}{message[1:]}, got {problem['input']!r}"
+
+
+def _keys(path: list[str]) -> list[str]:
+    model: type[BaseModel] = Config
+    for name in path:
+        model = model.model_fields[name].annotation  # type: ignore[assignment]
+    return list(model.model_fields)
+
+
+def _comment(text: str, indent: str = "") -> Iterator[str]:
+    yield from (f"{indent}# {line}" for line in textwrap.wrap(text, 96 - len(indent)))
+
+
+def to_yaml(config: Config | None = None) -> str:
+    """The settings as commented YAML."""
+    config = config or Config()
+    lines = ["# Settings of romanprf: every key with its default. Paths are relative to the folder"]
+    lines += ["# in which snakemake runs. A key that is left out has the value shown here."]
+    for name, field in Config.model_fields.items():
+        value = getattr(config, name)
+        lines.append("")
+        if not isinstance(value, BaseModel):
+            lines += [*_comment(field.description or ""), f"{name}: {_scalar(value)}"]
+            continue
+        lines += [*_comment(type(value).__doc__ or ""), f"{name}:"]
+        for key, entry in type(value).model_fields.items():
+            lines += _comment(entry.description or "", "  ")
+            lines.append(f"  {key}: {_scalar(getattr(value, key))}")
+    return "\n".join(lines) + "\n"
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, Path):
+        value = str(value)
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip()
+
+
+def to_schema() -> str:
+    """The settings as JSON schema."""
+    return json.dumps(Config.model_json_schema(), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write({"yaml": to_yaml, "schema": to_schema}[sys.argv[1]]())

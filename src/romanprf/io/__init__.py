@@ -1,0 +1,1 @@
+"""The only place that touches ASDF, FITS, Parquet and text tables."""

@@ -1,0 +1,179 @@
+"""Parquet tables: checked against their schema, with units and provenance, written whole."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from romanprf.errors import InputError
+from romanprf.io.atomic import replacing
+from romanprf.schemas import TableSchema
+
+_COMPRESSION = "zstd"
+
+
+def provenance(
+    inputs: Mapping[str, str | Path] | None = None, params: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """What made a table: package version, commit, parameters and hashes of its input files.
+
+    Nothing in it depends on when or where the step runs, so the same inputs give the same bytes.
+    """
+    settings = json.dumps(params or {}, sort_keys=True, default=str)
+    return {
+        "romanprf": version("romanprf"),
+        "git": _git_describe(),
+        "config": hashlib.blake2b(settings.encode(), digest_size=16).hexdigest(),
+        "inputs": json.dumps({name: file_hash(path) for name, path in (inputs or {}).items()}),
+    }
+
+
+def file_hash(path: str | Path) -> str:
+    """BLAKE2 hash of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+@functools.cache
+def _git_describe() -> str:
+    folder = Path(__file__).resolve().parents[3]
+    if not (folder / ".git").exists():
+        return "not a checkout"
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--tags"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "no commit"
+
+
+Rows = pd.DataFrame | Mapping[str, Any] | pa.Table
+
+
+class TableWriter:
+    """Writes a table in pieces; get one from `writing`."""
+
+    def __init__(self, writer: pq.ParquetWriter, schema: TableSchema):
+        self._writer, self._schema = writer, schema
+
+    def write(self, rows: Rows, row_group_size: int | None = None) -> None:
+        """Check and append rows."""
+        table = _checked(rows, self._schema).replace_schema_metadata(self._writer.schema.metadata)
+        self._writer.write_table(table, row_group_size)
+
+
+@contextmanager
+def writing(
+    path: str | Path,
+    schema: TableSchema,
+    origin: Mapping[str, str],
+    metadata: Mapping[str, str] | None = None,
+) -> Iterator[TableWriter]:
+    """Open a table for writing; it appears under its name only when the block succeeds.
+
+    Parameters
+    ----------
+    path : path
+        File to write.
+    schema : TableSchema
+        Its columns.
+    origin : mapping
+        `provenance` of the table.
+    metadata : mapping of str to str, optional
+        Further entries of the file's metadata.
+    """
+    head = {"table": schema.name, "table_version": str(schema.version), **origin}
+    arrow = schema.arrow().with_metadata({**head, **(metadata or {})})
+    with (
+        replacing(path) as temporary,
+        pq.ParquetWriter(temporary, arrow, compression=_COMPRESSION) as writer,
+    ):
+        yield TableWriter(writer, schema)
+
+
+def write_table(
+    path: str | Path,
+    rows: Rows,
+    schema: TableSchema,
+    origin: Mapping[str, str],
+    metadata: Mapping[str, str] | None = None,
+    row_group_size: int | None = None,
+) -> None:
+    """Check rows against a schema and write them as one table (see `writing`)."""
+    with writing(path, schema, origin, metadata) as table:
+        table.write(rows, row_group_size)
+
+
+def _checked(rows: Rows, schema: TableSchema) -> pa.Table:
+    """Rows as an Arrow table of exactly this schema."""
+    names = list(rows.column_names if isinstance(rows, pa.Table) else rows.keys())
+    if set(names) != set(schema.names):
+        missing, extra = set(schema.names) - set(names), set(names) - set(schema.names)
+        raise ValueError(
+            f"table {schema.name}: missing columns {sorted(missing)}, unknown {sorted(extra)}"
+        )
+    arrow = schema.arrow()
+    if isinstance(rows, pa.Table):
+        table = rows.select(schema.names).cast(arrow)
+    else:
+        arrays = [_array(rows[c.name], c.type, c.nullable) for c in schema.columns]
+        table = pa.Table.from_arrays(arrays, schema=arrow)
+    for column in schema.columns:
+        if not column.nullable and table[column.name].null_count:
+            raise ValueError(f"table {schema.name}: column {column.name} has empty entries")
+    return table
+
+
+def _array(values: Any, kind: pa.DataType, nullable: bool) -> pa.Array:
+    """An Arrow array; NaN becomes null where the column may be empty."""
+    if isinstance(values, pd.Series):
+        return pa.Array.from_pandas(values, type=kind)
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f" and nullable:
+        return pa.array(values, type=kind, mask=np.isnan(values))
+    return pa.array(values, type=kind)
+
+
+def read_metadata(path: str | Path, schema: TableSchema) -> dict[str, str]:
+    """Metadata of a table, after checking that it is one of this schema and version."""
+    try:
+        raw = pq.read_schema(path).metadata or {}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, expected a romanprf {schema.name} table") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error})") from None
+    metadata = {key.decode(): value.decode() for key, value in raw.items()}
+    found = (metadata.get("table"), metadata.get("table_version"))
+    if found != (schema.name, str(schema.version)):
+        raise InputError(
+            f"{path}: expected table {schema.name} version {schema.version}, "
+            f"found {found[0]} version {found[1]}"
+        )
+    return metadata
+
+
+def read_table(
+    path: str | Path,
+    schema: TableSchema,
+    columns: Sequence[str] | None = None,
+    filters: Any = None,
+) -> pd.DataFrame:
+    """Read a table of this schema and version.
+
+    Raises
+    ------
+    InputError
+        If the file is not such a table.
+    """
+    read_metadata(path, schema)
+    return pq.read_table(
+        path, columns=list(columns) if columns else None, filters=filters, partitioning=None
+    ).to_pandas()

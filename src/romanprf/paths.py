@@ -1,0 +1,51 @@
+"""Where every file of a reduction is; nothing else builds a path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class Paths:
+    """File names below one results folder.
+
+    ``{batch}`` and ``{exposure}`` are left as wildcards for the workflow; `photometry` and the
+    like are turned into real names with ``str.format``.
+    """
+
+    def __init__(self, results: str | Path):
+        root = self.root = Path(results)
+        self.frames = str(root / "simulated" / "frames" / "exposure_{exposure}.fits")
+        self.cube = str(root / "simulated" / "cube.asdf")
+        self.catalogue = str(root / "simulated" / "catalogue.csv")
+        self.truth = str(root / "simulated" / "truth.parquet")
+        self.exposures = str(root / "exposures.parquet")
+        self.sources = str(root / "sources.parquet")
+        self.matches = str(root / "matches.parquet")
+        self.deltas = str(root / "deltas.parquet")
+        self.prf = str(root / "prf.parquet")
+        self.photometry = str(root / "photometry" / "batch={batch}.parquet")
+        self.frame_stats = str(root / "frame_stats" / "batch={batch}.parquet")
+        self.metrics = str(root / "metrics.parquet")
+        self.lightcurves = str(root / "lightcurves.parquet")
+        self.kernels = str(root / "kernels.txt")
+        self.report = str(root / "report.html")
+        self._plots = root / "plots"
+        self._logs = root / "logs"
+        self._benchmarks = root / "benchmarks"
+
+    def plot(self, name: str) -> str:
+        """Picture ``name`` of the report."""
+        return str(self._plots / f"{name}.png")
+
+    def log(self, rule: str) -> str:
+        """Log file of a rule; add ``.{wildcard}`` to ``rule`` where it has one."""
+        return str(self._logs / f"{rule}.log")
+
+    def benchmark(self, rule: str) -> str:
+        """Benchmark file of a rule."""
+        return str(self._benchmarks / f"{rule}.tsv")
+
+
+def batch_name(exposure: int, batch_size: int) -> str:
+    """Batch of an exposure: a fixed range of numbers, so new exposures leave others alone."""
+    return f"{exposure // batch_size:05d}"

@@ -1,0 +1,257 @@
+"""The one registry of tables: columns, types, units, meaning, nullability.
+
+A change of columns raises the version of the table; readers refuse another version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: ``unit`` is an astropy unit string, empty for none."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """One kind of table."""
+
+    name: str
+    version: int
+    meaning: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names, in order."""
+        return [column.name for column in self.columns]
+
+    def arrow(self) -> pa.Schema:
+        """Arrow schema with unit and meaning in the metadata of each field."""
+        return pa.schema(
+            [
+                pa.field(c.name, c.type, c.nullable, {"unit": c.unit, "description": c.meaning})
+                for c in self.columns
+            ]
+        )
+
+
+_I4, _I8, _F4, _F8 = pa.int32(), pa.int64(), pa.float32(), pa.float64()
+_STR, _BOOL = pa.string(), pa.bool_()
+
+EXPOSURES = TableSchema(
+    "exposures",
+    1,
+    "One row per exposure, sorted by exposure number.",
+    (
+        Column("exposure", _I8, "", "exposure number, unique in a run"),
+        Column("file", _STR, "", "image file, as written in the sheet"),
+        Column("format", _STR, "", "roman_l2, rimtimsim or roman_cuts"),
+        Column("plane", _I4, "", "index of the image in its file"),
+        Column("time", _F8, "d", "mid-exposure, Julian date"),
+        Column("time_scale", _STR, "", "time scale of `time`"),
+        Column("exposure_time", _F8, "s", "effective exposure time"),
+        Column("filter", _STR, "", "optical element"),
+        Column("detector", _STR, "", "WFI01 ... WFI18"),
+        Column("nrows", _I4, "pix", "rows of the array"),
+        Column("ncols", _I4, "pix", "columns of the array"),
+        Column("row0", _I4, "pix", "detector row of the first array row"),
+        Column("column0", _I4, "pix", "detector column of the first array column"),
+        Column("gain", _F8, "electron / DN", "factor from the file's flux unit to electrons"),
+        Column("zero_point", _F8, "mag(AB)", "AB magnitude of 1 e-/s"),
+        Column(
+            "pixel_area",
+            _F8,
+            "sr",
+            "pixel area to which a flat-fielded image refers; null: not flat-fielded",
+            nullable=True,
+        ),
+        Column("wcs", _STR, "", "romanprf.wcs.TangentWCS as JSON"),
+        Column("quality", _I8, "", "quality word of the file"),
+        Column("usable_fraction", _F8, "", "fraction of pixels with weight"),
+        Column("flags", _I4, "", "bits of romanprf.flags.ExposureFlag, 0 = good"),
+        Column("content_hash", _STR, "", "hash of the image's pixels and metadata"),
+    ),
+)
+
+SOURCES = TableSchema(
+    "sources",
+    1,
+    "The sources of a reduction, numbered 0 ... n-1.",
+    (
+        Column("source", _I4, "", "row number, the key of all later tables"),
+        Column("source_id", _I8, "", "identifier in the input catalogue"),
+        Column("ra", _F8, "deg", "right ascension, ICRS, at `epoch`"),
+        Column("dec", _F8, "deg", "declination, ICRS, at `epoch`"),
+        Column("epoch", _F8, "yr", "Julian year of ra and dec"),
+        Column("pmra", _F8, "mas / yr", "proper motion in ra times cos(dec); 0 if unknown"),
+        Column("pmdec", _F8, "mas / yr", "proper motion in dec; 0 if unknown"),
+        Column("mag", _F8, "mag(AB)", "catalogue magnitude (all merged members together)"),
+        Column("flux", _F8, "electron / s", "flux from `mag` and the zero point"),
+        Column("match_id", _I8, "", "source_id of the match in the reference", nullable=True),
+        Column("match_separation", _F8, "arcsec", "distance to the match", nullable=True),
+        Column("match_ambiguous", _BOOL, "", "another candidate was nearly as good"),
+        Column("nearest", _F8, "arcsec", "distance to the nearest other source", nullable=True),
+        Column("n_merged", _I4, "", "catalogue rows merged into this source, at least 1"),
+        Column("origin", _STR, "", "where the source comes from: catalogue"),
+        Column("flags", _I4, "", "bits of romanprf.flags.SourceFlag, 0 = good"),
+    ),
+)
+
+DELTAS = TableSchema(
+    "deltas",
+    1,
+    "Source-pixel pairs of the exposures that the PRF is fitted to, by exposure and source.",
+    (
+        Column("exposure", _I8, "", "exposure number"),
+        Column("source", _I4, "", "source number"),
+        Column("row", _I4, "pix", "array row of the pixel"),
+        Column("column", _I4, "pix", "array column of the pixel"),
+        Column("dra", _F8, "deg", "(ra of pixel - ra of source) cos(dec of source)"),
+        Column("ddec", _F8, "deg", "dec of pixel - dec of source"),
+        Column("r", _F8, "arcsec", "distance of pixel and source on the sky"),
+        Column("phi", _F8, "rad", "arctan2(ddec, dra)"),
+        Column("flux", _F4, "electron / s", "pixel value"),
+        Column("flux_err", _F4, "electron / s", "1 sigma of the pixel; inf where rejected"),
+    ),
+)
+
+PRF = TableSchema(
+    "prf",
+    1,
+    "PRF model: spline coefficients; knots and ranges are in the metadata key `model`.",
+    (
+        Column("node", _I4, "", "node of the detector, 0 when the PRF is constant"),
+        Column("i", _I4, "", "radial basis function"),
+        Column("j", _I4, "", "angular basis function; -1: the angle-free core"),
+        Column("coefficient", _F8, "", "coefficient of log10 of the PRF"),
+    ),
+)
+
+PHOTOMETRY = TableSchema(
+    "photometry",
+    1,
+    "One row per source and exposure of a batch, by source, then exposure.",
+    (
+        Column("source", _I4, "", "source number"),
+        Column("exposure", _I8, "", "exposure number"),
+        Column("psf_flux", _F4, "electron / s", "flux of the joint fit", nullable=True),
+        Column(
+            "psf_flux_err", _F4, "electron / s", "1 sigma, marginal over neighbours", nullable=True
+        ),
+        Column(
+            "chi2",
+            _F4,
+            "",
+            "mean squared normalised residual over the footprint, weighted by the PRF",
+            nullable=True,
+        ),
+        Column("psf_fraction", _F4, "", "fraction of the model's light on usable pixels"),
+        Column("flags", _I4, "", "bits of romanprf.flags.SourceFlag, 0 = good"),
+    ),
+)
+
+FRAME_STATS = TableSchema(
+    "frame_stats",
+    1,
+    "One row per exposure of a batch.",
+    (
+        Column("exposure", _I8, "", "exposure number"),
+        Column("time", _F8, "d", "mid-exposure, Julian date"),
+        Column("n_sources", _I4, "", "sources with a flux"),
+        Column("n_pixels", _I8, "", "pixels used"),
+        Column("n_masked", _I8, "", "pixels rejected"),
+        Column("background", _F8, "electron / s", "per pixel", nullable=True),
+        Column("background_err", _F8, "electron / s", "1 sigma", nullable=True),
+        Column("chi2", _F8, "", "mean squared normalised residual of used pixels", nullable=True),
+        Column("residual_rms", _F8, "electron / s", "1.4826 x MAD of residuals", nullable=True),
+        Column("iterations", _I4, "", "iterations of the solver"),
+        Column("flags", _I4, "", "bits of romanprf.flags.ExposureFlag, 0 = good"),
+    ),
+)
+
+METRICS = TableSchema(
+    "metrics",
+    1,
+    "One row per source: how well the model and the light curve are.",
+    (
+        Column("source", _I4, "", "source number"),
+        Column("source_id", _I8, "", "identifier in the input catalogue"),
+        Column("ra", _F8, "deg", "as in sources"),
+        Column("dec", _F8, "deg", "as in sources"),
+        Column("mag", _F8, "mag(AB)", "as in sources"),
+        Column("flux", _F8, "electron / s", "catalogue flux"),
+        Column(
+            "source_psf_fraction",
+            _F8,
+            "",
+            "fraction of the PRF on the image, mean over exposures",
+            nullable=True,
+        ),
+        Column("n_good", _I4, "", "exposures with a good flux"),
+        Column("median_flux", _F8, "electron / s", "of good fluxes", nullable=True),
+        Column("scatter", _F8, "electron / s", "1.4826 x MAD of good fluxes", nullable=True),
+        Column("expected_scatter", _F8, "electron / s", "median error", nullable=True),
+        Column("reduced_chi2", _F8, "", "of a constant flux (weighted mean)", nullable=True),
+        Column("flags", _I4, "", "flags of the source or of any good measurement"),
+    ),
+)
+
+LIGHTCURVES = TableSchema(
+    "lightcurves",
+    1,
+    "One row per source with its whole light curve as lists, by time.",
+    (
+        Column("source", _I4, "", "source number"),
+        Column("source_id", _I8, "", "identifier in the input catalogue"),
+        Column("ra", _F8, "deg", "as in sources"),
+        Column("dec", _F8, "deg", "as in sources"),
+        Column("mag", _F8, "mag(AB)", "as in sources"),
+        Column("exposure", pa.list_(_I8), "", "exposure numbers"),
+        Column("time", pa.list_(_F8), "d", "mid-exposure, Julian date"),
+        Column("psf_flux", pa.list_(_F4), "electron / s", "flux"),
+        Column("psf_flux_err", pa.list_(_F4), "electron / s", "1 sigma"),
+        Column("flags", pa.list_(_I4), "", "bits of romanprf.flags.SourceFlag"),
+    ),
+)
+
+TRUTH = TableSchema(
+    "truth",
+    1,
+    "What was drawn into a simulated field.",
+    (
+        Column("source_id", _I8, "", "identifier, as in the simulated catalogue"),
+        Column("ra", _F8, "deg", "right ascension, ICRS"),
+        Column("dec", _F8, "deg", "declination, ICRS"),
+        Column("mag", _F8, "mag(AB)", "magnitude out of events"),
+        Column("flux", _F8, "electron / s", "flux out of events"),
+        Column("kind", _STR, "", "constant, microlensing, transit or eclipse"),
+        Column("exposure", pa.list_(_I8), "", "exposure numbers; empty for constant stars"),
+        Column("time", pa.list_(_F8), "d", "mid-exposure, Julian date"),
+        Column("factor", pa.list_(_F8), "", "flux in units of `flux`"),
+    ),
+)
+
+TABLES = {
+    table.name: table
+    for table in (
+        EXPOSURES,
+        SOURCES,
+        DELTAS,
+        PRF,
+        PHOTOMETRY,
+        FRAME_STATS,
+        METRICS,
+        LIGHTCURVES,
+        TRUTH,
+    )
+}

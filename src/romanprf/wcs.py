@@ -1,0 +1,201 @@
+"""A fast, self-contained world coordinate system: tangent plane plus Chebyshev polynomials.
+
+Every input format brings its own WCS (gwcs, FITS keywords, FK5 or ICRS).  It is sampled once,
+when an exposure is registered, and from then on each exposure carries this representation:
+a gnomonic projection about the image centre (Calabretta & Greisen 2002, A&A 395, 1077, sec. 5.1.3)
+and two Chebyshev polynomials, pixel to plane and plane to pixel.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+ARCSEC = 3600.0
+#: Degrees that reach 1e-6 pixel (forward) and 2e-5 pixel (inverse) on Roman's distortion.
+FORWARD_DEGREE = 5
+INVERSE_DEGREE = 7
+#: Pixels beyond the edges over which the polynomials stay valid: the widest footprint.
+MARGIN = 128
+
+SkyFunction = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def project(
+    ra: np.ndarray, dec: np.ndarray, ra0: float, dec0: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gnomonic projection about (ra0, dec0); all in degrees; NaN beyond 90 degrees."""
+    dra = np.deg2rad(np.asarray(ra) - ra0)
+    sin_dec, cos_dec = np.sin(np.deg2rad(dec)), np.cos(np.deg2rad(dec))
+    sin0, cos0 = np.sin(np.deg2rad(dec0)), np.cos(np.deg2rad(dec0))
+    denominator = sin0 * sin_dec + cos0 * cos_dec * np.cos(dra)
+    denominator = np.where(denominator > 0, denominator, np.nan)
+    xi = cos_dec * np.sin(dra) / denominator
+    eta = (cos0 * sin_dec - sin0 * cos_dec * np.cos(dra)) / denominator
+    return np.rad2deg(xi), np.rad2deg(eta)
+
+
+def deproject(
+    xi: np.ndarray, eta: np.ndarray, ra0: float, dec0: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse of `project`; right ascension in [0, 360)."""
+    x, y = np.deg2rad(xi), np.deg2rad(eta)
+    sin0, cos0 = np.sin(np.deg2rad(dec0)), np.cos(np.deg2rad(dec0))
+    ra = ra0 + np.rad2deg(np.arctan2(x, cos0 - y * sin0))
+    dec = np.rad2deg(np.arctan2(sin0 + y * cos0, np.hypot(x, cos0 - y * sin0)))
+    return np.mod(ra, 360.0), dec
+
+
+def _unit(values: np.ndarray, lower: float, upper: float) -> np.ndarray:
+    return (2.0 * np.asarray(values, dtype=float) - lower - upper) / (upper - lower)
+
+
+def _fit(u: np.ndarray, v: np.ndarray, values: np.ndarray, degree: int) -> np.ndarray:
+    """Least-squares Chebyshev coefficients of total degree ``degree``, shape (degree+1,)*2."""
+    keep = np.add.outer(np.arange(degree + 1), np.arange(degree + 1)) <= degree
+    design = chebyshev.chebvander2d(u, v, [degree, degree])[:, keep.ravel()]
+    coefficients = np.zeros((degree + 1, degree + 1))
+    coefficients[keep] = np.linalg.lstsq(design, values, rcond=None)[0]
+    return coefficients
+
+
+@dataclass(frozen=True, eq=False)
+class TangentWCS:
+    """Pixel <-> ICRS sky for one image.
+
+    Pixels are those of the stored array: 0-based, the centre of the first pixel is (0, 0),
+    ``x`` runs along columns (second array axis) and ``y`` along rows (first array axis).
+
+    Attributes
+    ----------
+    ra0, dec0 : float
+        Tangent point, degrees ICRS.
+    pixel_domain : tuple of float
+        (x_min, x_max, y_min, y_max) over which the polynomials hold.
+    plane_domain : tuple of float
+        (xi_min, xi_max, eta_min, eta_max), degrees, over which the inverse was fitted.
+    forward, inverse : ndarray, shape (2, degree + 1, degree + 1)
+        Chebyshev coefficients of (xi, eta) in (x, y) and of (x, y) in (xi, eta).
+    """
+
+    ra0: float
+    dec0: float
+    pixel_domain: tuple[float, float, float, float]
+    plane_domain: tuple[float, float, float, float]
+    forward: np.ndarray
+    inverse: np.ndarray
+
+    @classmethod
+    def fit(cls, sky: SkyFunction, nrows: int, ncols: int, margin: int = MARGIN) -> TangentWCS:
+        """Sample ``sky(x, y) -> ra, dec`` (degrees ICRS) and fit the polynomials.
+
+        Raises
+        ------
+        ValueError
+            If the function gives NaN somewhere within ``margin`` pixels of the image.
+        """
+        domain = (-0.5 - margin, ncols - 0.5 + margin, -0.5 - margin, nrows - 0.5 + margin)
+        nodes = np.cos(np.pi * (np.arange(24) + 0.5) / 24)
+        u, v = (a.ravel() for a in np.meshgrid(nodes, nodes))
+        x = 0.5 * ((domain[1] - domain[0]) * u + domain[0] + domain[1])
+        y = 0.5 * ((domain[3] - domain[2]) * v + domain[2] + domain[3])
+        centre = sky(np.array([(ncols - 1) / 2.0]), np.array([(nrows - 1) / 2.0]))
+        ra0, dec0 = float(centre[0][0]), float(centre[1][0])
+        xi, eta = project(*sky(x, y), ra0, dec0)
+        if not (np.isfinite(xi).all() and np.isfinite(eta).all()):
+            raise ValueError("the WCS gives NaN within the image or close to its edges")
+        plane = (xi.min(), xi.max(), eta.min(), eta.max())
+        p, q = _unit(xi, *plane[:2]), _unit(eta, *plane[2:])
+        return cls(
+            ra0,
+            dec0,
+            domain,
+            tuple(map(float, plane)),  # type: ignore[arg-type]
+            np.stack([_fit(u, v, values, FORWARD_DEGREE) for values in (xi, eta)]),
+            np.stack([_fit(p, q, values, INVERSE_DEGREE) for values in (x, y)]),
+        )
+
+    def plane(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tangent-plane coordinates (degrees) of pixels."""
+        u, v = _unit(x, *self.pixel_domain[:2]), _unit(y, *self.pixel_domain[2:])
+        xi, eta = (chebyshev.chebval2d(u, v, c) for c in self.forward)
+        return xi, eta
+
+    def pixel_to_sky(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Right ascension and declination (degrees ICRS) of pixels."""
+        return deproject(*self.plane(x, y), self.ra0, self.dec0)
+
+    def sky_to_pixel(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixel positions (x, y) of sky positions; NaN outside the fitted domain."""
+        xi, eta = project(ra, dec, self.ra0, self.dec0)
+        p, q = _unit(xi, *self.plane_domain[:2]), _unit(eta, *self.plane_domain[2:])
+        outside = ~((np.abs(p) <= 1.0) & (np.abs(q) <= 1.0))
+        p, q = np.where(outside, 0.0, p), np.where(outside, 0.0, q)
+        x, y = (np.where(outside, np.nan, chebyshev.chebval2d(p, q, c)) for c in self.inverse)
+        return x, y
+
+    def jacobian(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Local on-sky scale, shape (..., 2, 2), arcsec per pixel.
+
+        Element ``[..., i, j]`` is the derivative of (east, north)[i] by (x, y)[j].  The tangent
+        plane is rotated and stretched to the local axes, which matters near a pole.
+        """
+        u, v = _unit(x, *self.pixel_domain[:2]), _unit(y, *self.pixel_domain[2:])
+        du = 2.0 / (self.pixel_domain[1] - self.pixel_domain[0])
+        dv = 2.0 / (self.pixel_domain[3] - self.pixel_domain[2])
+        plane = np.empty((*np.shape(u), 2, 2))
+        for i, c in enumerate(self.forward):
+            plane[..., i, 0] = du * chebyshev.chebval2d(u, v, chebyshev.chebder(c, axis=0))
+            plane[..., i, 1] = dv * chebyshev.chebval2d(u, v, chebyshev.chebder(c, axis=1))
+        return ARCSEC * _plane_to_local(*self.plane(x, y), self.ra0, self.dec0) @ plane
+
+    def pixel_area(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Solid angle of pixels, steradian."""
+        return np.abs(np.linalg.det(self.jacobian(x, y))) * np.deg2rad(1.0 / ARCSEC) ** 2
+
+    def to_json(self) -> str:
+        """Text that `from_json` turns back into exactly this object."""
+        fields = {
+            "ra0": self.ra0,
+            "dec0": self.dec0,
+            "pixel_domain": self.pixel_domain,
+            "plane_domain": self.plane_domain,
+            "forward": self.forward.tolist(),
+            "inverse": self.inverse.tolist(),
+        }
+        return json.dumps(fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> TangentWCS:
+        """Read what `to_json` wrote."""
+        fields = json.loads(text)
+        return cls(
+            fields["ra0"],
+            fields["dec0"],
+            tuple(fields["pixel_domain"]),
+            tuple(fields["plane_domain"]),
+            np.array(fields["forward"]),
+            np.array(fields["inverse"]),
+        )
+
+
+def _plane_to_local(xi: np.ndarray, eta: np.ndarray, ra0: float, dec0: float) -> np.ndarray:
+    """Derivative of local (east, north) by (xi, eta), shape (..., 2, 2), dimensionless."""
+    x, y = np.deg2rad(xi), np.deg2rad(eta)
+    sin0, cos0 = np.sin(np.deg2rad(dec0)), np.cos(np.deg2rad(dec0))
+    c = cos0 - y * sin0  # a = atan2(x, c);  dec = atan2(sin0 + y cos0, hypot(x, c))
+    rho2 = x * x + c * c
+    s = sin0 + y * cos0
+    norm2 = rho2 + s * s  # = 1 + x^2 + y^2
+    rho = np.sqrt(rho2)
+    cos_dec = rho / np.sqrt(norm2)
+    out = np.empty((*np.shape(x), 2, 2))
+    out[..., 0, 0] = cos_dec * c / rho2
+    out[..., 0, 1] = cos_dec * x * sin0 / rho2
+    out[..., 1, 0] = -s * x / rho / norm2
+    out[..., 1, 1] = (rho * cos0 + s * c * sin0 / rho) / norm2
+    return out
