@@ -97,7 +97,10 @@ class Crossmatch(_Section):
         0.005, gt=0, description="1 sigma per axis where a catalogue gives none (arcsec)."
     )
     magnitude_error: float = Field(
-        0.3, gt=0, description="1 sigma of the magnitude difference where none is given (mag)."
+        0.3,
+        gt=0,
+        description="1 sigma of the magnitude difference of a match that colours make, added to "
+        "the errors that the catalogues give (mag).",
     )
     blend_limit: float = Field(
         0.03,
@@ -121,13 +124,13 @@ class Shape(_Section):
     max_exposures: int = Field(
         4, ge=1, description="Fit the PRF to this many usable exposures, the lowest numbers first."
     )
-    n_r_knots: int = Field(10, ge=5, le=60, description="Radial knots, uniform in sqrt(r).")
-    n_phi_knots: int = Field(12, ge=4, le=60, description="Angular knots, wrapped.")
-    rmin: float = Field(0.02, ge=0, description="The model is constant inside this (arcsec).")
-    rmax: float = Field(1.5, gt=0, description="The model ends here (arcsec).")
-    cut_r: float = Field(0.1, ge=0, description="No dependence on angle inside this (arcsec).")
+    n_r_knots: int = Field(28, ge=5, le=60, description="Radial knots, uniform in sqrt(r).")
+    n_phi_knots: int = Field(24, ge=4, le=60, description="Angular knots, wrapped.")
+    rmin: float = Field(0.01, ge=0, description="The model is constant inside this (arcsec).")
+    rmax: float = Field(2.2, gt=0, description="The model ends here (arcsec).")
+    cut_r: float = Field(0.05, ge=0, description="No dependence on angle inside this (arcsec).")
     flux_cut_off: float = Field(
-        0.3,
+        0.1,
         gt=0,
         description="A footprint ends where the source's own flux per pixel falls under this "
         "(e-/s).",
@@ -143,7 +146,7 @@ class Shape(_Section):
         "source's own light.",
     )
     iterations: int = Field(
-        3, ge=1, le=20, description="Repeats of masking, subtracting neighbours and fitting."
+        4, ge=1, le=20, description="Repeats of masking, subtracting neighbours and fitting."
     )
 
     @model_validator(mode="after")
@@ -202,7 +205,9 @@ class Simulate(_Section):
     density: float = Field(
         1.0, gt=0, le=10, description="Stars relative to the bulge survey's fields."
     )
-    draw_limit: float = Field(25.0, description="Faintest star in the images (AB mag).")
+    draw_limit: float = Field(
+        25.0, ge=15, le=28, description="Faintest star in the images (AB mag)."
+    )
     catalogue_limit: float = Field(25.0, description="Faintest star in the catalogue (AB mag).")
     dither: float = Field(3.0, ge=0, le=50, description="Largest dither per axis (pixels).")
     microlensing: int = Field(3, ge=0, description="Stars with a microlensing event.")

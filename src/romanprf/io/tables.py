@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -56,7 +56,8 @@ def _git_describe() -> str:
     return result.stdout.strip() or "no commit"
 
 
-Rows = pd.DataFrame | Mapping[str, Any] | pa.Table
+#: A DataFrame, a mapping of column name to values, or an Arrow table.
+Rows: TypeAlias = Any
 
 
 class TableWriter:

@@ -1,0 +1,1 @@
+"""From catalogues to the sources of a reduction: motion, matching, blends, footprint."""

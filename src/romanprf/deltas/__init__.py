@@ -1,0 +1,5 @@
+"""Source-pixel offsets on the sky."""
+
+from romanprf.deltas.deltas import find_deltas
+
+__all__ = ["find_deltas"]

@@ -1,0 +1,314 @@
+"""Star catalogues: Parquet, FITS, ECSV or CSV in, one set of columns and units out."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as pq
+from astropy import units as u
+from astropy.coordinates import FK5
+from astropy.table import Table
+
+from romanprf.errors import InputError
+from romanprf.io.exposure import to_icrs
+
+#: AB magnitude of 1 nJy.
+_NJY_ZERO_POINT = 31.4
+
+
+class _Role(NamedTuple):
+    unit: str  # of the result; empty where files are not converted
+    aliases: dict[str, str]  # built-in names of files, in order of preference -> unit there
+
+
+#: The columns we know.  A unit stated by the file itself goes before the one given here.
+_ROLES = {
+    "source_id": _Role("", {"source_id": "", "sicbro_id": "", "label": "", "id": ""}),
+    "ra": _Role("deg", {"ra_psf": "deg", "ra": "deg", "ra_deg": "deg"}),
+    "dec": _Role("deg", {"dec_psf": "deg", "dec": "deg", "dec_deg": "deg"}),
+    "mag": _Role("", {"mag": "", "f146": "", "phot_g_mean_mag": ""}),
+    "flux_njy": _Role("nJy", {"flux_njy": "nJy", "psf_flux": "nJy"}),
+    "pmra": _Role("mas / yr", {"pmra": "mas / yr"}),
+    "pmdec": _Role("mas / yr", {"pmdec": "mas / yr"}),
+    "ra_err": _Role("arcsec", {"ra_err": "arcsec", "ra_error": "mas"}),
+    "dec_err": _Role("arcsec", {"dec_err": "arcsec", "dec_error": "mas"}),
+    "mag_err": _Role("", {"mag_err": ""}),
+}
+_OPTIONAL = ("pmra", "pmdec", "ra_err", "dec_err", "mag_err")
+
+
+class _Raw(NamedTuple):
+    """A file whose columns have not been read yet."""
+
+    names: list[str]
+    units: dict[str, str]
+    read: Callable[[list[str]], pd.DataFrame]
+
+
+def read_catalogue(
+    path: str | Path, columns: Mapping[str, str] | None = None, frame: str = "icrs"
+) -> pd.DataFrame:
+    """Read a catalogue of stars.
+
+    Parameters
+    ----------
+    path : path
+        Parquet, FITS, ECSV or CSV table, told apart by content.
+    columns : mapping, optional
+        Our name -> the file's name, for any of source_id, ra, dec, mag, flux_njy, pmra, pmdec,
+        ra_err, dec_err, mag_err.  The names of TRExS, Roman and Gaia catalogues are built in, in
+        upper or lower case.
+    frame : {"icrs", "fk5"}
+        Frame of ra and dec.
+
+    Returns
+    -------
+    DataFrame
+        source_id (int64; row number from 0 where the file has none), ra, dec (deg, ICRS), mag
+        (AB), and, NaN where absent, pmra, pmdec (mas/yr), ra_err, dec_err (arcsec), mag_err.
+
+    Raises
+    ------
+    InputError
+        One line that names the file, the row (the first below the header is row 1) and column.
+    """
+    raw = _open(path)
+    chosen = _choose(raw.names, dict(columns or {}), path)
+    with _readable(path):
+        table = raw.read(list(dict.fromkeys(chosen.values())))
+    if table.empty:
+        raise InputError(f"{path}: no rows, expected a catalogue of stars")
+    values = {
+        role: _numbers(table[name], raw.units.get(name, ""), role, path)
+        for role, name in chosen.items()
+        if role != "source_id"
+    }
+    _check_range(values["ra"], (0.0, 360.0), chosen["ra"], path)
+    _check_range(values["dec"], (-90.0, 90.0), chosen["dec"], path)
+    if "mag" not in values:
+        values["mag"] = _magnitudes(values.pop("flux_njy"), chosen["flux_njy"], path)
+    else:
+        _refuse(~np.isfinite(values["mag"]), values["mag"], chosen["mag"], "a magnitude", path)
+    ra, dec = values["ra"], values["dec"]
+    if frame == "fk5":
+        ra, dec = to_icrs(ra, dec, FK5())
+    name = chosen.get("source_id")
+    return pd.DataFrame(
+        {
+            "source_id": np.arange(len(table)) if name is None else _ids(table[name], path),
+            "ra": np.mod(ra, 360.0),
+            "dec": dec,
+            "mag": values["mag"],
+            **{role: values.get(role, np.full(len(table), np.nan)) for role in _OPTIONAL},
+        }
+    )
+
+
+def _open(path: str | Path) -> _Raw:
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory, expected a catalogue")
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, expected a catalogue") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not head:
+        raise InputError(f"{path}: empty file, expected a catalogue")
+    formats = ((b"PAR1", _parquet), (b"SIMPLE", _fits), (b"# %ECSV", _ecsv), (b"", _csv))
+    reader = next(reader for magic, reader in formats if head.startswith(magic))
+    with _readable(path):
+        return reader(path)
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    """Turn what the table libraries raise on a damaged file into one line that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, LookupError, pa.ArrowException) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{path}: damaged, or not Parquet, FITS, ECSV or CSV, expected a catalogue ({reason})"
+        ) from error
+
+
+def _parquet(path: Path) -> _Raw:
+    schema = pq.read_schema(path)
+    units = {f.name: (f.metadata or {}).get(b"unit", b"").decode() for f in schema}
+    table = pq.ParquetFile(path)
+
+    def read(names: list[str]) -> pd.DataFrame:
+        return table.read(columns=names).to_pandas()
+
+    return _Raw(schema.names, units, read)
+
+
+def _fits(path: Path) -> _Raw:
+    return _astropy(path, "fits")
+
+
+def _ecsv(path: Path) -> _Raw:
+    return _astropy(path, "ascii.ecsv")
+
+
+def _astropy(path: Path, form: str) -> _Raw:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # units that astropy does not know are not our concern
+        table = Table.read(path, format=form)
+    units = {name: str(table[name].unit or "") for name in table.colnames}
+
+    def read(names: list[str]) -> pd.DataFrame:
+        wrong = [name for name in names if table[name].ndim != 1]
+        if wrong:
+            raise InputError(f"{path}: column {wrong[0]} holds arrays, expected numbers")
+        return table[names].to_pandas()
+
+    return _Raw(table.colnames, units, read)
+
+
+def _csv(path: Path) -> _Raw:
+    skipped = 0
+    with path.open(encoding="utf-8") as file:
+        while (header := file.readline()).startswith("#"):
+            skipped += 1
+    names = [name.strip() for name in next(csv.reader([header]), [])]
+    if len(names) < 2:
+        raise InputError(f"{path}: not Parquet, FITS, ECSV or comma-separated columns")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{path}: column {twice[0]!r} twice, expected each name once")
+    layout = arrow_csv.ReadOptions(column_names=names, skip_rows=skipped + 1)
+
+    def read(wanted: list[str]) -> pd.DataFrame:
+        # Arrow's parser refuses rows of another length, which pandas shifts or cuts
+        convert = arrow_csv.ConvertOptions(include_columns=wanted)
+        return arrow_csv.read_csv(path, layout, convert_options=convert).to_pandas()
+
+    return _Raw(names, {}, read)
+
+
+def _choose(names: list[str], columns: dict[str, str], path: str | Path) -> dict[str, str]:
+    """The file's column of each role it has."""
+    _check_map(names, columns, path)
+    others = (role for role in _ROLES if role not in columns)
+    matches = {role: _match(names, _ROLES[role].aliases, path) for role in others}
+    chosen = {role: name for role, name in matches.items() if name is not None} | columns
+    if "flux_njy" in columns:
+        chosen.pop("mag", None)
+    elif "mag" in chosen:
+        chosen.pop("flux_njy", None)
+    for role in ("ra", "dec"):
+        if role not in chosen:
+            raise InputError(f"{path}: no column for {role}, found {names}; set columns.{role}")
+    if "mag" not in chosen and "flux_njy" not in chosen:
+        raise InputError(f"{path}: no column for mag, found {names}; set columns.mag or flux_njy")
+    return chosen
+
+
+def _check_map(names: list[str], columns: dict[str, str], path: str | Path) -> None:
+    """Refuse a column map that does not fit."""
+    for role, name in columns.items():
+        if role not in _ROLES:
+            raise InputError(f"{path}: columns: unknown name {role!r}, expected {list(_ROLES)}")
+        if name not in names:
+            raise InputError(f"{path}: columns.{role}: no column {name!r}, found {names}")
+    if "mag" in columns and "flux_njy" in columns:
+        raise InputError(f"{path}: columns: expected one of mag and flux_njy, got both")
+
+
+def _match(names: list[str], aliases: Iterable[str], path: str | Path) -> str | None:
+    """First alias that the file has, in any case."""
+    for alias in aliases:
+        if alias in names:
+            return alias
+        found = [name for name in names if name.lower() == alias]
+        if len(found) > 1:
+            raise InputError(f"{path}: columns {found} differ in case only, expected one of them")
+        if found:
+            return found[0]
+    return None
+
+
+def _numbers(column: pd.Series, unit: str, role: str, path: str | Path) -> np.ndarray:
+    """Values of a column in the unit of its role; empty entries are NaN."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    text = np.isnan(numbers) & column.notna().to_numpy() & (column.astype(str) != "nan").to_numpy()
+    _refuse(text, column.to_numpy(), str(column.name), "a number", path)
+    target, aliases = _ROLES[role]
+    if not target:
+        return numbers
+    if unit.lower() in ("", "none"):
+        unit = aliases.get(str(column.name).lower(), target)
+    if unit == target:
+        return numbers
+    try:
+        return numbers * u.Unit(unit).to(u.Unit(target))
+    except (ValueError, TypeError) as error:  # unknown unit, or one of another kind
+        raise InputError(
+            f"{path}: column {column.name} is in {unit!r}, expected a unit like {target}"
+        ) from error
+
+
+def _check_range(
+    values: np.ndarray, limits: tuple[float, float], name: str, path: str | Path
+) -> None:
+    expected = f"degrees from {limits[0]:g} to {limits[1]:g}"
+    _refuse(~((values >= limits[0]) & (values <= limits[1])), values, name, expected, path)
+
+
+def _magnitudes(flux: np.ndarray, name: str, path: str | Path) -> np.ndarray:
+    """AB magnitudes of fluxes in nJy."""
+    _refuse(~(np.isfinite(flux) & (flux > 0)), flux, name, "a positive flux", path)
+    return _NJY_ZERO_POINT - 2.5 * np.log10(flux)
+
+
+def _ids(column: pd.Series, path: str | Path) -> np.ndarray:
+    """Identifiers as int64, each one once."""
+    values, name = column.to_numpy(), str(column.name)
+    expected = "a whole number below 2**63"
+    if not pd.api.types.is_integer_dtype(column.dtype) or column.isna().any():
+        numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+        # 2**53: beyond it floats skip whole numbers, so that ids would silently change
+        _refuse(
+            ~((numbers == np.round(numbers)) & (np.abs(numbers) < 2**53)),
+            values,
+            name,
+            expected,
+            path,
+        )
+        values = numbers
+    else:
+        _refuse(values > np.iinfo(np.int64).max, values, name, expected, path)
+    ids = values.astype(np.int64)
+    repeated = pd.Series(ids).duplicated().to_numpy()
+    if repeated.any():
+        second = int(np.argmax(repeated))
+        first = int(np.argmax(ids == ids[second]))
+        raise InputError(
+            f"{path}: rows {first + 1} and {second + 1}: {name} is {ids[second]} in both, "
+            "expected each id once"
+        )
+    return ids
+
+
+def _refuse(
+    bad: np.ndarray, values: np.ndarray, name: str, expected: str, path: str | Path
+) -> None:
+    """Complain of the first bad row."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(f"{path}: row {row + 1}: {name} is {values[row]}, expected {expected}")

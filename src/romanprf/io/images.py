@@ -1,0 +1,113 @@
+"""Images of every format: told apart by content, registered, read.
+
+A format is a module with ``register(path, gain, zero_point) -> list of dict`` (one row of
+`romanprf.schemas.EXPOSURES` per exposure in the file) and ``read_image(exposure) -> Image``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import asdf
+
+from romanprf.errors import InputError
+from romanprf.io import rimtimsim, roman_cuts, roman_l2
+from romanprf.io.exposure import Image, readable
+
+__all__ = ["Image", "detect_format", "read_image", "register"]
+
+_FORMATS: dict[str, Any] = {
+    "roman_l2": roman_l2,
+    "rimtimsim": rimtimsim,
+    "roman_cuts": roman_cuts,
+}
+
+
+def detect_format(path: str | Path) -> str:
+    """Format of an image file, from its first bytes and, for ASDF, its tree.
+
+    Returns
+    -------
+    str
+        ``"roman_l2"``, ``"rimtimsim"`` or ``"roman_cuts"``.
+
+    Raises
+    ------
+    InputError
+        If it is none of these, or not a readable file.
+    """
+    magic = _first_bytes(path)
+    if magic == b"SIMPLE":
+        return "rimtimsim"
+    if not magic.startswith(b"#ASDF"):
+        raise InputError(f"{path}: not an ASDF or FITS file")
+    return _asdf_format(path)
+
+
+def _first_bytes(path: str | Path) -> bytes:
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory, expected an image file")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(6)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, expected an image") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not magic:
+        raise InputError(f"{path}: empty file, expected an ASDF or FITS image")
+    return magic
+
+
+def _asdf_format(path: str | Path) -> str:
+    with readable(path, "ASDF file"):
+        tree = asdf.util.load_yaml(path, tagged=True)
+    roman = tree.get("roman") if isinstance(tree, Mapping) else None
+    if "/roman/tags/wfi_image-" in getattr(roman, "_tag", ""):
+        return "roman_l2"
+    if isinstance(roman, Mapping) and isinstance(roman.get("data"), Mapping):
+        return "roman_cuts"
+    raise InputError(
+        f"{path}: ASDF file without images, expected a Roman WFI image (roman: wfi_image) "
+        "or a roman-cuts cube (roman: meta, wcs, data)"
+    )
+
+
+def register(path: str | Path, gain: float | None, zero_point: float | None) -> list[dict]:
+    """Describe every exposure in a file.
+
+    Parameters
+    ----------
+    path : path
+        Image file of any known format.
+    gain : float or None
+        Electrons per DN, for files in DN/s that do not state it.
+    zero_point : float or None
+        AB magnitude of 1 e-/s, for files that do not state it.
+
+    Returns
+    -------
+    list of dict
+        Rows of `romanprf.schemas.EXPOSURES`.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or lacks something that the reduction needs.
+    """
+    return _FORMATS[detect_format(path)].register(str(path), gain, zero_point)
+
+
+def read_image(exposure: Mapping[str, Any]) -> Image:
+    """Read the pixels of one row of the exposures table.
+
+    Raises
+    ------
+    InputError
+        If the file is gone, damaged or no longer what was registered.
+    """
+    _first_bytes(exposure["file"])
+    return _FORMATS[exposure["format"]].read_image(exposure)

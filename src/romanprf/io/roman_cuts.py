@@ -1,0 +1,134 @@
+"""roman-cuts cubes: ASDF, ``roman: {meta, wcs, data}``, many exposures in one file.
+
+``wcs`` lists the WCS of the FULL frames, in the RImTimSim convention (axis 1 counts rows);
+``row`` and ``column`` are the first pixel of the cube in them, one number or one per exposure.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import asdf
+import numpy as np
+from astropy.utils.exceptions import AstropyWarning
+from astropy.wcs import WCS
+
+from romanprf.errors import InputError
+from romanprf.io.exposure import (
+    Image,
+    entry,
+    fitted_wcs,
+    header_zero_point,
+    masked_image,
+    positive,
+    readable,
+    same_shape,
+    summarised,
+    wfi_detector,
+)
+from romanprf.io.rimtimsim import sky_function
+
+
+def register(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
+    """The exposures of a cube (see `romanprf.io.images.register`)."""
+    del gain  # cubes are in electrons
+    with _open(path) as roman:
+        data, meta = roman["data"], roman["meta"]
+        n, nrows, ncols = data["flux"].shape
+        series = {
+            "exposure": _series(data, "exposureno", n, path, np.integer),
+            "time": _series(data, "time", n, path, np.floating),
+            "row0": _series(data, "row", n, path, np.integer),
+            "column0": _series(data, "column", n, path, np.integer),
+            "quality": _series(data, "quality", n, path, np.integer),
+        }
+        common = {
+            "file": path,
+            "format": "roman_cuts",
+            "time_scale": str(meta.get("TIMESYS", "utc")).lower(),
+            "exposure_time": positive(entry(meta, "EXPOSURE", path), "EXPOSURE", path),
+            "filter": entry(meta, "FILTER", path, str).upper(),
+            "detector": wfi_detector(entry(meta, "DETECTOR", path, str), path),
+            "nrows": nrows,
+            "ncols": ncols,
+            "gain": 1.0,
+            "zero_point": header_zero_point(meta, zero_point, path),
+            "pixel_area": None,
+        }
+        wcs = _wcs_list(roman, n, path)
+        rows = []
+        for plane in range(n):
+            row = {**common, "plane": plane, **{k: v[plane].item() for k, v in series.items()}}
+            sky = sky_function(wcs[plane], row["row0"], row["column0"])
+            row["wcs"] = fitted_wcs(sky, nrows, ncols, path)
+            rows.append(summarised(row, functools.partial(_pixels, data, plane)))
+        return rows
+
+
+def read_image(exposure: Mapping[str, Any]) -> Image:
+    """Pixels of one exposure of a cube; ``poisson_slope`` is 1 / EXPOSURE."""
+    path, plane = exposure["file"], int(exposure["plane"])
+    with _open(path) as roman:
+        data = roman["data"]
+        if plane >= len(data["flux"]):
+            raise InputError(f"{path}: no plane {plane}, the cube has {len(data['flux'])}")
+        same_shape(exposure, data["flux"].shape[1:])
+        pixels = _pixels(data, plane, slice(None))
+        return masked_image(*pixels, poisson_slope=1.0 / exposure["exposure_time"])
+
+
+@contextmanager
+def _open(path: str) -> Iterator[Mapping[str, Any]]:
+    """The tree below ``roman``, its arrays on disk."""
+    with (
+        readable(path, "roman-cuts cube"),
+        warnings.catch_warnings(action="ignore", category=AstropyWarning),
+        asdf.open(path, memmap=True, lazy_tree=True) as file,
+    ):
+        roman = file["roman"]
+        for name in ("meta", "wcs", "data"):
+            if name not in roman:
+                raise InputError(f"{path}: no entry roman.{name}, expected meta, wcs and data")
+        for name in ("flux", "flux_err"):
+            if np.ndim(roman["data"].get(name)) != 3:
+                raise InputError(f"{path}: no images, expected a 3-D array roman.data.{name}")
+        shapes = [tuple(roman["data"][name].shape) for name in ("flux", "flux_err")]
+        if shapes[0] != shapes[1]:
+            raise InputError(f"{path}: flux {shapes[0]} and error {shapes[1]} differ in shape")
+        yield roman
+
+
+def _series(data: Mapping[str, Any], name: str, n: int, path: str, kind: type) -> np.ndarray:
+    """One value per exposure of an entry that may be a single number."""
+    if name not in data:
+        raise InputError(f"{path}: roman.data.{name} is missing, expected {n} numbers")
+    values = np.array(data[name])
+    expected = f"{n} {'whole ' if kind is np.integer else ''}numbers"
+    if values.shape not in ((), (n,)) or not np.issubdtype(values.dtype, kind):
+        raise InputError(
+            f"{path}: roman.data.{name} has shape {values.shape} and type {values.dtype}, "
+            f"expected {expected}"
+        )
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: roman.data.{name} holds NaN, expected {expected}")
+    return np.broadcast_to(values, (n,))
+
+
+def _wcs_list(roman: Mapping[str, Any], n: int, path: str) -> list[WCS]:
+    wcs = roman["wcs"]
+    wcs = list(wcs) if isinstance(wcs, Sequence) else [wcs] * n
+    usable = all(isinstance(w, WCS) and w.has_celestial and w.naxis == 2 for w in wcs)
+    if len(wcs) != n or not usable:
+        raise InputError(f"{path}: no WCS, expected {n} celestial WCS in roman.wcs")
+    return wcs
+
+
+def _pixels(
+    data: Mapping[str, Any], plane: int, rows: slice
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    flux, flux_err = (np.array(data[name][plane][rows]) for name in ("flux", "flux_err"))
+    return flux, flux_err, np.zeros(flux.shape, dtype=np.int32)

@@ -1,0 +1,170 @@
+"""Official Roman WFI Level 2 images: ASDF, DN/s, gwcs, flat-fielded, sky included.
+
+What matters of the format: some files carry the conversion to flux density and the pixel area
+with a negative sign; pixels without a fit have err = 0; the frame of the WCS may be FK5; the
+gain is not in the file; arrays are on disk and close with the model.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.time import Time
+
+from romanprf.errors import InputError
+from romanprf.flags import from_roman_dq
+from romanprf.io.exposure import (
+    Image,
+    configured,
+    entry,
+    fitted_wcs,
+    masked_image,
+    positive,
+    readable,
+    same_shape,
+    summarised,
+    to_icrs,
+    wfi_detector,
+)
+from romanprf.wcs import SkyFunction
+
+#: Flux density of AB magnitude 0, Jy.
+_AB_ZERO = (1.0 * u.ABflux).to_value(u.Jy)
+#: What Roman files write for a number that is not known.
+_NO_VALUE = -999999
+
+
+def register(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
+    """The one exposure of a file (see `romanprf.io.images.register`)."""
+    gain = configured(gain, "gain", "the gain (electrons per DN)", path)
+    with _open(path) as model:
+        nrows, ncols = model.data.shape
+        meta = model.meta
+        time = entry(meta, "exposure.mid_time", path, Time)
+        row = {
+            "exposure": _number(meta, path),
+            "file": path,
+            "format": "roman_l2",
+            "plane": 0,
+            "time": float(time.jd),
+            "time_scale": time.scale,
+            "exposure_time": _positive(meta, "exposure.effective_exposure_time", path),
+            "filter": entry(meta, "instrument.optical_element", path, str).upper(),
+            "detector": wfi_detector(entry(meta, "instrument.detector", path, str), path),
+            "nrows": nrows,
+            "ncols": ncols,
+            "row0": 0,
+            "column0": 0,
+            "gain": gain,
+            "zero_point": _zero_point(meta, gain, zero_point, path),
+            "pixel_area": abs(_photometry(meta, "pixel_area", path)),
+            "wcs": fitted_wcs(_sky_function(meta, path), nrows, ncols, path),
+            "quality": 0,
+        }
+        return [summarised(row, lambda rows: _pixels(model, rows))]
+
+
+def read_image(exposure: Mapping[str, Any]) -> Image:
+    """Pixels of a file in e-/s.
+
+    ``poisson_slope`` is the median of photon variance over flux, because the ramp fit's weights
+    make it differ from 1 / exposure time; it is 1 / exposure time if the file has no
+    ``var_poisson`` or no pixel with flux.
+    """
+    gain = exposure["gain"]
+    with _open(exposure["file"]) as model:
+        same_shape(exposure, model.data.shape)
+        flux, flux_err, flags = _pixels(model, slice(None))
+        variance = model.get("var_poisson")
+        variance = None if variance is None else np.array(variance, dtype=np.float64)
+    flux, flux_err = gain * flux.astype(np.float64), gain * flux_err.astype(np.float64)
+    slope = 1.0 / exposure["exposure_time"]
+    if variance is not None:
+        good = (flags == 0) & (flux > 0) & (flux_err > 0) & np.isfinite(variance) & (variance > 0)
+        if good.any():
+            slope = float(np.median(gain**2 * variance[good] / flux[good]))
+    return masked_image(flux, flux_err, flags, slope)
+
+
+@contextmanager
+def _open(path: str) -> Iterator[Any]:
+    """The data model, its arrays on disk, after checking that they are images."""
+    import roman_datamodels as rdm  # noqa: PLC0415  (a slow import, L2 files only)
+
+    with (
+        readable(path, "Roman WFI image"),
+        warnings.catch_warnings(action="ignore", category=UserWarning),  # of renamed files
+        rdm.open(path, memmap=True) as model,
+    ):
+        shapes = {}
+        for name in ("data", "err", "dq"):
+            array = model.get(name)
+            if np.ndim(array) != 2:
+                raise InputError(f"{path}: no image, expected a 2-D array roman.{name}")
+            shapes[name] = tuple(array.shape)
+        if len(set(shapes.values())) > 1:
+            raise InputError(f"{path}: images differ in shape: {shapes}")
+        yield model
+
+
+def _pixels(model: Any, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return (
+        np.array(model.data[rows]),
+        np.array(model.err[rows]),
+        from_roman_dq(np.array(model.dq[rows])),
+    )
+
+
+def _number(meta: Any, path: str) -> int:
+    """Exposure number that is unique over the visits of a programme."""
+    names = ("pass", "segment", "observation", "visit", "exposure")
+    numbers = [entry(meta, f"observation.{name}", path, int) for name in names]
+    limits = (1000, 1000, 1000, 1000, 10000)
+    for name, number, limit in zip(names, numbers, limits, strict=True):
+        if not 0 <= number < limit:
+            raise InputError(
+                f"{path}: observation.{name} is {number}, expected a number below {limit}"
+            )
+    number = 0
+    for part, limit in zip(numbers, limits, strict=True):
+        number = number * limit + part
+    return number
+
+
+def _positive(meta: Any, name: str, path: str) -> float:
+    return positive(entry(meta, name, path), name, path)
+
+
+def _photometry(meta: Any, name: str, path: str) -> float:
+    """A photometric constant, which is not zero."""
+    value = entry(meta, f"photometry.{name}", path)
+    if value in (0.0, _NO_VALUE):
+        raise InputError(f"{path}: photometry.{name} is {value}, expected its value")
+    return value
+
+
+def _zero_point(meta: Any, gain: float, zero_point: float | None, path: str) -> float:
+    """AB magnitude of 1 e-/s: the file's, or else the configured one."""
+    if meta["photometry"].get("conversion_megajanskys") in (None, _NO_VALUE):
+        return configured(zero_point, "zero_point", "the AB magnitude of 1 e-/s", path)
+    conversion = _photometry(meta, "conversion_megajanskys", path)
+    jansky = abs(conversion * _photometry(meta, "pixel_area", path)) * 1e6  # of 1 DN/s
+    return float(-2.5 * np.log10(jansky / gain / _AB_ZERO))
+
+
+def _sky_function(meta: Any, path: str) -> SkyFunction:
+    wcs = meta.get("wcs")
+    frame = getattr(getattr(wcs, "output_frame", None), "reference_frame", None)
+    if frame is None:
+        raise InputError(f"{path}: no WCS, expected a gwcs with a celestial frame in meta.wcs")
+
+    def sky(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        lon, lat = wcs(x, y, with_bounding_box=False)
+        return to_icrs(lon, lat, frame)
+
+    return sky

@@ -1,0 +1,94 @@
+"""The exposure sheet: which image files a reduction uses."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from romanprf.errors import InputError
+
+_COLUMNS = ("file", "exposure")
+
+
+def read_sheet(path: str | Path) -> list[dict[str, Any]]:
+    """Read a tab-separated list of image files.
+
+    Column ``file`` holds a path or a glob, relative to the working directory; the optional column
+    ``exposure`` a number that replaces the one in the file.  Lines that start with ``#`` and blank
+    lines are skipped.
+
+    Parameters
+    ----------
+    path : path
+        The sheet.
+
+    Returns
+    -------
+    list of dict
+        ``{"file": str, "exposure": int or None}``, in the order of the sheet, globs sorted.
+
+    Raises
+    ------
+    InputError
+        If the sheet is missing, empty or malformed, or a row names no file or one named before.
+    """
+    header, *rows = _lines(path)
+    fields = header[1]
+    if "file" not in fields or not set(fields) <= set(_COLUMNS) or len(set(fields)) < len(fields):
+        raise InputError(
+            f"{path}: expected tab-separated columns 'file' and, optionally, 'exposure', "
+            f"found {fields}"
+        )
+    entries: list[dict[str, Any]] = []
+    seen: dict[str, int] = {}
+    for number, values in rows:
+        where = f"{path} line {number}"
+        if len(values) != len(fields):
+            raise InputError(f"{where}: expected {len(fields)} columns, found {len(values)}")
+        cells = dict(zip(fields, values, strict=True))
+        for entry in _expanded(cells["file"], cells.get("exposure", ""), where):
+            first = seen.setdefault(os.path.realpath(entry["file"]), number)
+            if len(seen) == len(entries):
+                raise InputError(f"{where}: {entry['file']} is already named on line {first}")
+            entries.append(entry)
+    if not entries:
+        raise InputError(f"{path}: no rows, expected at least one image file")
+    return entries
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and cells of the lines that count."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, expected the exposure sheet") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error})") from None
+    lines = enumerate(text.splitlines(), start=1)
+    kept = [(n, line) for n, line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not kept:
+        raise InputError(f"{path}: empty sheet, expected a header and at least one row")
+    cells = csv.reader((line for _, line in kept), delimiter="\t")
+    for (number, _), values in zip(kept, cells, strict=True):
+        yield number, [value.strip() for value in values]
+
+
+def _expanded(name: str, exposure: str, where: str) -> list[dict[str, Any]]:
+    if not name:
+        raise InputError(f"{where}: column file is empty, expected a path or a glob")
+    plain = os.path.exists(name)
+    files = [name] if plain else sorted(glob.glob(name))
+    if not files:
+        kind = "no file matches" if glob.has_magic(name) else "no such file:"
+        raise InputError(f"{where}: {kind} {name}")
+    if not exposure:
+        return [{"file": file, "exposure": None} for file in files]
+    if not plain:
+        raise InputError(f"{where}: an exposure number needs a plain file, not the glob {name}")
+    if not exposure.isdecimal():
+        raise InputError(f"{where}: exposure is {exposure!r}, expected a whole number >= 0")
+    return [{"file": name, "exposure": int(exposure)}]

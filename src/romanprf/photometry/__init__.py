@@ -1,0 +1,1 @@
+"""Fluxes of all sources of a frame: stamps, normal equations, solver."""

@@ -1,0 +1,197 @@
+"""All fluxes of one frame at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from romanprf.flags import REJECTED_PIXEL, PixelFlag, SourceFlag
+from romanprf.io.exposure import Image
+from romanprf.photometry.normal import normal_matrix, overlaps
+from romanprf.photometry.solver import Solver, make_tiles
+from romanprf.photometry.stamps import Stamps
+
+#: The variance of a pixel never falls below this fraction of the file's own.
+_VARIANCE_FLOOR = 0.1
+#: A source is MASKED when more than this fraction of its light is on rejected pixels.
+_MASKED_FRACTION = 0.02
+#: Pixels within this distance of a source are its core (pixels).
+_CORE = 1.5
+#: Half the core of the PRF: closer to the border than this, a source is at the EDGE (pixels).
+_EDGE = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class FrameFit:
+    """Result of `fit_frame`; arrays have shape (nsources,) unless said otherwise.
+
+    Attributes
+    ----------
+    flux, flux_err : ndarray
+        e-/s; NaN where a source has no usable pixel.  The error is marginal over all other
+        sources and the background.
+    chi2 : ndarray
+        Mean squared normalised residual, weighted by the PRF.
+    psf_fraction : ndarray
+        Fraction of the source's light that falls on usable pixels.
+    flags : ndarray of int32
+        Bits of `SourceFlag`.
+    background, background_err : float
+        e-/s per pixel.
+    residual : ndarray, shape (nrows, ncols)
+        Image minus model, e-/s; NaN where rejected.
+    mean_chi2 : float
+        Mean squared normalised residual of the used pixels.
+    iterations : int
+        Of the solver.
+    """
+
+    flux: np.ndarray
+    flux_err: np.ndarray
+    chi2: np.ndarray
+    psf_fraction: np.ndarray
+    flags: np.ndarray
+    background: float
+    background_err: float
+    residual: np.ndarray
+    mean_chi2: float
+    iterations: int
+
+
+def fit_frame(
+    image: Image,
+    stamps: Stamps,
+    prior_mu: np.ndarray,
+    prior_sigma: np.ndarray,
+    tolerance: float,
+    reweight: int,
+) -> FrameFit:
+    """Fit the fluxes of all sources and the background of a frame jointly.
+
+    Parameters
+    ----------
+    image : Image
+        Pixels, e-/s; at least one of them usable.
+    stamps : Stamps
+        PRF of each source on this frame.
+    prior_mu, prior_sigma : ndarray, shape (nsources,)
+        Gaussian prior of each flux, e-/s.
+    tolerance : float
+        Accuracy of the solution in units of each flux's own error.
+    reweight : int
+        Repeats with the photon noise of the fitted model.  The first pass uses that of the
+        prior fluxes; the data's own noise would bias faint fluxes low.
+    """
+    usable = (image.flags & REJECTED_PIXEL) == 0
+    pattern, tiles = overlaps(stamps), make_tiles(stamps.x, stamps.y, stamps.shape)
+    flux = prior_mu.astype(float)
+    model = stamps.model(flux)
+    background, background_err = float(np.median((image.flux - model)[usable])), np.nan
+    model += background
+    iterations = 0
+    for _ in range(reweight + 1):
+        weight = np.where(usable, 1.0 / _variance(image, model), 0.0)
+        matrix = normal_matrix(stamps, weight, prior_sigma, pattern)
+        solver = Solver(matrix, tiles)
+        flux, step, background_err, sigma = _solve(
+            solver,
+            stamps,
+            image.flux - background,
+            weight,
+            flux,
+            prior_mu,
+            prior_sigma,
+            tolerance,
+        )
+        background += step
+        iterations += solver.iterations
+        model = stamps.model(flux) + background
+    residual = np.where(usable, image.flux - model, np.nan)
+    chi2_image = weight * np.nan_to_num(residual) ** 2
+    light = stamps.dot(usable.astype(float))
+    flags = source_flags(image, stamps, light, sigma, prior_sigma)
+    lost = (flags & SourceFlag.NO_DATA) != 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        chi2 = stamps.dot(chi2_image) / light
+    return FrameFit(
+        flux=np.where(lost, np.nan, flux),
+        flux_err=np.where(lost, np.nan, sigma),
+        chi2=np.where(lost, np.nan, chi2),
+        psf_fraction=light,
+        flags=flags,
+        background=background,
+        background_err=background_err,
+        residual=residual,
+        mean_chi2=float(chi2_image.sum() / usable.sum()),
+        iterations=iterations,
+    )
+
+
+def _variance(image: Image, model: np.ndarray) -> np.ndarray:
+    """Variance of the pixels with the photon noise of the model in place of the data's."""
+    measured = image.flux_err**2
+    swapped = measured + (model - np.maximum(image.flux, 0.0)) * image.poisson_slope
+    return np.maximum(swapped, _VARIANCE_FLOOR * measured)
+
+
+def _solve(
+    solver: Solver,
+    stamps: Stamps,
+    data: np.ndarray,
+    weight: np.ndarray,
+    start: np.ndarray,
+    prior_mu: np.ndarray,
+    prior_sigma: np.ndarray,
+    tolerance: float,
+) -> tuple[np.ndarray, float, float, np.ndarray]:
+    """Fluxes, background, its error, and errors of the fluxes (equations of `normal`).
+
+    The background is eliminated exactly: f = A^-1 h - b A^-1 c.
+    """
+    c, d = stamps.dot(weight), weight.sum()
+    h = stamps.dot(weight * data) + prior_mu / prior_sigma**2
+    without = solver.solve(h, start, tolerance)
+    response = solver.solve(c, np.zeros_like(c), tolerance)
+    schur = d - c @ response
+    background = float(((weight * data).sum() - c @ without) / schur)
+    sigma = np.sqrt(solver.sigma**2 + response**2 / schur)
+    return without - background * response, background, float(schur**-0.5), sigma
+
+
+def source_flags(
+    image: Image,
+    stamps: Stamps,
+    light: np.ndarray,
+    sigma: np.ndarray,
+    prior_sigma: np.ndarray,
+) -> np.ndarray:
+    """Bits of `SourceFlag` of each source on a frame, int32, shape (nsources,)."""
+    rejected = (image.flags & REJECTED_PIXEL) != 0
+    nrows, ncols = stamps.shape
+    edge = np.minimum.reduce(
+        [stamps.x + 0.5, ncols - 0.5 - stamps.x, stamps.y + 0.5, nrows - 0.5 - stamps.y]
+    )
+    conditions = {
+        SourceFlag.NO_DATA: light <= 0.0,
+        SourceFlag.EDGE: edge < _EDGE,
+        SourceFlag.MASKED: stamps.dot(rejected.astype(float)) > _MASKED_FRACTION,
+        SourceFlag.SATURATED: _in_core(image.flags & PixelFlag.SATURATED, stamps),
+        SourceFlag.JUMP: _in_core(image.flags & PixelFlag.JUMP, stamps),
+        SourceFlag.PRIOR: sigma > prior_sigma / np.sqrt(2.0),
+    }
+    flags = np.zeros(len(stamps), np.int32)
+    for flag, condition in conditions.items():
+        flags[condition] |= int(flag)
+    return flags
+
+
+def _in_core(marked: np.ndarray, stamps: Stamps) -> np.ndarray:
+    """Whether a marked pixel lies in the core of each source."""
+    rows, columns = np.nonzero(marked)
+    if rows.size == 0:
+        return np.zeros(len(stamps), bool)
+    tree = cKDTree(np.column_stack([columns, rows]))
+    distance, _ = tree.query(np.column_stack([stamps.x, stamps.y]), distance_upper_bound=_CORE)
+    return np.isfinite(distance)

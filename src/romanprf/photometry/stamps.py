@@ -1,0 +1,134 @@
+"""The PRF of every source of a frame on the pixels of its footprint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from romanprf.photometry import stamps_nb
+from romanprf.prf import LogPolarPRF
+from romanprf.wcs import ARCSEC, TangentWCS
+
+#: A footprint is never smaller than this (pixels).
+MIN_RADIUS = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Stamps:
+    """PRF values on rectangular windows, one per source, clipped to the image.
+
+    Attributes
+    ----------
+    x, y : ndarray, shape (nsources,)
+        Pixel positions (column, row); 0 where a source has no window.
+    radius : ndarray, shape (nsources,)
+        Footprint radius, pixels; the values are zero beyond it.
+    window : ndarray of int32, shape (nsources, 4)
+        row0, row1, column0, column1; empty where a footprint misses the image.
+    offset : ndarray of int64, shape (nsources + 1,)
+        Start of each window in ``values``.
+    values : ndarray, shape (offset[-1],)
+        Fraction of the source's flux in each pixel, row by row.
+    shape : tuple of int
+        Rows and columns of the image.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    radius: np.ndarray
+    window: np.ndarray
+    offset: np.ndarray
+    values: np.ndarray
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def model(self, flux: np.ndarray) -> np.ndarray:
+        """Image of all sources with these fluxes (e-/s), shape ``shape``."""
+        image = np.zeros(self.shape)
+        stamps_nb.add(self.window, self.offset, self.values, flux, image)
+        return image
+
+    def dot(self, image: np.ndarray) -> np.ndarray:
+        """Sum over each footprint of PRF times ``image``, shape (nsources,)."""
+        out = np.empty(len(self))
+        stamps_nb.dot(self.window, self.offset, self.values, image, out)
+        return out
+
+
+def footprint_radius(
+    prf: LogPolarPRF, flux: np.ndarray, flux_cut_off: float, pixel_scale: float
+) -> np.ndarray:
+    """Radius (pixels) at which the light of each source falls under ``flux_cut_off`` (e-/s/pixel).
+
+    Parameters
+    ----------
+    flux : ndarray, shape (nsources,)
+        e-/s.
+    pixel_scale : float
+        Arcsec per pixel.
+    """
+    radius = prf.radius(flux_cut_off / np.maximum(flux, 1e-12)) / pixel_scale
+    return np.clip(radius, MIN_RADIUS, prf.rmax / pixel_scale)
+
+
+def make_stamps(
+    prf: LogPolarPRF,
+    ra: np.ndarray,
+    dec: np.ndarray,
+    flux: np.ndarray,
+    wcs: TangentWCS,
+    shape: tuple[int, int],
+    flux_cut_off: float,
+    pixel_area: float | None = None,
+) -> Stamps:
+    """Evaluate the PRF for all sources of a frame.
+
+    Parameters
+    ----------
+    prf : LogPolarPRF
+        The model.
+    ra, dec : ndarray, shape (nsources,)
+        Degrees ICRS, at the time of the frame.
+    flux : ndarray, shape (nsources,)
+        e-/s; sets the size of the footprints only.
+    wcs : TangentWCS
+        Of the frame.
+    shape : tuple of int
+        Rows and columns of the frame.
+    flux_cut_off : float
+        e-/s per pixel at which a footprint ends.
+    pixel_area : float, optional
+        Pixel area (sr) to which a flat-fielded image refers: its pixels are surface brightness
+        times this area.  Without it a pixel collects light in proportion to its own area.
+    """
+    x, y = wcs.sky_to_pixel(ra, dec)
+    lost = ~(np.isfinite(x) & np.isfinite(y))
+    x, y = np.where(lost, 0.0, x), np.where(lost, 0.0, y)
+    jacobian = wcs.jacobian(x, y)
+    area = np.abs(np.linalg.det(jacobian))
+    radius = footprint_radius(prf, flux, flux_cut_off, float(np.sqrt(np.median(area))))
+    window = _windows(x, y, np.where(lost, -1.0, radius), shape)
+    sizes = (window[:, 1] - window[:, 0]).astype(np.int64) * (window[:, 3] - window[:, 2])
+    offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    if pixel_area is not None:
+        area = np.full_like(area, np.rad2deg(1.0) ** 2 * ARCSEC**2 * pixel_area)
+    values = prf.fill_stamps(x, y, radius, jacobian, area / prf.pixel_area, window, offset)
+    return Stamps(x, y, radius, window, offset, values, shape)
+
+
+def _windows(x: np.ndarray, y: np.ndarray, radius: np.ndarray, shape: tuple) -> np.ndarray:
+    window = np.stack(
+        [
+            np.clip(np.ceil(y - radius), 0, shape[0]),
+            np.clip(np.floor(y + radius) + 1, 0, shape[0]),
+            np.clip(np.ceil(x - radius), 0, shape[1]),
+            np.clip(np.floor(x + radius) + 1, 0, shape[1]),
+        ],
+        axis=1,
+    ).astype(np.int32)
+    empty = (window[:, 1] <= window[:, 0]) | (window[:, 3] <= window[:, 2])
+    window[empty] = 0
+    return window

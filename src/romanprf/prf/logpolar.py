@@ -1,0 +1,225 @@
+"""The documented PRF model: log10 of the PRF as splines in radius and angle on the sky."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import block_diag, cho_factor, cho_solve
+
+from romanprf.prf import logpolar_nb
+
+#: Prior sigmas, dex: how far the radial profile may be from the first guess and the angular
+#: structure from round, and how much either may bend from knot to knot of the radius (second
+#: differences, as in P-splines; Eilers & Marx 1996), so that no gap in the data makes a hole.
+_RADIAL_SIGMA, _ANGULAR_SIGMA, _BEND_SIGMA = 0.5, 0.2, 0.2
+#: Far from the core a diffraction PRF falls with the cube of the radius.
+_WING_POWER = 3.0
+
+
+def _bending(n: int) -> np.ndarray:
+    """Precision matrix of the second differences of ``n`` numbers."""
+    bend = np.diff(np.eye(n), 2, axis=0) / _BEND_SIGMA
+    return bend.T @ bend
+
+
+@dataclass(frozen=True, eq=False)
+class LogPolarPRF:
+    """PRF on the sky, as in Hedges et al. 2021 (AJ 162, 107), sec. 2.3.
+
+    The value at an offset is the fraction of a source's flux in a pixel of ``pixel_area`` whose
+    centre is at that offset.  It is constant in angle inside ``cut_r``, held at its value at
+    ``rmin`` inside that, and zero beyond ``rmax``.  The light beyond ``rmax`` that a diffraction
+    wing (r^-3) carries is part of the normalisation, so the values inside sum to less than 1.
+
+    Attributes
+    ----------
+    n_r, n_phi : int
+        Knots: radial, uniform in sqrt(r) from rmin to rmax; angular, wrapped.
+    rmin, cut_r, rmax : float
+        Arcsec.
+    pixel_area : float
+        Arcsec^2.
+    coefficients : ndarray, shape (n_r + 2 + (n_r + 2 - core) * n_phi,)
+        Radial coefficients first, then the angular ones by radius; log10.
+    """
+
+    n_r: int
+    n_phi: int
+    rmin: float
+    cut_r: float
+    rmax: float
+    pixel_area: float
+    coefficients: np.ndarray
+
+    @classmethod
+    def first_guess(
+        cls, n_r: int, n_phi: int, rmin: float, cut_r: float, rmax: float, pixel_area: float
+    ) -> LogPolarPRF:
+        """A round profile (1 + (r / cut_r)^2)^(-3/2): the right scale and the right wings."""
+        model = cls(n_r, n_phi, rmin, cut_r, rmax, pixel_area, np.empty(0))
+        t = np.linspace(np.sqrt(rmin), np.sqrt(rmax), 20 * n_r)
+        profile = -0.5 * _WING_POWER * np.log10(1.0 + (t**2 / cut_r) ** 2)
+        start = replace(model, coefficients=np.zeros(model.size))
+        return (
+            start.fitted(t**2, np.zeros_like(t), profile, np.full(t.size, 1e4)).round().normalised()
+        )
+
+    def round(self) -> LogPolarPRF:
+        """Return the model without its angular structure."""
+        radial = np.arange(self.size) < self.n_r + 2
+        return replace(self, coefficients=np.where(radial, self.coefficients, 0.0))
+
+    @property
+    def _t_min(self) -> float:
+        return float(np.sqrt(self.rmin))
+
+    @property
+    def _t_step(self) -> float:
+        return float((np.sqrt(self.rmax) - np.sqrt(self.rmin)) / (self.n_r - 1))
+
+    @property
+    def core(self) -> int:
+        """First radial function whose support lies outside ``cut_r``: from here on angles."""
+        below = (np.sqrt(self.cut_r) - self._t_min) / self._t_step
+        return min(int(np.ceil(below - 1e-9)) + 3, self.n_r + 2)
+
+    @property
+    def size(self) -> int:
+        """Number of coefficients."""
+        return self.n_r + 2 + (self.n_r + 2 - self.core) * self.n_phi
+
+    @property
+    def _basis(self) -> tuple[float, float, int, int, int]:
+        return self._t_min, self._t_step, self.n_r, self.n_phi, self.core
+
+    def evaluate(self, r: np.ndarray, phi: np.ndarray) -> np.ndarray:
+        """PRF at offsets of any shape; r in arcsec, phi = arctan2(north, east) in rad."""
+        r, phi = np.broadcast_arrays(np.asarray(r, float), np.asarray(phi, float))
+        out = np.empty(r.size)
+        logpolar_nb.evaluate(
+            np.ascontiguousarray(r).ravel(),
+            np.ascontiguousarray(phi).ravel(),
+            self.coefficients,
+            *self._basis,
+            self.rmax,
+            out,
+        )
+        return out.reshape(r.shape)
+
+    def fill_stamps(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        radius: np.ndarray,
+        jacobian: np.ndarray,
+        scale: np.ndarray,
+        window: np.ndarray,
+        offset: np.ndarray,
+    ) -> np.ndarray:
+        """PRF values of all sources on their windows (see `romanprf.photometry.stamps`)."""
+        values = np.empty(offset[-1])
+        logpolar_nb.fill_stamps(
+            x,
+            y,
+            radius,
+            jacobian,
+            scale,
+            window,
+            offset,
+            self.coefficients,
+            *self._basis,
+            self.rmax,
+            values,
+        )
+        return values
+
+    def fitted(
+        self, r: np.ndarray, phi: np.ndarray, value: np.ndarray, weight: np.ndarray
+    ) -> LogPolarPRF:
+        """Solve for the coefficients.
+
+        The Gaussian prior is centred on this model's coefficients.
+
+        Parameters
+        ----------
+        r, phi : ndarray, shape (npixels,)
+            Offsets, arcsec and rad.
+        value : ndarray, shape (npixels,)
+            log10 of the fraction of the source's flux in the pixel.
+        weight : ndarray, shape (npixels,)
+            Inverse variance of ``value``.
+        """
+        matrix, vector = np.zeros((self.size, self.size)), np.zeros(self.size)
+        logpolar_nb.accumulate(r, phi, value, weight, *self._basis, matrix, vector)
+        precision = self._prior_precision()
+        matrix += precision
+        vector += precision @ self.coefficients
+        coefficients = cho_solve(cho_factor(matrix, lower=True), vector)
+        return replace(self, coefficients=coefficients)
+
+    def _prior_precision(self) -> np.ndarray:
+        """Inverse covariance of the prior, shape (size, size)."""
+        n = self.n_r + 2
+        radial = np.eye(n) * _RADIAL_SIGMA**-2.0 + _bending(n)
+        angular = np.eye(n - self.core) * _ANGULAR_SIGMA**-2.0 + _bending(n - self.core)
+        return block_diag(radial, np.kron(angular, np.eye(self.n_phi)))
+
+    def normalised(self) -> LogPolarPRF:
+        """Make `integral` equal to 1.
+
+        log10 of the integral is subtracted from the constant term; as the B-splines add up to 1,
+        that is the same for every radial coefficient.
+        """
+        coefficients = self.coefficients.copy()
+        coefficients[: self.n_r + 2] -= np.log10(self.integral())
+        return replace(self, coefficients=coefficients)
+
+    def integral(self) -> float:
+        """Sum over the pixel grid averaged over sub-pixel phase, wings to infinity included."""
+        t, step = np.linspace(0.0, np.sqrt(self.rmax), 601, retstep=True)
+        t = 0.5 * (t[1:] + t[:-1])
+        phi = np.linspace(-np.pi, np.pi, 4 * self.n_phi, endpoint=False)
+        mean = self.evaluate(t[:, None] ** 2, phi[None, :]).mean(axis=1)
+        inside = 2.0 * np.pi * np.sum(mean * t**2 * 2.0 * t) * step  # r dr = 2 t^3 dt
+        edge = self.evaluate(np.full(phi.size, self.rmax * (1.0 - 1e-12)), phi).mean()
+        beyond = 2.0 * np.pi * edge * self.rmax**2 / (_WING_POWER - 2.0)
+        return float((inside + beyond) / self.pixel_area)
+
+    def radius(self, threshold: np.ndarray) -> np.ndarray:
+        """Radius (arcsec) beyond which the mean profile stays below ``threshold``."""
+        r = np.linspace(np.sqrt(self.rmin), np.sqrt(self.rmax), 400) ** 2
+        phi = np.linspace(-np.pi, np.pi, 2 * self.n_phi, endpoint=False)
+        r[-1] *= 1.0 - 1e-12
+        profile = self.evaluate(r[:, None], phi[None, :]).mean(axis=1)
+        outer_maximum = np.maximum.accumulate(profile[::-1])[::-1]  # falls monotonically
+        index = np.searchsorted(-outer_maximum, -np.asarray(threshold), side="left")
+        return r[np.minimum(index, r.size - 1)]
+
+    def to_table(self) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+        """Columns and metadata of the ``prf`` table."""
+        i, j = np.arange(self.n_r + 2), np.full(self.n_r + 2, -1)
+        ii, jj = np.mgrid[self.core : self.n_r + 2, 0 : self.n_phi]
+        columns = {
+            "node": np.zeros(self.size, np.int32),
+            "i": np.concatenate([i, ii.ravel()]).astype(np.int32),
+            "j": np.concatenate([j, jj.ravel()]).astype(np.int32),
+            "coefficient": self.coefficients,
+        }
+        numbers = {
+            name: getattr(self, name)
+            for name in ("n_r", "n_phi", "rmin", "cut_r", "rmax", "pixel_area")
+        }
+        return columns, {"model": json.dumps({"kind": "log-polar", **numbers})}
+
+    @classmethod
+    def from_table(
+        cls, columns: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+    ) -> LogPolarPRF:
+        """Read what `to_table` gave."""
+        numbers = json.loads(metadata["model"])
+        if numbers.pop("kind") != "log-polar":
+            raise ValueError(f"expected a log-polar model, got {metadata['model']}")
+        return cls(**numbers, coefficients=np.asarray(columns["coefficient"], dtype=float))

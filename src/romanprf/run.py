@@ -1,0 +1,87 @@
+"""``python -m romanprf.run CONFIG [snakemake options]``: the workflow, its report and its cost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from romanprf.errors import InputError
+from romanprf.paths import Paths
+
+#: Seconds between two looks at the memory.
+_INTERVAL = 0.2
+
+
+def measured(command: Sequence[str]) -> tuple[int, float, int]:
+    """Run a command; give its exit code, wall time (s) and peak memory (bytes).
+
+    The memory is the resident size of all its processes together, which counts shared pages
+    more than once.
+    """
+    start, peak = time.monotonic(), 0
+    process = psutil.Popen(command)
+    while True:
+        try:
+            code = process.wait(_INTERVAL)
+        except psutil.TimeoutExpired:
+            peak = max(peak, _resident(process))
+        else:
+            return code, time.monotonic() - start, peak
+
+
+def _resident(process: psutil.Process) -> int:
+    total = 0
+    for member in [process, *process.children(recursive=True)]:
+        try:
+            total += member.memory_info().rss
+        except psutil.NoSuchProcess:  # it ended between the two lines
+            continue
+    return total
+
+
+def main(config: str, *options: str) -> int:
+    """Run the workflow, write its report and say where the results are and what they cost."""
+    try:
+        paths = Paths(_results(config))
+    except InputError as error:
+        print(f"romanprf: {error}", file=sys.stderr)
+        return 1
+    snakemake = [sys.executable, "-m", "snakemake", "--configfile", config, *options]
+    code, seconds, peak = measured(snakemake)
+    if code:
+        return code
+    code = subprocess.run([*snakemake, "--report", paths.report], check=False).returncode
+    if code:
+        return code
+    cost = f"{seconds:.0f} s, peak memory {peak / 1e9:.2f} GB"
+    print(f"Tables: {paths.root}/*.parquet; report: {paths.report}; reduction took {cost}.")
+    return 0
+
+
+def _results(config: str) -> str:
+    """The results folder: the workflow reads ``config`` over the default file."""
+    settings = _read("config/config.yaml") if Path("config/config.yaml").exists() else {}
+    return (settings | _read(config)).get("results", "results")
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, expected settings in YAML") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: expected settings as 'key: value' lines")
+    return settings
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

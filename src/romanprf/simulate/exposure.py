@@ -1,0 +1,104 @@
+"""One exposure of a simulated field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.wcs import WCS
+
+from romanprf.config import Simulate
+from romanprf.simulate import wfi
+from romanprf.simulate.detector import bad_pixels, cosmic_rays, expose
+from romanprf.simulate.field import Field, plane_matrix
+from romanprf.simulate.render import inject
+from romanprf.simulate.streams import Stream, random
+
+#: Steps of the R2 sequence (Roberts 2018): powers of 1/g with g^3 = g + 1.
+_R2 = 1.0 / 1.32471795724474602596 ** np.array([1, 2])
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedExposure:
+    """One exposure, as it comes out of a calibration pipeline.
+
+    Attributes
+    ----------
+    number : int
+        Exposure number, from 0.
+    time : float
+        Middle of the exposure, Julian date.
+    sca : int
+        Detector, 1 ... 18.
+    flux, flux_err : ndarray of float32, shape (rows, columns)
+        e-/s, without the sky.  ``flux_err`` is 0 where a pixel is saturated or bad, and ``flux``
+        is NaN where it is bad.  Cosmic-ray hits are not marked.
+    wcs : astropy.wcs.WCS
+        ICRS; axis 1 is the column, as astropy expects.
+    """
+
+    number: int
+    time: float
+    sca: int
+    flux: np.ndarray
+    flux_err: np.ndarray
+    wcs: WCS
+
+
+def make_exposure(field: Field, settings: Simulate, number: int) -> SimulatedExposure:
+    """Observe a field.
+
+    An exposure depends on the settings and its number only, not on how many are made.
+
+    Parameters
+    ----------
+    field : Field
+        From `make_field` with the same settings.
+    settings : Simulate
+        ``exposures`` is not used.
+    number : int
+        Exposure number, from 0.
+    """
+    shape = (settings.size, settings.size)
+    dx, dy = dither(settings, number)
+    time = float(wfi.to_time(number))
+    x, y = field.stars["x"].to_numpy() + dx, field.stars["y"].to_numpy() + dy
+    rate = inject(np.zeros(shape), x, y, field.fluxes(time), settings.sca)
+    hits = cosmic_rays(
+        shape, settings.cosmic_rays, random(settings.seed, Stream.COSMIC_RAYS, number)
+    )
+    bad = bad_pixels(shape, settings.bad_pixels, random(settings.seed, Stream.BAD_PIXELS))
+    noise = random(settings.seed, Stream.NOISE, number)
+    flux, flux_err = expose(rate, hits, bad, noise)
+    wcs = pointing(settings, dx, dy)
+    return SimulatedExposure(number, time, settings.sca, flux, flux_err, wcs)
+
+
+def dither(settings: Simulate, number: int) -> tuple[float, float]:
+    """Shift of the stars along columns and rows, pixels.
+
+    The sub-pixel phase fills the pixel evenly whatever the number of exposures, the whole pixels
+    are random.
+    """
+    width = 2.0 * settings.dither
+    whole = max(int(width), 1)
+    start = random(settings.seed, Stream.DITHER).random(2)
+    phase = (start + number * _R2) % 1.0
+    jump = random(settings.seed, Stream.DITHER, number + 1).integers(0, whole, 2)
+    dx, dy = min(width, 1.0) * (jump + phase - 0.5 * whole)
+    return float(dx), float(dy)
+
+
+def pointing(settings: Simulate, dx: float, dy: float) -> WCS:
+    """World coordinates of an exposure whose stars are shifted by (dx, dy) pixels."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.cunit = ["deg", "deg"]
+    wcs.wcs.radesys = "ICRS"
+    wcs.wcs.crval = [settings.ra, settings.dec]
+    wcs.wcs.crpix = 0.5 * (settings.size - 1) + np.array([dx, dy]) + 1.0  # FITS counts from 1
+    wcs.wcs.cdelt = [1.0, 1.0]
+    wcs.wcs.pc = plane_matrix()
+    wcs.pixel_shape = (settings.size, settings.size)
+    wcs.wcs.set()
+    return wcs

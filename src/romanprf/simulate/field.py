@@ -1,0 +1,137 @@
+"""The stars of a simulated field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from romanprf.config import Simulate
+from romanprf.errors import InputError
+from romanprf.simulate import variability, wfi
+from romanprf.simulate.prf import RADIUS
+from romanprf.simulate.streams import Stream, random
+from romanprf.wcs import ARCSEC, deproject
+
+#: 1 sigma of the catalogue's magnitudes.
+MAGNITUDE_ERROR = 0.02
+#: Variable stars are this bright (F146): seen in one exposure, and not saturated.
+VARIABLE_MAGNITUDES = (16.5, 20.5)
+#: Light of other stars counts as contamination of a variable one within this distance (pixels).
+_CONTAMINATION_RADIUS = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """The truth of a simulated field.
+
+    Attributes
+    ----------
+    stars : DataFrame
+        ``source_id``; ``ra``, ``dec`` (degrees ICRS); ``x``, ``y`` (column and row in an exposure
+        without dither, pixels); ``mag`` (F146, AB), ``flux`` (e-/s), both out of events;
+        ``catalogue_mag`` (as measured by someone else).  Extends beyond the images as far as the
+        wings of stars reach.
+    events : tuple of Microlensing or Dips
+        The variable ones; ``event.star`` is a row of ``stars``.
+    """
+
+    stars: pd.DataFrame
+    events: tuple[variability.Event, ...]
+
+    def fluxes(self, time: float) -> np.ndarray:
+        """Flux of every star at a Julian date, e-/s, shape (n,)."""
+        flux = self.stars["flux"].to_numpy(copy=True)
+        for event in self.events:
+            flux[event.star] *= event.factor(np.asarray(time))
+        return flux
+
+
+def make_field(settings: Simulate) -> Field:
+    """Draw a field; it does not depend on the number of exposures.
+
+    Raises
+    ------
+    InputError
+        If there are not enough stars to make variable.
+    """
+    stars = _draw_stars(settings)
+    return Field(stars, _draw_events(stars, settings))
+
+
+def plane_matrix() -> np.ndarray:
+    """Derivative of the tangent plane's (xi, eta) in degrees by (column, row), shape (2, 2)."""
+    sin, cos = np.sin(np.deg2rad(wfi.ROLL)), np.cos(np.deg2rad(wfi.ROLL))
+    return wfi.PIXEL_SCALE / ARCSEC * np.array([[sin, cos], [cos, -sin]])
+
+
+def _draw_stars(settings: Simulate) -> pd.DataFrame:
+    """A Poisson number of stars, uniform on the sky."""
+    rng = random(settings.seed, Stream.STARS)
+    border = RADIUS + int(np.ceil(settings.dither))
+    side = settings.size + 2 * border
+    limits = [wfi.COUNTS_MAGNITUDE[0], settings.draw_limit]
+    brightest, faintest = _counts(np.array(limits))
+    n = rng.poisson((faintest - brightest) * settings.density * side**2 / wfi.COUNTS_AREA)
+    x, y = rng.uniform(-border - 0.5, settings.size + border - 0.5, (2, n))
+    log_counts = np.log10(rng.uniform(brightest, faintest, n))
+    mag = np.interp(log_counts, np.log10(wfi.COUNTS), wfi.COUNTS_MAGNITUDE)
+    centre = 0.5 * (settings.size - 1)
+    xi, eta = plane_matrix() @ np.stack([x - centre, y - centre])
+    ra, dec = deproject(xi, eta, settings.ra, settings.dec)
+    columns = {
+        "source_id": np.arange(1, n + 1),
+        "ra": ra,
+        "dec": dec,
+        "x": x,
+        "y": y,
+        "mag": mag,
+        "flux": wfi.to_flux(mag),
+        "catalogue_mag": mag + rng.normal(0.0, MAGNITUDE_ERROR, n),
+    }
+    return pd.DataFrame(columns)
+
+
+def _counts(magnitude: np.ndarray) -> np.ndarray:
+    """Stars per detector brighter than a magnitude."""
+    return 10.0 ** np.interp(magnitude, wfi.COUNTS_MAGNITUDE, np.log10(wfi.COUNTS))
+
+
+def _draw_events(stars: pd.DataFrame, settings: Simulate) -> tuple[variability.Event, ...]:
+    """Make isolated stars variable, the shallowest dips on the brightest."""
+    makers: list[Callable[[int, np.random.Generator], variability.Event]] = [
+        *[variability.transit] * settings.transits,
+        *[variability.eclipse] * settings.eclipses,
+        *[variability.microlensing] * settings.microlensing,
+    ]
+    rng = random(settings.seed, Stream.EVENTS)
+    candidates = _candidates(stars, settings)
+    if len(candidates) < len(makers):
+        raise InputError(
+            f"simulate.size, simulate.density: {len(candidates)} stars can be made variable, "
+            f"expected {len(makers)} for simulate.microlensing + transits + eclipses"
+        )
+    candidates = rng.permutation(candidates)[: 20 * len(makers)]
+    order = np.argsort([_contamination(stars, star) for star in candidates])
+    chosen = candidates[order[: len(makers)]]
+    chosen = chosen[np.argsort(stars["mag"].to_numpy()[chosen])]
+    return tuple(make(int(star), rng) for make, star in zip(makers, chosen, strict=True))
+
+
+def _candidates(stars: pd.DataFrame, settings: Simulate) -> np.ndarray:
+    """Stars of a fit brightness whose core is on every exposure."""
+    margin = min(settings.dither + 8.0, settings.size / 4)
+    on_image = stars[["x", "y"]].sub(0.5 * (settings.size - 1)).abs().max(axis=1)
+    fit = stars["mag"].between(*VARIABLE_MAGNITUDES) & (on_image < 0.5 * settings.size - margin)
+    if settings.catalogue_limit < VARIABLE_MAGNITUDES[1]:
+        fit &= stars["catalogue_mag"] < settings.catalogue_limit
+    return np.flatnonzero(fit)
+
+
+def _contamination(stars: pd.DataFrame, star: int) -> float:
+    """Light of close neighbours, in units of the star's own."""
+    x, y, flux = (stars[name].to_numpy() for name in ("x", "y", "flux"))
+    near = np.hypot(x - x[star], y - y[star]) < _CONTAMINATION_RADIUS
+    return float(flux[near].sum() / flux[star] - 1.0)

@@ -1,0 +1,76 @@
+"""The pixel-integrated Roman PRF of GalSim, tabulated for fast drawing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from romanprf.simulate.wfi import PIXEL_SCALE
+
+#: Effective wavelength of GalSim's F146 bandpass, nm.
+WAVELENGTH = 1472.4357507
+#: Samples per pixel and axis.  The PRF ends at 0.84 cycles/pixel; a cubic spline through five
+#: samples a pixel keeps the error of a drawn star under 2e-4 of its peak.
+OVERSAMPLING = 5
+#: A star is drawn out to this many pixels along rows and columns (99.5 % of its light) ...
+RADIUS = 100
+#: ... or to where no pixel gets as much as this (e-/s): 1/150 of the noise of the sky.
+FAINTEST = 0.002
+
+
+@dataclass(frozen=True, eq=False)
+class SampledPRF:
+    """PRF of one detector.
+
+    Attributes
+    ----------
+    coefficients : ndarray, shape (n, n)
+        Cubic B-spline coefficients of the PRF (fraction of the flux in a pixel) over (row, column)
+        offsets from the star, `OVERSAMPLING` per pixel, the star at the middle.
+    envelope : ndarray, shape (RADIUS + 1,)
+        Largest PRF at or beyond a distance of 0, 1, 2 ... pixels along rows or columns.
+    """
+
+    coefficients: np.ndarray
+    envelope: np.ndarray
+
+    def radius(self, flux: np.ndarray) -> np.ndarray:
+        """Half-width in pixels of the square that a star of some flux (e-/s) is drawn in."""
+        faintest = FAINTEST / np.maximum(np.abs(flux), FAINTEST)
+        return np.searchsorted(-self.envelope, -faintest).clip(1, RADIUS).astype(np.int64)
+
+
+@cache
+def sample_prf(sca: int) -> SampledPRF:
+    """Draw the PRF of the centre of a detector (1 ... 18) with GalSim.
+
+    One image is drawn for each sub-pixel phase at the true pixel scale, and the images are
+    interleaved.  Drawing once with small pixels is not the same: GalSim then keeps power
+    beyond the telescope's cut-off, and the peak comes out 0.9 % lower.
+    """
+    # Slow imports, which injection and the steps need only here.
+    import galsim.roman  # noqa: PLC0415
+    from scipy.ndimage import spline_filter  # noqa: PLC0415
+
+    psf = galsim.roman.getPSF(sca, "W146", pupil_bin=8, wavelength=WAVELENGTH)
+    prf = galsim.Convolve(psf, galsim.Pixel(PIXEL_SCALE))
+    pixels = 2 * (RADIUS + 2) + 1  # the spline reaches a little beyond the outermost pixel
+    table = np.empty((pixels * OVERSAMPLING, pixels * OVERSAMPLING))
+    middle = OVERSAMPLING // 2
+    for row, column in np.ndindex(OVERSAMPLING, OVERSAMPLING):
+        # Sample (row, column) of each pixel lies right of the centre of a star moved left.
+        offset = galsim.PositionD(middle - column, middle - row) / OVERSAMPLING
+        image = galsim.ImageD(pixels, pixels, scale=PIXEL_SCALE)
+        prf.drawImage(image, method="no_pixel", offset=offset)
+        table[row::OVERSAMPLING, column::OVERSAMPLING] = image.array
+    return SampledPRF(spline_filter(table, order=3, mode="mirror"), _envelope(table))
+
+
+def _envelope(table: np.ndarray) -> np.ndarray:
+    offset = np.abs(np.arange(len(table)) - len(table) // 2) / OVERSAMPLING
+    largest = np.abs(table).max(axis=1), np.abs(table).max(axis=0)
+    return np.array(
+        [max(profile[offset >= r].max() for profile in largest) for r in range(RADIUS + 1)]
+    )

@@ -1,0 +1,1 @@
+"""The steps of the workflow: one function ``run(inputs, outputs, params)`` each."""

@@ -1,0 +1,76 @@
+"""Step ``deltas``: source-pixel pairs of the exposures that the PRF is fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from romanprf import schemas
+from romanprf.catalog.motion import positions_at
+from romanprf.deltas import find_deltas
+from romanprf.io.images import read_image
+from romanprf.io.tables import provenance, read_table, writing
+from romanprf.photometry.stamps import footprint_radius
+from romanprf.prf import LogPolarPRF
+from romanprf.steps.frames import read_exposures
+from romanprf.wcs import ARCSEC, TangentWCS
+
+
+def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Make ``deltas.parquet``.
+
+    Parameters
+    ----------
+    inputs : mapping
+        ``exposures`` and ``sources``: paths.
+    outputs : mapping
+        ``deltas``: path.
+    params : mapping
+        ``shape``: rmin, cut_r, rmax and flux_cut_off of that section; ``exposures``: the
+        exposure numbers to use.
+    """
+    exposures = read_exposures(inputs["exposures"], params["exposures"])
+    sources = read_table(inputs["sources"], schemas.SOURCES)
+    origin = provenance({"sources": inputs["sources"]}, params)
+    area = pixel_area(exposures.iloc[0].to_dict())
+    with writing(outputs["deltas"], schemas.DELTAS, origin, {"pixel_area": repr(area)}) as table:
+        for exposure in tqdm(exposures.to_dict("records"), "deltas", disable=None):
+            table.write(exposure_deltas(exposure, sources, params["shape"], area))
+
+
+def pixel_area(exposure: Mapping[str, Any]) -> float:
+    """Pixel area (arcsec^2) to which the PRF of a reduction refers.
+
+    That of a flat-fielded image's calibration, or that of the central pixel.
+    """
+    steradian = exposure["pixel_area"]
+    if not np.isfinite(steradian):
+        wcs = TangentWCS.from_json(exposure["wcs"])
+        steradian = wcs.pixel_area(exposure["ncols"] / 2.0, exposure["nrows"] / 2.0)
+    return float(steradian) * np.rad2deg(ARCSEC) ** 2
+
+
+def exposure_deltas(
+    exposure: Mapping[str, Any], sources: pd.DataFrame, shape: Mapping[str, Any], area: float
+) -> dict[str, np.ndarray]:
+    """Rows of the ``deltas`` table of one exposure.
+
+    The radius of each source is where the first guess of the PRF falls under ``flux_cut_off``.
+    """
+    guess = LogPolarPRF.first_guess(10, 4, shape["rmin"], shape["cut_r"], shape["rmax"], area)
+    radius = footprint_radius(
+        guess, sources["flux"].to_numpy(), shape["flux_cut_off"], np.sqrt(area)
+    )
+    wcs = TangentWCS.from_json(exposure["wcs"])
+    ra, dec = positions_at(sources, exposure["time"])
+    pairs = find_deltas(ra, dec, radius, wcs, (exposure["nrows"], exposure["ncols"]))
+    image = read_image(exposure)
+    row, column = pairs["row"], pairs["column"]
+    pairs["exposure"] = np.full(row.size, exposure["exposure"])
+    pairs["flux"] = image.flux[row, column].astype(np.float32)
+    pairs["flux_err"] = image.flux_err[row, column].astype(np.float32)
+    return pairs

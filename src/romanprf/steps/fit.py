@@ -1,0 +1,152 @@
+"""Step ``fit``: all fluxes of every frame of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from romanprf import schemas
+from romanprf.accelerate import set_threads
+from romanprf.catalog.motion import positions_at
+from romanprf.flags import ExposureFlag, SourceFlag
+from romanprf.io.images import read_image
+from romanprf.io.tables import provenance, read_table, write_table
+from romanprf.photometry.frame import FrameFit, fit_frame
+from romanprf.photometry.stamps import make_stamps
+from romanprf.prf import LogPolarPRF
+from romanprf.steps.frames import read_exposures
+from romanprf.steps.shape import read_prf
+from romanprf.wcs import TangentWCS
+
+#: Rows per group of the photometry: a light curve is found by reading one group per batch.
+ROW_GROUP = 65536
+
+
+def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Make one batch of ``photometry`` and ``frame_stats``.
+
+    Parameters
+    ----------
+    inputs : mapping
+        ``exposures``, ``sources`` and ``prf``: paths.
+    outputs : mapping
+        ``photometry`` and ``frame_stats``: paths.
+    params : mapping
+        Section ``fit`` of the configuration; ``flux_cut_off`` (e-/s); ``exposures``: the
+        exposure numbers of the batch; ``threads``.
+    """
+    set_threads(params["threads"])
+    exposures = read_exposures(inputs["exposures"], params["exposures"])
+    sources = read_table(inputs["sources"], schemas.SOURCES)
+    prf = read_prf(inputs["prf"])
+    fluxes, statistics = [], []
+    for exposure in tqdm(exposures.to_dict("records"), "fit", disable=None):
+        rows, row = fit_exposure(exposure, sources, prf, params)
+        fluxes.append(rows)
+        statistics.append(row)
+    settings = {key: value for key, value in params.items() if key != "threads"}
+    origin = provenance({name: inputs[name] for name in ("sources", "prf")}, settings)
+    write_table(outputs["frame_stats"], pd.DataFrame(statistics), schemas.FRAME_STATS, origin)
+    write_table(
+        outputs["photometry"],
+        by_source(fluxes),
+        schemas.PHOTOMETRY,
+        origin,
+        row_group_size=ROW_GROUP,
+    )
+
+
+def by_source(fluxes: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Join the rows of frames, each sorted by source, into rows by source, then exposure."""
+    return {name: np.stack([rows[name] for rows in fluxes], axis=1).ravel() for name in fluxes[0]}
+
+
+def fit_exposure(
+    exposure: Mapping[str, Any],
+    sources: pd.DataFrame,
+    prf: LogPolarPRF,
+    params: Mapping[str, Any],
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Rows of ``photometry`` and the row of ``frame_stats`` of one exposure."""
+    head = {"exposure": exposure["exposure"], "time": exposure["time"], "flags": exposure["flags"]}
+    if exposure["flags"] & ExposureFlag.UNUSABLE:
+        return _no_fluxes(exposure, len(sources)), {**head, **_no_statistics(exposure)}
+    fit = frame_solution(exposure, sources, prf, params)
+    rows = {
+        "source": sources["source"].to_numpy(),
+        "exposure": np.full(len(sources), exposure["exposure"]),
+        "psf_flux": fit.flux.astype(np.float32),
+        "psf_flux_err": fit.flux_err.astype(np.float32),
+        "chi2": fit.chi2.astype(np.float32),
+        "psf_fraction": fit.psf_fraction.astype(np.float32),
+        "flags": fit.flags,
+    }
+    used = np.isfinite(fit.residual)
+    left = fit.residual[used]
+    statistics = {
+        "n_sources": int(np.isfinite(fit.flux).sum()),
+        "n_pixels": int(used.sum()),
+        "n_masked": int((~used).sum()),
+        "background": fit.background,
+        "background_err": fit.background_err,
+        "chi2": fit.mean_chi2,
+        "residual_rms": 1.4826 * float(np.median(np.abs(left - np.median(left)))),
+        "iterations": fit.iterations,
+    }
+    return rows, {**head, **statistics}
+
+
+def frame_solution(
+    exposure: Mapping[str, Any],
+    sources: pd.DataFrame,
+    prf: LogPolarPRF,
+    params: Mapping[str, Any],
+) -> FrameFit:
+    """Read one exposure and fit it."""
+    image = read_image(exposure)
+    area = exposure["pixel_area"]
+    flux = sources["flux"].to_numpy()
+    stamps = make_stamps(
+        prf,
+        *positions_at(sources, exposure["time"]),
+        flux,
+        TangentWCS.from_json(exposure["wcs"]),
+        image.flux.shape,
+        params["flux_cut_off"],
+        area if np.isfinite(area) else None,
+    )
+    sigma = params["fit"]["prior_width"] * np.sqrt(np.maximum(flux, 1.0))
+    return fit_frame(
+        image, stamps, flux, sigma, params["fit"]["tolerance"], params["fit"]["reweight"]
+    )
+
+
+def _no_fluxes(exposure: Mapping[str, Any], n: int) -> dict[str, np.ndarray]:
+    """Flagged rows without values of an exposure that cannot be used."""
+    nothing = np.full(n, np.nan, np.float32)
+    return {
+        "source": np.arange(n, dtype=np.int32),
+        "exposure": np.full(n, exposure["exposure"]),
+        "psf_flux": nothing,
+        "psf_flux_err": nothing,
+        "chi2": nothing,
+        "psf_fraction": np.zeros(n, np.float32),
+        "flags": np.full(n, int(SourceFlag.BAD_EXPOSURE), np.int32),
+    }
+
+
+def _no_statistics(exposure: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "n_sources": 0,
+        "n_pixels": 0,
+        "n_masked": exposure["nrows"] * exposure["ncols"],
+        "background": np.nan,
+        "background_err": np.nan,
+        "chi2": np.nan,
+        "residual_rms": np.nan,
+        "iterations": 0,
+    }

@@ -1,0 +1,166 @@
+"""Step ``frames``: one row per exposure, with all that later steps need to know of it."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from romanprf.errors import InputError
+from romanprf.io.images import register
+from romanprf.io.tables import provenance, read_table, write_table
+from romanprf.schemas import EXPOSURES
+from romanprf.wcs import ARCSEC, TangentWCS, project
+
+#: Outlines grow in steps of this size (arcsec), so that a new dither rarely changes the field.
+SNAP = 16.0
+
+
+def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Register all images.
+
+    Parameters
+    ----------
+    inputs : mapping
+        ``images``: the image files, in the order of ``params["files"]``.
+    outputs : mapping
+        ``exposures``: Parquet table of `romanprf.schemas.EXPOSURES`.
+    params : mapping
+        ``files``: list of ``{"file", "exposure"}`` (see `romanprf.io.sheet.read_sheet`);
+        ``gain`` and ``zero_point`` of the section ``exposures`` of the configuration.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or two exposures do not go together.
+    """
+    del inputs  # named in params; their pixels are in content_hash, not hashed a second time
+    rows: list[dict[str, Any]] = []
+    for item in tqdm(params["files"], "frames", unit="file", disable=not sys.stderr.isatty()):
+        found = register(item["file"], params["gain"], params["zero_point"])
+        rows += _numbered(found, item["file"], item["exposure"])
+    if not rows:
+        raise InputError("no images, expected at least one file in the exposure sheet")
+    rows.sort(key=lambda row: row["exposure"])
+    _check_together(rows)
+    table = pd.DataFrame(rows)
+    write_table(outputs["exposures"], table, EXPOSURES, provenance(params=params))
+
+
+def _numbered(rows: list[dict], file: str, exposure: int | None) -> list[dict]:
+    """Replace the exposure number of a file by that of the sheet, when there is one."""
+    if exposure is None:
+        return rows
+    if rows[0]["format"] == "roman_cuts":
+        raise InputError(f"{file}: the sheet gives exposure {exposure}, but a cube numbers its own")
+    return [{**row, "exposure": exposure} for row in rows]
+
+
+def _check_together(rows: list[dict]) -> None:
+    """Refuse duplicated exposures and mixtures; ``rows`` are sorted by exposure."""
+    first = rows[0]
+    for before, row in itertools.pairwise(rows):
+        if row["exposure"] == before["exposure"]:
+            raise InputError(
+                f"exposure {row['exposure']} is both in {before['file']} and {row['file']}, "
+                "expected each number once"
+            )
+        for name in ("filter", "detector", "time_scale"):
+            if row[name] != first[name]:
+                raise InputError(
+                    f"{name} is {first[name]} in {first['file']} but {row[name]} in "
+                    f"{row['file']}, expected one {name} in a run"
+                )
+
+
+def read_exposures(path: str | Path, numbers: Sequence[int] | None = None) -> pd.DataFrame:
+    """Read the exposures table.
+
+    Parameters
+    ----------
+    path : path
+        What this step wrote.
+    numbers : sequence of int, optional
+        Keep these exposures only.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `romanprf.schemas.EXPOSURES`, sorted by exposure.
+
+    Raises
+    ------
+    InputError
+        If the file is no such table or lacks one of the exposures.
+    """
+    table = read_table(path, EXPOSURES)
+    if numbers is None:
+        return table
+    missing = sorted(set(numbers) - set(table["exposure"]))
+    if missing:
+        raise InputError(f"{path}: no exposure {missing[0]}, expected it in the table")
+    return table[table["exposure"].isin(list(numbers))].reset_index(drop=True)
+
+
+def field(exposures: pd.DataFrame) -> dict[str, float]:
+    """Sky region and scales of a reduction, as plain numbers that change rarely.
+
+    Parameters
+    ----------
+    exposures : DataFrame
+        Rows of `romanprf.schemas.EXPOSURES`, sorted by exposure.
+
+    Returns
+    -------
+    dict
+        ``ra0``, ``dec0``: tangent point (deg ICRS), that of the first exposure to 1e-4 deg.
+        ``xi_min``, ``xi_max``, ``eta_min``, ``eta_max``: the image outlines in the plane of
+        `romanprf.wcs.project` (deg), snapped outward to multiples of 16 arcsec.
+        ``pixel_scale`` (arcsec), ``epoch`` (Julian year) and ``zero_point`` of the first exposure.
+    """
+    first = exposures.iloc[0]
+    wcs = TangentWCS.from_json(first["wcs"])
+    ra0, dec0 = round(wcs.ra0, 4) % 360.0, round(wcs.dec0, 4)
+    outlines = [
+        project(*_outline(text, nrows, ncols), ra0, dec0)
+        for text, nrows, ncols in zip(
+            exposures["wcs"], exposures["nrows"], exposures["ncols"], strict=True
+        )
+    ]
+    xi, eta = (np.concatenate(values) for values in zip(*outlines, strict=True))
+    centre = np.array([0.5 * (first["ncols"] - 1), 0.5 * (first["nrows"] - 1)])
+    area = float(wcs.pixel_area(*centre)) * np.rad2deg(ARCSEC) ** 2
+    return {
+        "ra0": ra0,
+        "dec0": dec0,
+        **_snapped("xi", xi),
+        **_snapped("eta", eta),
+        "pixel_scale": round(float(np.sqrt(area)), 4),
+        "epoch": round(2000.0 + (float(first["time"]) - 2451545.0) / 365.25, 3),
+        "zero_point": float(first["zero_point"]),
+    }
+
+
+def _outline(text: str, nrows: int, ncols: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sky positions along the outer edges of an image."""
+    x, y = np.linspace(-0.5, ncols - 0.5, 17), np.linspace(-0.5, nrows - 0.5, 17)
+    xs = np.concatenate([x, x, np.full(17, x[0]), np.full(17, x[-1])])
+    ys = np.concatenate([np.full(17, y[0]), np.full(17, y[-1]), y, y])
+    return TangentWCS.from_json(text).pixel_to_sky(xs, ys)
+
+
+def _snapped(axis: str, values: np.ndarray) -> dict[str, float]:
+    """Range of ``values`` (degrees), outward to multiples of `SNAP`."""
+    if not np.isfinite(values).all():
+        raise InputError("the images lie more than 90 degrees apart, expected one field")
+    steps = values * ARCSEC / SNAP
+    return {
+        f"{axis}_min": float(np.floor(steps.min()) * SNAP / ARCSEC),
+        f"{axis}_max": float(np.ceil(steps.max()) * SNAP / ARCSEC),
+    }

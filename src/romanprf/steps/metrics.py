@@ -1,0 +1,145 @@
+"""Step ``metrics``: light curves, and how good they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from tqdm import tqdm
+
+from romanprf import schemas
+from romanprf.catalog.motion import positions_at
+from romanprf.errors import InputError
+from romanprf.flags import ExposureFlag
+from romanprf.io.tables import provenance, read_table, writing
+from romanprf.metrics.lightcurves import light_curve_statistics
+from romanprf.metrics.psf import source_psf_fraction
+from romanprf.prf import LogPolarPRF
+from romanprf.steps.frames import read_exposures
+from romanprf.steps.shape import read_prf
+from romanprf.wcs import TangentWCS
+
+#: Measurements in memory at once.
+_CHUNK = 4_000_000
+#: Exposures over which source_psf_fraction is averaged, evenly spread.
+_FRACTION_EXPOSURES = 16
+
+
+def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Make ``metrics.parquet`` and ``lightcurves.parquet``.
+
+    Parameters
+    ----------
+    inputs : mapping
+        ``exposures``, ``sources`` and ``prf``: paths; ``photometry``: paths of all batches.
+    outputs : mapping
+        ``metrics`` and ``lightcurves``: paths.
+    params : mapping
+        Section ``metrics`` of the configuration.
+    """
+    exposures = read_exposures(inputs["exposures"])
+    sources = read_table(inputs["sources"], schemas.SOURCES)
+    batches = [str(path) for path in inputs["photometry"]]
+    fraction = psf_fraction(exposures, sources, read_prf(inputs["prf"]), params["metrics"])
+    files = {name: inputs[name] for name in ("sources", "prf")}
+    files |= {Path(path).name: path for path in batches}
+    origin = provenance(files, params)
+    with (
+        writing(outputs["metrics"], schemas.METRICS, origin) as metrics,
+        writing(outputs["lightcurves"], schemas.LIGHTCURVES, origin) as lightcurves,
+    ):
+        for low, curves in light_curves(batches, exposures, len(sources)):
+            rows = sources.iloc[low : low + len(curves["flux"])]
+            metrics.write(metric_rows(rows, curves, fraction[rows["source"]]))
+            lightcurves.write(light_curve_rows(rows, curves))
+
+
+def psf_fraction(
+    exposures: pd.DataFrame, sources: pd.DataFrame, prf: LogPolarPRF, metrics: Mapping[str, Any]
+) -> np.ndarray:
+    """`source_psf_fraction` of every source, mean over some usable exposures; NaN without any."""
+    usable = exposures[(exposures["flags"] & int(ExposureFlag.UNUSABLE)) == 0]
+    chosen = np.unique(np.linspace(0, len(usable) - 1, _FRACTION_EXPOSURES).astype(int))
+    total = np.full(len(sources), np.nan if usable.empty else 0.0)
+    for exposure in usable.iloc[chosen if len(usable) else []].to_dict("records"):
+        wcs = TangentWCS.from_json(exposure["wcs"])
+        x, y = wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))
+        shape = exposure["nrows"], exposure["ncols"]
+        total += source_psf_fraction(prf, x, y, wcs, shape, metrics["subpixels"])
+    return total / max(len(chosen), 1)
+
+
+def light_curves(
+    batches: Sequence[str], exposures: pd.DataFrame, n_sources: int
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Light curves of ranges of sources, read from all batches.
+
+    Yields
+    ------
+    low : int
+        First source of the range.
+    curves : dict of ndarray
+        ``flux``, ``flux_err`` and ``flags``, shape (nsources, nt); ``exposure`` and ``time``,
+        shape (nt,); in order of time.
+    """
+    size = max(1, _CHUNK // max(len(exposures), 1))
+    ranges = range(0, n_sources, size)
+    for low in tqdm(ranges, "metrics", disable=None):
+        high = min(low + size, n_sources)
+        inside = [("source", ">=", low), ("source", "<", high)]
+        tables = [read_table(path, schemas.PHOTOMETRY, filters=inside) for path in batches]
+        table = pd.concat(tables, ignore_index=True)
+        table["time"] = table["exposure"].map(exposures.set_index("exposure")["time"])
+        table = table.sort_values(["source", "time", "exposure"], kind="stable")
+        nt, rest = divmod(len(table), high - low)
+        if rest or nt != len(exposures):
+            raise InputError(
+                f"{batches[0]} and its siblings: {len(table)} measurements of sources {low} to "
+                f"{high - 1}, expected one for each of {len(exposures)} exposures"
+            )
+        grid = {
+            name: table[column].to_numpy().reshape(high - low, nt)
+            for name, column in {
+                "flux": "psf_flux",
+                "flux_err": "psf_flux_err",
+                "flags": "flags",
+                "exposure": "exposure",
+                "time": "time",
+            }.items()
+        }
+        yield low, grid | {name: grid[name][0] for name in ("exposure", "time")}
+
+
+def metric_rows(
+    sources: pd.DataFrame, curves: Mapping[str, np.ndarray], fraction: np.ndarray
+) -> dict[str, Any]:
+    """Rows of the ``metrics`` table."""
+    statistics = light_curve_statistics(curves["flux"], curves["flux_err"], curves["flags"])
+    names = ("source", "source_id", "ra", "dec", "mag", "flux")
+    rows: dict[str, Any] = {name: sources[name].to_numpy() for name in names}
+    rows |= statistics | {"source_psf_fraction": fraction}
+    rows["flags"] = statistics["flags"] | sources["flags"].to_numpy()
+    return rows
+
+
+def light_curve_rows(sources: pd.DataFrame, curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Rows of the ``lightcurves`` table."""
+    n, nt = curves["flux"].shape
+    offsets = pa.array(np.arange(n + 1, dtype=np.int32) * nt)
+
+    def lists(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+        return pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), type=kind))
+
+    names = ("source", "source_id", "ra", "dec", "mag")
+    return {
+        **{name: sources[name].to_numpy() for name in names},
+        "exposure": lists(np.tile(curves["exposure"], n), pa.int64()),
+        "time": lists(np.tile(curves["time"], n), pa.float64()),
+        "psf_flux": lists(curves["flux"], pa.float32()),
+        "psf_flux_err": lists(curves["flux_err"], pa.float32()),
+        "flags": lists(curves["flags"], pa.int32()),
+    }
