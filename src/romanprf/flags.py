@@ -29,14 +29,14 @@ class SourceFlag(IntFlag):
     """State of one source, in the catalogue or in one exposure."""
 
     NO_DATA = 1  # no usable pixel in the footprint: flux and error are NaN
-    EDGE = 2  # part of the footprint is outside the image
+    EDGE = 2  # the core reaches the border: within 3 pixels of it, or outside
     MASKED = 4  # part of the light falls on rejected pixels
     SATURATED = 8  # expected to saturate, or saturated pixels in the core
     JUMP = 16  # a removed cosmic ray in the core
     BLENDED = 32  # a neighbour closer than crossmatch.blend_limit was merged into it
     CONTAMINANT = 64  # brighter neighbours dominate the light at its position
     PRIOR = 128  # the prior holds more information than the pixels
-    BAD_EXPOSURE = 256  # the exposure is flagged: flux and error are NaN
+    BAD_EXPOSURE = 256  # the exposure is flagged; without usable pixels flux and error are NaN
     AMBIGUOUS = 512  # more than one plausible match in the reference catalogue
 
 
@@ -49,6 +49,7 @@ class ExposureFlag(IntFlag):
 
     UNUSABLE = 1  # every pixel is flagged
     QUALITY = 2  # the file's own quality word is not zero
+    NOT_CONVERGED = 4  # the solver gave up on the frame
 
 
 #: Name of a bit of ``roman_datamodels.dqflags.pixel`` -> what it makes of the pixel.  Bits not

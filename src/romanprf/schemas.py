@@ -255,3 +255,25 @@ TABLES = {
         TRUTH,
     )
 }
+
+
+def to_markdown() -> str:
+    """Reference page of all tables, kept in ``docs/tables.md``."""
+    lines = [
+        "# The tables",
+        "",
+        "Made by `python -m romanprf.schemas`. All are Parquet files; units",
+    ]
+    lines += ["and meanings are also in the metadata of each field, and the metadata of a file say"]
+    lines += ["what made it: package version, commit, hashes of the settings and of the inputs."]
+    for table in TABLES.values():
+        lines += ["", f"## {table.name}", "", table.meaning, ""]
+        lines += ["| column | type | unit | meaning |", "|---|---|---|---|"]
+        for c in table.columns:
+            empty = "; may be empty" if c.nullable else ""
+            lines.append(f"| `{c.name}` | {c.type} | {c.unit} | {c.meaning}{empty} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(to_markdown(), end="")

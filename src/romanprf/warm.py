@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from numba.core.dispatcher import Dispatcher
 
-from romanprf.config import Config, load_config
-from romanprf.paths import Paths
-from romanprf.steps import crossmatch, deltas, fit, frames, metrics, shape, simulate
+from romanprf.config import load_config
+from romanprf.reduce import reduce
 
 #: The smallest field with enough bright stars for a fit of the PRF.
 _TINY: dict[str, Any] = {
@@ -42,7 +40,7 @@ def compile_all() -> list[str]:
         ``module.kernel``, sorted.
     """
     with tempfile.TemporaryDirectory() as folder:
-        _reduce(load_config(_TINY), Paths(Path(folder)))
+        reduce(load_config({**_TINY, "results": folder}))
     return compiled()
 
 
@@ -56,26 +54,3 @@ def compiled() -> list[str]:
         if isinstance(kernel, Dispatcher) and kernel.__module__ == module
         for signature in kernel.signatures
     )
-
-
-def _reduce(config: Config, paths: Paths) -> None:
-    """The steps in their order, as the workflow calls them."""
-    sections = config.model_dump(mode="json")
-    frame = paths.frames.format(exposure="00000")
-    outputs = {"photometry": paths.photometry, "frame_stats": paths.frame_stats}
-    outputs = {name: path.format(batch="00000") for name, path in outputs.items()}
-    files = {name: getattr(paths, name) for name in ("exposures", "sources", "deltas", "prf")}
-    simulate.run_field({}, {"catalogue": paths.catalogue}, sections)
-    simulate.run_exposure({}, {"frame": frame}, {**sections, "exposure": 0})
-    registration = {"files": [{"file": frame, "exposure": 0}], "gain": None, "zero_point": None}
-    frames.run({"images": [frame]}, files, registration)
-    field = frames.field(frames.read_exposures(files["exposures"]))
-    crossmatch.run({"catalogue": paths.catalogue}, files, {**sections, "field": field})
-    deltas.run(files, files, {**sections, "exposures": [0]})
-    shape.run({name: files[name] for name in ("deltas", "sources")}, files, sections)
-    cut_off = sections["shape"]["flux_cut_off"]
-    parameters = {"exposures": [0], "flux_cut_off": cut_off, "threads": 1}
-    fit.run(files, outputs, {**sections, **parameters})
-    photometry = {"photometry": [outputs["photometry"]]}
-    products = {"metrics": paths.metrics, "lightcurves": paths.lightcurves}
-    metrics.run({**files, **photometry}, products, sections)

@@ -87,8 +87,8 @@ def summarised(row: dict[str, Any], pixels: Pixels) -> dict[str, Any]:
     """Complete a row of `romanprf.schemas.EXPOSURES` with what its pixels tell.
 
     Every n-th row of a large image is looked at, and all of it only if none of those has a
-    usable pixel.  The hash is that of all other columns but the file's name, and of the pixels
-    looked at.
+    usable pixel.  The hash is that of all other columns but the file's name, of the pixels
+    looked at and, where that is not all of them, of the file's date.
     """
     step = max(1, row["nrows"] // SAMPLED_ROWS)
     sample = pixels(slice(None, None, step))
@@ -99,6 +99,8 @@ def summarised(row: dict[str, Any], pixels: Pixels) -> dict[str, Any]:
     flags |= 0 if usable.any() else int(ExposureFlag.UNUSABLE)
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps({k: v for k, v in row.items() if k != "file"}).encode())
+    if step > 1:
+        digest.update(str(Path(row["file"]).stat().st_mtime_ns).encode())
     for array in sample:
         digest.update(np.ascontiguousarray(array).tobytes())
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -85,10 +86,56 @@ def fit_frame(
         prior fluxes; the data's own noise would bias faint fluxes low.
     """
     usable = (image.flags & REJECTED_PIXEL) == 0
+    seen, inner = stamps.seen()
+    joint = _fit_seen(image, usable, inner, prior_mu[seen], prior_sigma[seen], tolerance, reweight)
+    residual = np.where(usable, image.flux - joint.model, np.nan)
+    chi2_image = joint.weight * np.nan_to_num(residual) ** 2
+    light = stamps.dot(usable.astype(float))
+    lost = light <= 0.0
+    flux, sigma = np.full((2, len(stamps)), np.nan)
+    flux[seen], sigma[seen] = joint.flux, joint.sigma
+    with np.errstate(invalid="ignore", divide="ignore"):
+        chi2 = stamps.dot(chi2_image) / light
+    return FrameFit(
+        flux=np.where(lost, np.nan, flux),
+        flux_err=np.where(lost, np.nan, sigma),
+        chi2=np.where(lost, np.nan, chi2),
+        psf_fraction=light,
+        flags=source_flags(image, stamps, light, sigma, prior_sigma),
+        background=joint.background,
+        background_err=joint.background_err,
+        residual=residual,
+        mean_chi2=float(chi2_image.sum() / usable.sum()),
+        iterations=joint.iterations,
+    )
+
+
+class _Joint(NamedTuple):
+    """Solution of the sources that a frame sees; the weights are those it was made with."""
+
+    flux: np.ndarray
+    sigma: np.ndarray
+    background: float
+    background_err: float
+    model: np.ndarray
+    weight: np.ndarray
+    iterations: int
+
+
+def _fit_seen(
+    image: Image,
+    usable: np.ndarray,
+    stamps: Stamps,
+    prior_mu: np.ndarray,
+    prior_sigma: np.ndarray,
+    tolerance: float,
+    reweight: int,
+) -> _Joint:
+    """Alternate between the weights of the pixels and the solution (see `fit_frame`)."""
     pattern, tiles = overlaps(stamps), make_tiles(stamps.x, stamps.y, stamps.shape)
-    flux = prior_mu.astype(float)
+    flux = prior_mu
     model = stamps.model(flux)
-    background, background_err = float(np.median((image.flux - model)[usable])), np.nan
+    background = float(np.median((image.flux - model)[usable]))
     model += background
     iterations = 0
     for _ in range(reweight + 1):
@@ -108,25 +155,7 @@ def fit_frame(
         background += step
         iterations += solver.iterations
         model = stamps.model(flux) + background
-    residual = np.where(usable, image.flux - model, np.nan)
-    chi2_image = weight * np.nan_to_num(residual) ** 2
-    light = stamps.dot(usable.astype(float))
-    flags = source_flags(image, stamps, light, sigma, prior_sigma)
-    lost = (flags & SourceFlag.NO_DATA) != 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        chi2 = stamps.dot(chi2_image) / light
-    return FrameFit(
-        flux=np.where(lost, np.nan, flux),
-        flux_err=np.where(lost, np.nan, sigma),
-        chi2=np.where(lost, np.nan, chi2),
-        psf_fraction=light,
-        flags=flags,
-        background=background,
-        background_err=background_err,
-        residual=residual,
-        mean_chi2=float(chi2_image.sum() / usable.sum()),
-        iterations=iterations,
-    )
+    return _Joint(flux, sigma, background, background_err, model, weight, iterations)
 
 
 def _variance(image: Image, model: np.ndarray) -> np.ndarray:
@@ -179,7 +208,7 @@ def source_flags(
         SourceFlag.MASKED: stamps.dot(rejected.astype(float)) > _MASKED_FRACTION,
         SourceFlag.SATURATED: _in_core(image.flags & PixelFlag.SATURATED, stamps),
         SourceFlag.JUMP: _in_core(image.flags & PixelFlag.JUMP, stamps),
-        SourceFlag.PRIOR: sigma > prior_sigma / np.sqrt(2.0),
+        SourceFlag.PRIOR: ~(sigma <= prior_sigma / np.sqrt(2.0)),
     }
     flags = np.zeros(len(stamps), np.int32)
     for flag, condition in conditions.items():

@@ -46,7 +46,7 @@ def make_tiles(x: np.ndarray, y: np.ndarray, shape: tuple[int, int]) -> Tiles:
     Parameters
     ----------
     x, y : ndarray, shape (nsources,)
-        Pixel positions; sources outside the frame belong to the nearest tile.
+        Pixel positions; sources outside the frame count as if at its border.
     shape : tuple of int
         Rows and columns of the frame.
     """
@@ -54,9 +54,9 @@ def make_tiles(x: np.ndarray, y: np.ndarray, shape: tuple[int, int]) -> Tiles:
     density = max(n, 1) / (shape[0] * shape[1])
     size = max(float(np.sqrt(_TILE_SOURCES / density)), _HALO)
     across, down = (max(int(np.ceil(length / size)), 1) for length in (shape[1], shape[0]))
-    i = np.clip(y // size, 0, down - 1).astype(np.int64)
-    j = np.clip(x // size, 0, across - 1).astype(np.int64)
-    tile = i * across + j
+    x, y = np.clip(x, 0.0, shape[1]), np.clip(y, 0.0, shape[0])
+    i, j = np.minimum(y // size, down - 1), np.minimum(x // size, across - 1)
+    tile = (i * across + j).astype(np.int64)
     order = np.argsort(tile, kind="stable").astype(np.int64)
     core_start = np.searchsorted(tile[order], np.arange(across * down + 1)).astype(np.int64)
     start, n_halo, members = solver_nb.list_slots(

@@ -45,6 +45,13 @@ class Stamps:
     def __len__(self) -> int:
         return len(self.x)
 
+    def seen(self) -> tuple[np.ndarray, Stamps]:
+        """Indices of the sources that have a window, and the stamps of those."""
+        index = np.flatnonzero(np.diff(self.offset))
+        offset = np.append(self.offset[index], self.offset[-1])
+        parts = (self.x[index], self.y[index], self.radius[index], self.window[index])
+        return index, Stamps(*parts, offset, self.values, self.shape)
+
     def model(self, flux: np.ndarray) -> np.ndarray:
         """Image of all sources with these fluxes (e-/s), shape ``shape``."""
         image = np.zeros(self.shape)
@@ -109,7 +116,9 @@ def make_stamps(
     x, y = np.where(lost, 0.0, x), np.where(lost, 0.0, y)
     jacobian = wcs.jacobian(x, y)
     area = np.abs(np.linalg.det(jacobian))
-    radius = footprint_radius(prf, flux, flux_cut_off, float(np.sqrt(np.median(area))))
+    centre = (np.asarray((length - 1) / 2.0) for length in reversed(shape))
+    scale = float(np.sqrt(wcs.pixel_area(*centre)) * np.rad2deg(ARCSEC))
+    radius = footprint_radius(prf, flux, flux_cut_off, scale)
     window = _windows(x, y, np.where(lost, -1.0, radius), shape)
     sizes = (window[:, 1] - window[:, 0]).astype(np.int64) * (window[:, 3] - window[:, 2])
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

@@ -15,8 +15,9 @@ from romanprf.prf import logpolar_nb
 #: structure from round, and how much either may bend from knot to knot of the radius (second
 #: differences, as in P-splines; Eilers & Marx 1996), so that no gap in the data makes a hole.
 _RADIAL_SIGMA, _ANGULAR_SIGMA, _BEND_SIGMA = 0.5, 0.2, 0.2
-#: Far from the core a diffraction PRF falls with the cube of the radius.
-_WING_POWER = 3.0
+#: Far from the core a diffraction PRF falls with the cube of the radius; out to 2 arcsec that of
+#: Roman in F146 falls a little slower, as the -2.8th power (that of GalSim, within 0.2 dex).
+_WING_POWER, _INNER_POWER = 3.0, 2.8
 
 
 def _bending(n: int) -> np.ndarray:
@@ -58,14 +59,14 @@ class LogPolarPRF:
     def first_guess(
         cls, n_r: int, n_phi: int, rmin: float, cut_r: float, rmax: float, pixel_area: float
     ) -> LogPolarPRF:
-        """A round profile (1 + (r / cut_r)^2)^(-3/2): the right scale and the right wings."""
+        """A round profile (1 + (r / cut_r)^2)^-1.4: the right scale and the right wings."""
         model = cls(n_r, n_phi, rmin, cut_r, rmax, pixel_area, np.empty(0))
         t = np.linspace(np.sqrt(rmin), np.sqrt(rmax), 20 * n_r)
-        profile = -0.5 * _WING_POWER * np.log10(1.0 + (t**2 / cut_r) ** 2)
-        start = replace(model, coefficients=np.zeros(model.size))
-        return (
-            start.fitted(t**2, np.zeros_like(t), profile, np.full(t.size, 1e4)).round().normalised()
-        )
+        profile = -0.5 * _INNER_POWER * np.log10(1.0 + (t**2 / cut_r) ** 2)
+        radial = replace(model, cut_r=rmax, coefficients=np.zeros(n_r + 2))  # no angles at all
+        fitted = radial.fitted(t**2, np.zeros_like(t), profile, np.full(t.size, 1e4))
+        coefficients = np.pad(fitted.coefficients, (0, model.size - radial.size))
+        return replace(model, coefficients=coefficients).normalised()
 
     def round(self) -> LogPolarPRF:
         """Return the model without its angular structure."""

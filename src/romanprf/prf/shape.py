@@ -153,12 +153,15 @@ def _iterate(
     fitted = prior.fitted(r, phi, value, sigma**-2.0)
     left = (value - np.log10(fitted.evaluate(r, phi))) / sigma
     left -= np.median(left)
+    # What the knots cannot follow is not noise that averages down: it must not outweigh the prior.
+    sigma *= max(1.0, 1.4826 * float(np.median(np.abs(left))))
     inlier = np.abs(left) < _CLIP * 1.4826 * np.median(np.abs(left))
     fitted = prior.fitted(r[inlier], phi[inlier], value[inlier], sigma[inlier] ** -2.0)
+    left = (value - np.log10(fitted.evaluate(r, phi)))[inlier]
     iteration = Iteration(
         n_sources=int(np.unique(pixels.source[keep]).size),
         n_pixels=int(inlier.sum()),
-        rms=float(np.std((left * sigma)[inlier])),
+        rms=float(np.std(left)),
         background=tuple(float(b) for b in background),
     )
     return fitted, iteration

@@ -38,6 +38,6 @@ def locate_wrapped(x, lower, step, intervals):
     s = (x - lower) / step
     s -= intervals * (s // intervals)
     k = int(s)
-    if k >= intervals:  # s rounded up to a full turn
-        return 0, 0.0
+    if k < 0 or k >= intervals:  # s rounded up to a full turn, or is NaN
+        return 0, s - intervals if k < 0 else 0.0
     return k, s - k

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from romanprf import schemas
 from romanprf.catalog.motion import positions_at
 from romanprf.deltas import find_deltas
+from romanprf.errors import InputError
 from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_table, writing
 from romanprf.photometry.stamps import footprint_radius
@@ -32,17 +33,26 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     params : mapping
         ``shape``: rmin, cut_r, rmax and flux_cut_off of that section; ``exposures``: the
         exposure numbers to use.
+
+    Raises
+    ------
+    InputError
+        If there is no exposure to use.
     """
+    if not params["exposures"]:
+        raise InputError(
+            f"{inputs['exposures']}: no exposure has flags = 0, expected one to fit the PRF to"
+        )
     exposures = read_exposures(inputs["exposures"], params["exposures"])
     sources = read_table(inputs["sources"], schemas.SOURCES)
     origin = provenance({"sources": inputs["sources"]}, params)
-    area = pixel_area(exposures.iloc[0].to_dict())
+    area = pixel_area(exposures.to_dict("records")[0])
     with writing(outputs["deltas"], schemas.DELTAS, origin, {"pixel_area": repr(area)}) as table:
         for exposure in tqdm(exposures.to_dict("records"), "deltas", disable=None):
             table.write(exposure_deltas(exposure, sources, params["shape"], area))
 
 
-def pixel_area(exposure: Mapping[str, Any]) -> float:
+def pixel_area(exposure: Mapping[Any, Any]) -> float:
     """Pixel area (arcsec^2) to which the PRF of a reduction refers.
 
     That of a flat-fielded image's calibration, or that of the central pixel.
@@ -51,7 +61,7 @@ def pixel_area(exposure: Mapping[str, Any]) -> float:
     if not np.isfinite(steradian):
         wcs = TangentWCS.from_json(exposure["wcs"])
         steradian = wcs.pixel_area(exposure["ncols"] / 2.0, exposure["nrows"] / 2.0)
-    return float(steradian) * np.rad2deg(ARCSEC) ** 2
+    return float(steradian * np.rad2deg(ARCSEC) ** 2)
 
 
 def exposure_deltas(

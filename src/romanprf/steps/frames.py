@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from romanprf.catalog.footprint import field_plane
 from romanprf.errors import InputError
 from romanprf.io.images import register
 from romanprf.io.tables import provenance, read_table, write_table
 from romanprf.schemas import EXPOSURES
-from romanprf.wcs import ARCSEC, TangentWCS, project
+from romanprf.wcs import ARCSEC, TangentWCS
 
 #: Outlines grow in steps of this size (arcsec), so that a new dither rarely changes the field.
-SNAP = 16.0
+SNAP = 4.0
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -119,29 +120,32 @@ def field(exposures: pd.DataFrame) -> dict[str, float]:
     Returns
     -------
     dict
-        ``ra0``, ``dec0``: tangent point (deg ICRS), that of the first exposure to 1e-4 deg.
-        ``xi_min``, ``xi_max``, ``eta_min``, ``eta_max``: the image outlines in the plane of
-        `romanprf.wcs.project` (deg), snapped outward to multiples of 16 arcsec.
+        ``ra0``, ``dec0``: tangent point (deg ICRS), that of the first exposure to 1e-4 deg;
+        ``angle`` of its columns to 0.1 deg.  ``u_min``, ``u_max``, ``v_min``, ``v_max``: the image
+        outlines in `romanprf.catalog.footprint.field_plane` (deg), snapped outward to multiples
+        of 4 arcsec.
         ``pixel_scale`` (arcsec), ``epoch`` (Julian year) and ``zero_point`` of the first exposure.
     """
     first = exposures.iloc[0]
     wcs = TangentWCS.from_json(first["wcs"])
     ra0, dec0 = round(wcs.ra0, 4) % 360.0, round(wcs.dec0, 4)
+    centre = np.array([0.5 * (first["ncols"] - 1), 0.5 * (first["nrows"] - 1)])
+    jacobian = wcs.jacobian(*centre)
+    angle = round(float(np.rad2deg(np.arctan2(jacobian[1, 0], jacobian[0, 0]))), 1)
     outlines = [
-        project(*_outline(text, nrows, ncols), ra0, dec0)
+        field_plane(*_outline(text, nrows, ncols), ra0, dec0, angle)
         for text, nrows, ncols in zip(
             exposures["wcs"], exposures["nrows"], exposures["ncols"], strict=True
         )
     ]
-    xi, eta = (np.concatenate(values) for values in zip(*outlines, strict=True))
-    centre = np.array([0.5 * (first["ncols"] - 1), 0.5 * (first["nrows"] - 1)])
-    area = float(wcs.pixel_area(*centre)) * np.rad2deg(ARCSEC) ** 2
+    u, v = (np.concatenate(values) for values in zip(*outlines, strict=True))
     return {
         "ra0": ra0,
         "dec0": dec0,
-        **_snapped("xi", xi),
-        **_snapped("eta", eta),
-        "pixel_scale": round(float(np.sqrt(area)), 4),
+        "angle": angle,
+        **_snapped("u", u),
+        **_snapped("v", v),
+        "pixel_scale": round(float(np.sqrt(np.abs(np.linalg.det(jacobian)))), 4),
         "epoch": round(2000.0 + (float(first["time"]) - 2451545.0) / 365.25, 3),
         "zero_point": float(first["zero_point"]),
     }

@@ -86,32 +86,28 @@ def light_curves(
         ``flux``, ``flux_err`` and ``flags``, shape (nsources, nt); ``exposure`` and ``time``,
         shape (nt,); in order of time.
     """
-    size = max(1, _CHUNK // max(len(exposures), 1))
-    ranges = range(0, n_sources, size)
-    for low in tqdm(ranges, "metrics", disable=None):
+    exposures = exposures.sort_values(["time", "exposure"])
+    order, nt = exposures["exposure"].to_numpy(), len(exposures)
+    place = pd.Series(np.arange(nt), index=order)
+    size = max(1, _CHUNK // max(nt, 1))
+    for low in tqdm(range(0, n_sources, size), "metrics", disable=None):
         high = min(low + size, n_sources)
         inside = [("source", ">=", low), ("source", "<", high)]
         tables = [read_table(path, schemas.PHOTOMETRY, filters=inside) for path in batches]
         table = pd.concat(tables, ignore_index=True)
-        table["time"] = table["exposure"].map(exposures.set_index("exposure")["time"])
-        table = table.sort_values(["source", "time", "exposure"], kind="stable")
-        nt, rest = divmod(len(table), high - low)
-        if rest or nt != len(exposures):
+        table["place"] = table["exposure"].map(place)
+        table = table.sort_values(["source", "place"], kind="stable")
+        if not np.array_equal(table["exposure"], np.tile(order, high - low)):
             raise InputError(
                 f"{batches[0]} and its siblings: {len(table)} measurements of sources {low} to "
-                f"{high - 1}, expected one for each of {len(exposures)} exposures"
+                f"{high - 1}, expected one for each of {nt} exposures"
             )
+        columns = {"flux": "psf_flux", "flux_err": "psf_flux_err", "flags": "flags"}
         grid = {
             name: table[column].to_numpy().reshape(high - low, nt)
-            for name, column in {
-                "flux": "psf_flux",
-                "flux_err": "psf_flux_err",
-                "flags": "flags",
-                "exposure": "exposure",
-                "time": "time",
-            }.items()
+            for name, column in columns.items()
         }
-        yield low, grid | {name: grid[name][0] for name in ("exposure", "time")}
+        yield low, grid | {"exposure": order, "time": exposures["time"].to_numpy()}
 
 
 def metric_rows(

@@ -40,6 +40,8 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     for number, iteration in enumerate(history):
         logger.info("iteration %d: %s", number, iteration)
     columns, metadata = model.to_table()
+    metadata["integral"] = repr(model.integral())
+    logger.info("integral %s (1 if catalogue, zero point and wings agree)", metadata["integral"])
     metadata["history"] = json.dumps([asdict(iteration) for iteration in history])
     write_table(outputs["prf"], columns, schemas.PRF, provenance(inputs, params), metadata)
 

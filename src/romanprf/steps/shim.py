@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from romanprf.accelerate import set_threads
 from romanprf.errors import InputError
 
 Step = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], None]
@@ -29,6 +30,7 @@ def main(run: Step, snakemake: Any) -> None:
         filename=snakemake.log[0], filemode="w", format="%(message)s", level=logging.INFO
     )
     logging.captureWarnings(True)
+    set_threads(snakemake.threads)
     try:
         run(_plain(snakemake.input), _plain(snakemake.output), dict(snakemake.params.items()))
     except InputError as error:

@@ -1,0 +1,34 @@
+# make run    simulate the demo field, or reduce the data that CONFIG names
+# make test   lint and the whole test suite
+PYTHON ?= python3
+CONFIG ?= config/config.yaml
+OPTIONS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := pyproject.toml constraints.txt
+
+.PHONY: run test clean
+
+run: $(VENV)/installed
+	$(BIN)/python -m romanprf.run $(CONFIG) $(OPTIONS)
+
+test: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+	$(BIN)/pytest -n auto --dist loadfile
+
+$(VENV)/installed: $(REQUIREMENTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) results .snakemake

@@ -1,0 +1,44 @@
+"""PRF photometry of crowded Roman images: from exposures and a catalogue to light curves."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+
+
+if demo:
+
+    include: "workflow/rules/simulate.smk"
+
+
+include: "workflow/rules/frames.smk"
+include: "workflow/rules/crossmatch.smk"
+include: "workflow/rules/deltas.smk"
+include: "workflow/rules/shape.smk"
+include: "workflow/rules/fit.smk"
+include: "workflow/rules/metrics.smk"
+include: "workflow/rules/plots.smk"
+
+
+rule all:
+    """Every table and picture of a reduction."""
+    default_target: True
+    input:
+        [paths.catalogue, paths.truth] if demo else [],
+        paths.exposures,
+        paths.sources,
+        paths.deltas,
+        paths.prf,
+        each_batch(paths.photometry),
+        each_batch(paths.frame_stats),
+        paths.metrics,
+        paths.lightcurves,
+        pictures.values(),

@@ -1,0 +1,1 @@
+"""Pictures of the report: each function takes numbers and returns a Matplotlib figure."""

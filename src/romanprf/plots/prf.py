@@ -1,0 +1,88 @@
+"""Picture of the PRF model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from romanprf.plots.style import BLUE, SKY, new_figure
+from romanprf.prf import LogPolarPRF
+
+#: The picture ends where the mean profile falls under this fraction of the flux per pixel.
+_FAINTEST = 1e-4
+#: Samples of the picture per side, and of the profile in radius and angle.
+_SIDE, _RADII, _ANGLES = 401, 300, 180
+
+
+def prf_figure(prf: LogPolarPRF, history: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the PRF on the sky and its radial profile.
+
+    Parameters
+    ----------
+    prf : LogPolarPRF
+        The model.
+    history : sequence of mapping
+        Iterations of its fit (`romanprf.prf.shape.Iteration`); the last one is told.
+    """
+    figure = new_figure(3.1)
+    left, right = figure.subplots(1, 2, width_ratios=[1.0, 1.15], gridspec_kw={"wspace": 0.08})
+    _sky(figure, left, prf)
+    _profile(right, prf)
+    last = history[-1]
+    facts = (
+        f"{last['n_sources']} stars, {last['n_pixels']} pixels",
+        f"rms of the pixels {last['rms']:.3f} dex",
+        f"integral {prf.integral():.3f}",
+    )
+    right.text(
+        0.98,
+        0.76,
+        "\n".join(facts),
+        transform=right.transAxes,
+        ha="right",
+        va="top",
+        linespacing=1.5,
+    )
+    return figure
+
+
+def _sky(figure: Figure, ax: Axes, prf: LogPolarPRF) -> None:
+    """Image of the PRF, north up and east to the left."""
+    half = min(1.2 * float(prf.radius(np.array(_FAINTEST))), prf.rmax)
+    offset = np.linspace(-half, half, _SIDE)
+    east, north = np.meshgrid(offset[::-1], offset)
+    value = prf.evaluate(np.hypot(east, north), np.arctan2(north, east))
+    picture = ax.imshow(
+        np.where(value > 0.0, value, np.nan),
+        norm=LogNorm(),
+        cmap="cividis",
+        origin="lower",
+        extent=(half, -half, -half, half),
+        interpolation="bilinear",
+    )
+    ax.set(xlabel="east offset [arcsec]", ylabel="north offset [arcsec]", title="PRF on the sky")
+    bar = figure.colorbar(picture, ax=ax, pad=0.02)
+    bar.set_label("fraction of the flux per pixel")
+
+
+def _profile(ax: Axes, prf: LogPolarPRF) -> None:
+    """Mean over angles, and the range over angles, against the radius."""
+    r = np.linspace(0.0, prf.rmax * (1.0 - 1e-9), _RADII)
+    phi = np.linspace(-np.pi, np.pi, _ANGLES, endpoint=False)
+    value = prf.evaluate(r[:, None], phi[None, :])
+    low, high = value.min(axis=1), value.max(axis=1)
+    ax.fill_between(r, low, high, color=SKY, alpha=0.5, lw=0, label="range over angles")
+    ax.plot(r, value.mean(axis=1), color=BLUE, label="mean over angles")
+    ax.set(
+        yscale="log",
+        xlim=(0.0, prf.rmax),
+        xlabel="radius [arcsec]",
+        ylabel="fraction of the flux per pixel",
+        title="Radial profile",
+    )
+    ax.legend(loc="upper right")

@@ -1,0 +1,67 @@
+"""The common look of all pictures, and their one way to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from romanprf.io.atomic import replacing
+
+#: Colours that the colour-blind can tell apart (Okabe & Ito 2008, Color Universal Design).
+BLACK, GREY = "#000000", "#999999"
+BLUE, SKY = "#0072B2", "#56B4E9"
+ORANGE, VERMILLION = "#E69F00", "#D55E00"
+
+#: Width of a picture that spans two columns of a journal (inch).
+WIDTH = 7.1
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 8.5,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "lines.linewidth": 1.3,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "savefig.facecolor": "white",
+}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw in our style, whatever the user's own Matplotlib settings are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        yield
+
+
+def new_figure(
+    height: float, layout: Literal["constrained", "compressed"] = "constrained"
+) -> Figure:
+    """Return an empty figure, `WIDTH` wide and ``height`` (inch) high."""
+    return Figure(figsize=(WIDTH, height), layout=layout)
+
+
+def save(figure: Figure, path: str | Path, dpi: int) -> None:
+    """Write a figure as PNG whose bytes depend on the figure alone."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
+
+
+def empty(reason: str) -> Figure:
+    """Return a picture that says why there is nothing to see."""
+    figure = new_figure(2.0)
+    ax = figure.add_subplot()
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, reason, ha="center", va="center", color="0.35")
+    return figure

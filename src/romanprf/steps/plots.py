@@ -1,0 +1,140 @@
+"""Step ``plots``: the pictures of the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from romanprf import schemas
+from romanprf.catalog.motion import positions_at
+from romanprf.io.images import read_image
+from romanprf.io.tables import read_metadata, read_table
+from romanprf.plots.image import image_figure
+from romanprf.plots.light_curves import injected, light_curves_figure, most_variable
+from romanprf.plots.prf import prf_figure
+from romanprf.plots.scatter import scatter_figure
+from romanprf.plots.style import drawing, empty, save
+from romanprf.steps.fit import model_image
+from romanprf.steps.frames import read_exposures
+from romanprf.steps.shape import read_prf
+from romanprf.wcs import TangentWCS
+
+#: Largest side of the image that is shown (pixels).
+_SIDE = 512
+#: Sources closer to the border of the images than this are not in the scatter plot (pixels).
+_BORDER = 4.0
+
+
+def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Draw ``prf``, ``image``, ``scatter`` and ``light_curves``.
+
+    Parameters
+    ----------
+    inputs : mapping
+        ``exposures``, ``sources``, ``prf``, ``metrics`` and ``lightcurves``: paths;
+        ``photometry`` and ``frame_stats``: paths of all batches, in the same order; ``truth``:
+        path, of a simulated field only.
+    outputs : mapping
+        The four pictures: paths.
+    params : mapping
+        Section ``plots`` of the configuration; ``flux_cut_off`` (e-/s).
+    """
+    settings = params["plots"]
+    exposures = read_exposures(inputs["exposures"])
+    sources = read_table(inputs["sources"], schemas.SOURCES)
+    metrics = read_table(inputs["metrics"], schemas.METRICS)
+    truth = read_table(inputs["truth"], schemas.TRUTH) if "truth" in inputs else None
+    with drawing():
+        pictures = {
+            "prf": _prf(inputs),
+            "image": _image(inputs, exposures, sources, params["flux_cut_off"]),
+            "scatter": scatter_figure(metrics[_inside(exposures, sources)], truth),
+            "light_curves": _light_curves(inputs, metrics, truth, settings["light_curves"]),
+        }
+        for name, figure in pictures.items():
+            save(figure, outputs[name], settings["dpi"])
+
+
+def _prf(inputs: Mapping[str, Any]) -> Figure:
+    """Draw the PRF and how it was learned."""
+    history = json.loads(read_metadata(inputs["prf"], schemas.PRF)["history"])
+    return prf_figure(read_prf(inputs["prf"]), history)
+
+
+def _light_curves(
+    inputs: Mapping[str, Any], metrics: pd.DataFrame, truth: pd.DataFrame | None, n: int
+) -> Figure:
+    """Draw what was injected, or else what varies most; only its light curves are read."""
+    chosen = most_variable(metrics, n) if truth is None else injected(metrics, truth, n)
+    wanted = [("source", "in", chosen["source"].tolist())]
+    curves = read_table(inputs["lightcurves"], schemas.LIGHTCURVES, filters=wanted)
+    return light_curves_figure(chosen, curves)
+
+
+def _inside(exposures: pd.DataFrame, sources: pd.DataFrame) -> np.ndarray:
+    """Whether each source is well inside the first exposure, shape (nsources,)."""
+    exposure = exposures.to_dict("records")[0]
+    whole = slice(0, exposure["nrows"]), slice(0, exposure["ncols"])
+    return _near(exposure, sources, whole, -_BORDER)
+
+
+def _near(
+    exposure: Mapping[Any, Any], sources: pd.DataFrame, part: tuple[slice, slice], reach: float
+) -> np.ndarray:
+    """Whether each source is within ``reach`` pixels of a part of an exposure."""
+    wcs = TangentWCS.from_json(exposure["wcs"])
+    x, y = wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))
+    rows, columns = part
+    return (
+        (x >= columns.start - reach)
+        & (x <= columns.stop - 1 + reach)
+        & (y >= rows.start - reach)
+        & (y <= rows.stop - 1 + reach)
+    )
+
+
+def _image(
+    inputs: Mapping[str, Any], exposures: pd.DataFrame, sources: pd.DataFrame, flux_cut_off: float
+) -> Figure:
+    """Draw a typical exposure, or the middle of it."""
+    found = _typical(inputs["frame_stats"])
+    if found is None:
+        return empty("no exposure can be used")
+    batch, stats = found
+    only = [("exposure", "==", stats["exposure"])]
+    flux = read_table(inputs["photometry"][batch], schemas.PHOTOMETRY, ["psf_flux"], only)
+    [exposure] = exposures[exposures["exposure"] == stats["exposure"]].to_dict("records")
+    prf, image = read_prf(inputs["prf"]), read_image(exposure)
+    part = _middle(exposure["nrows"]), _middle(exposure["ncols"])
+    near = _near(exposure, sources, part, 1.1 * prf.rmax / np.sqrt(prf.pixel_area))
+    light = flux["psf_flux"].to_numpy()[near]
+    model = model_image(exposure, sources[near], prf, light, stats["background"], flux_cut_off)
+    shown = replace(
+        image, flux=image.flux[part], flux_err=image.flux_err[part], flags=image.flags[part]
+    )
+    corner = part[0].start, part[1].start
+    return image_figure(shown, model[part], f"Exposure {stats['exposure']}", corner)
+
+
+def _typical(frame_stats: Sequence[str]) -> tuple[int, dict[Hashable, Any]] | None:
+    """Index of the batch and row of the usable exposure whose chi2 is the median of all."""
+    rows = [
+        (batch, row)
+        for batch, path in enumerate(frame_stats)
+        for row in read_table(path, schemas.FRAME_STATS).to_dict("records")
+        if row["chi2"] > 0.0  # NaN where the exposure cannot be used
+    ]
+    rows.sort(key=lambda item: item[1]["chi2"])
+    return rows[(len(rows) - 1) // 2] if rows else None
+
+
+def _middle(n: int) -> slice:
+    """The middle of ``n`` pixels, at most `_SIDE` of them."""
+    start = max(0, (n - _SIDE) // 2)
+    return slice(start, min(n, start + _SIDE))

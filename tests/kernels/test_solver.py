@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import fields
+import naive
+from naive import both
+from romanprf.photometry import solver, solver_nb
+from romanprf.photometry.normal import normal_matrix, overlaps
+
+SHAPE = (30, 40)
+
+
+@pytest.fixture
+def tiled(monkeypatch):
+    """A crowded frame cut into tiles of few stars: matrix, tiles, and the naive list of tiles."""
+    monkeypatch.setattr(solver, "_TILE_SOURCES", 8)
+    rng = np.random.default_rng(9)
+    stamps = fields.random_scene(rng, 60, SHAPE, margin=3.0).stamps
+    matrix = normal_matrix(stamps, np.full(SHAPE, 0.2), np.full(60, 30.0), overlaps(stamps))
+    tiles = solver.make_tiles(stamps.x, stamps.y, SHAPE)
+    return matrix, tiles, _slots(tiles)
+
+
+def _slots(tiles):
+    parts = np.split(tiles.members, tiles.start[1:-1])
+    return [(part[:halo], part[halo:]) for part, halo in zip(parts, tiles.n_halo, strict=True)]
+
+
+def _csr(matrix):
+    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data
+
+
+def _factored(kernel, matrix, tiles):
+    factors, variance = np.empty(tiles.factor_start[-1]), np.empty(matrix.shape[0])
+    kernel(
+        *_csr(matrix),
+        tiles.start,
+        tiles.n_halo,
+        tiles.members,
+        tiles.factor_start,
+        factors,
+        variance,
+    )
+    return factors, variance
+
+
+@pytest.fixture
+def grid():
+    rng = np.random.default_rng(10)
+    x, y = rng.uniform(0.0, 40.0, 50), rng.uniform(0.0, 30.0, 50)
+    x[:3], y[:3] = [12.0, 18.0, 6.0], [7.0, 10.0, 20.0]  # on the borders of tiles and halos
+    size, halo, across, down = 12.0, 6.0, 4, 3
+    tile_of = (y // size).astype(int) * across + (x // size).astype(int)
+    core = np.argsort(tile_of, kind="stable")
+    start = np.searchsorted(tile_of[core], np.arange(across * down + 1))
+    return (x, y, size, halo, across, down), (start, core), tile_of
+
+
+@both(solver_nb._list_halo)
+def test_list_halo(kernel, grid):
+    (x, y, size, halo, across, down), core, tile_of = grid
+    for tile in range(across * down):
+        expected = naive.list_halo(tile, x, y, size, halo, across, tile_of)
+        out = np.empty(len(x), np.int64)
+        count = kernel(tile, x, y, size, halo, across, down, *core, out)
+        assert sorted(out[:count]) == expected.tolist()
+        assert kernel(tile, x, y, size, halo, across, down, *core, out[:0]) == count
+
+
+@both(solver_nb.list_slots)
+def test_list_slots(kernel, grid):
+    geometry, core, tile_of = grid
+    start, n_halo, members = kernel(*geometry, *core)
+    for t, (halo, inside) in enumerate(naive.list_slots(*geometry, tile_of)):
+        part = members[start[t] : start[t + 1]]
+        assert part[: n_halo[t]].tolist() == halo.tolist()
+        assert part[n_halo[t] :].tolist() == inside.tolist()
+
+
+@both(solver_nb._cholesky)
+def test_cholesky(kernel):
+    root = np.random.default_rng(11).normal(size=(9, 9))
+    matrix = root @ root.T + np.eye(9)
+    ours = matrix.copy()
+    kernel(ours)
+    assert_allclose(np.tril(ours), naive.cholesky(matrix), rtol=1e-10, atol=1e-12)
+
+
+@both(solver_nb._find)
+def test_find(kernel):
+    members = np.array([4, 7, 9, 1, 5, 8])
+    for low, high in [(0, 3), (3, 6), (2, 2)]:
+        for s in range(11):
+            assert kernel(members, low, high, s) == naive.find(members, low, high, s)
+
+
+@both(solver_nb.factor_tiles)
+def test_factor_tiles(kernel, tiled):
+    matrix, tiles, slots = tiled
+    factors, variance = _factored(kernel, matrix, tiles)
+    expected = naive.factor_tiles(matrix.toarray(), slots)
+    assert len(expected[0]) > 4
+    assert min(tiles.n_halo) > 0
+    for t, factor in enumerate(expected[0]):
+        ours = factors[tiles.factor_start[t] : tiles.factor_start[t + 1]].reshape(factor.shape)
+        assert_allclose(np.tril(ours), factor, rtol=1e-9, atol=1e-12)
+    assert_allclose(variance, expected[1], rtol=1e-9)
+
+
+@both(solver_nb.solve_tiles)
+def test_solve_tiles(kernel, tiled):
+    matrix, tiles, slots = tiled
+    factors, _ = _factored(solver_nb.factor_tiles, matrix, tiles)
+    residual = np.random.default_rng(12).normal(size=60)
+    local = np.empty(tiles.members.size)
+    kernel(tiles.start, tiles.members, tiles.factor_start, factors, tiles.share, residual, local)
+    expected = np.concatenate(naive.solve_tiles(matrix.toarray(), slots, residual))
+    assert_allclose(local, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
+
+
+@both(solver_nb.gather)
+def test_gather(kernel, tiled):
+    _, tiles, slots = tiled
+    local = np.random.default_rng(13).normal(size=tiles.members.size)
+    out = np.empty(60)
+    kernel(tiles.slot_start, tiles.slots, tiles.share, local, out)
+    expected = naive.gather(slots, np.split(local, tiles.start[1:-1]), 60)
+    assert_allclose(out, expected, rtol=1e-12, atol=1e-14)
+
+
+@both(solver_nb.multiply)
+def test_multiply(kernel, tiled):
+    matrix, vector, out = tiled[0], np.random.default_rng(14).normal(size=60), np.empty(60)
+    kernel(*_csr(matrix), vector, out)
+    assert_allclose(out, naive.multiply(matrix, vector), rtol=1e-12, atol=1e-14)
+
+
+def test_solution_is_the_dense_one(tiled):
+    matrix, tiles, _ = tiled
+    rhs = np.random.default_rng(15).normal(size=60)
+    solved = solver.Solver(matrix, tiles)
+    solution = solved.solve(rhs, np.zeros(60), 1e-12)
+    expected = np.linalg.solve(matrix.toarray(), rhs)
+    assert np.abs((solution - expected) / solved.sigma).max() < 1e-10
+    assert 1 < solved.iterations < 40
+    again = solved.solve(rhs, expected, 1e-9)
+    assert_array_equal(again, expected)  # what is solved already is not touched
+
+
+def test_tolerance_bounds_the_error(tiled):
+    matrix, tiles, _ = tiled
+    rhs = 1e4 * np.random.default_rng(16).normal(size=60)
+    expected = np.linalg.solve(matrix.toarray(), rhs)
+    for tolerance in (1e-1, 1e-3, 1e-5):
+        solved = solver.Solver(matrix, tiles)
+        error = solved.solve(rhs, np.zeros(60), tolerance) - expected
+        assert np.abs(error / solved.sigma).max() < 2.0 * tolerance
+
+
+def test_errors_of_one_tile_are_those_of_the_full_inverse(monkeypatch):
+    monkeypatch.setattr(solver, "_TILE_SOURCES", 100)
+    stamps = fields.random_scene(np.random.default_rng(17), 40, SHAPE).stamps
+    matrix = normal_matrix(stamps, np.full(SHAPE, 0.2), np.full(40, 30.0), overlaps(stamps))
+    tiles = solver.make_tiles(stamps.x, stamps.y, SHAPE)
+    assert tiles.n_halo.tolist() == [0]
+    expected = np.sqrt(np.diag(np.linalg.inv(matrix.toarray())))
+    assert_allclose(solver.Solver(matrix, tiles).sigma, expected, rtol=1e-8)
+
+
+def test_impossible_tolerance_is_told(tiled, monkeypatch):
+    monkeypatch.setattr(solver, "_MAX_ITERATIONS", 3)
+    matrix, tiles, _ = tiled
+    with pytest.raises(solver.NotConvergedError, match="did not settle to 1e-12 sigma in 3 iter"):
+        solver.Solver(matrix, tiles).solve(np.ones(60), np.zeros(60), 1e-12)
+
+
+def test_sources_outside_join_the_tiles_at_the_border():
+    x = np.array([-50.0, -7.0, 3.0, 40.0, 90.0, 20.0])
+    y = np.array([15.0, -20.0, 3.0, 30.0, 31.0, 15.0])
+    tiles = solver.make_tiles(x, y, SHAPE)
+    cores = np.concatenate([core for _, core in _slots(tiles)])
+    assert sorted(cores) == list(range(6))

@@ -1,0 +1,276 @@
+"""The slow, plain reference of every kernel: ``naive.name`` for the kernel ``name`` or ``_name``.
+
+Each computes the same numbers another way: SciPy's B-splines, Astropy's coordinates, dense
+matrices and NumPy's linear algebra, masks over the whole image.
+"""
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from scipy.interpolate import BSpline
+from scipy.ndimage import map_coordinates
+
+CELL = 16
+
+
+def both(kernel):
+    """Parametrize a test over a kernel, compiled and as plain Python."""
+    forms = {"compiled": kernel} if hasattr(kernel, "py_func") else {}
+    forms["python"] = getattr(kernel, "py_func", kernel)  # NUMBA_DISABLE_JIT leaves only this
+    return pytest.mark.parametrize("kernel", forms.values(), ids=forms.keys())
+
+
+# splines_nb
+
+
+def uniform_cubic(t):
+    """Values of the functions 0 ... 3 on the knots -3 ... 4 at ``t`` in [0, 1)."""
+    return BSpline.design_matrix(np.atleast_1d(t), np.arange(-3.0, 5.0), 3).toarray()
+
+
+def weights(t):
+    return uniform_cubic(t)
+
+
+def locate(x, lower, step, intervals):
+    position = np.clip((x - lower) / step, 0.0, intervals)
+    k = min(int(np.floor(position)), intervals - 1)
+    return k, position - k
+
+
+def locate_wrapped(x, lower, step, intervals):
+    position = np.mod((x - lower) / step, intervals)
+    return int(position) % intervals, position % 1.0
+
+
+def uniform_basis(x, lower, step, intervals):
+    """All intervals + 3 B-splines at the points ``x``, held inside their range."""
+    knots = lower + step * np.arange(-3.0, intervals + 4.0)
+    inside = np.clip(x, knots[3], knots[-4])
+    return BSpline.design_matrix(inside, knots, 3).toarray()
+
+
+def wrapped_basis(x, n):
+    """The n periodic B-splines on [-pi, pi): those of an open grid, the last three added on."""
+    step = 2.0 * np.pi / n
+    turned = np.mod(np.asarray(x) + np.pi, 2.0 * np.pi) - np.pi
+    basis = uniform_basis(turned, -np.pi, step, n)
+    basis[:, :3] += basis[:, n:]
+    return basis[:, :n]
+
+
+# deltas_nb
+
+
+def offset(ra, dec, ra0, dec0):
+    origin, point = SkyCoord(ra0, dec0, unit="deg"), SkyCoord(ra, dec, unit="deg")
+    moved = point.transform_to(origin.skyoffset_frame())
+    # cos(bearing) and sin(bearing) from the unit vector of the point, east and north of the origin
+    x, y, z = moved.cartesian.xyz.value
+    r = np.arctan2(np.hypot(y, z), x) * u.rad.to(u.arcsec)
+    return moved.lon.wrap_at(180 * u.deg).deg, moved.lat.deg, r, np.arctan2(z, y)
+
+
+def _disc(x, y, radius, shape):
+    row, column = np.indices(shape)
+    return (row - y) ** 2 + (column - x) ** 2 <= radius**2 if radius >= 0 else row < 0
+
+
+def count_pairs(x, y, radius, nrows, ncols):
+    discs = (_disc(*star, (nrows, ncols)) for star in zip(x, y, radius, strict=True))
+    return np.array([disc.sum() for disc in discs])
+
+
+def fill_pairs(x, y, radius, ra, dec, pixel_ra, pixel_dec):
+    """Columns source, row, column, dra, ddec, r, phi of the pairs."""
+    parts = []
+    for s in range(len(x)):
+        near = _disc(x[s], y[s], radius[s], pixel_ra.shape)
+        if near.any():
+            offsets = offset(pixel_ra[near], pixel_dec[near], ra[s], dec[s])
+            parts.append(np.stack([np.full(near.sum(), s), *np.nonzero(near), *offsets]))
+    return np.concatenate(parts, axis=1)
+
+
+# logpolar_nb
+
+
+def design(r, phi, t_min, t_step, n_r, n_phi, core):
+    """Dense design matrix of log10 of the PRF, shape (npixels, ncoefficients)."""
+    radial = uniform_basis(np.sqrt(r), t_min, t_step, n_r - 1)
+    angular = wrapped_basis(phi, n_phi)
+    mixed = radial[:, core:, None] * angular[:, None, :]
+    return np.hstack([radial, mixed.reshape(len(r), -1)])
+
+
+def log_prf(r, phi, coefficients, *basis):
+    return design(np.atleast_1d(r), np.atleast_1d(phi), *basis) @ coefficients
+
+
+def evaluate(r, phi, coefficients, t_min, t_step, n_r, n_phi, core, r_max):
+    values = 10.0 ** log_prf(r, phi, coefficients, t_min, t_step, n_r, n_phi, core)
+    return np.where(r < r_max, values, 0.0)
+
+
+def accumulate(r, phi, value, weight, *basis):
+    matrix = design(r, phi, *basis)
+    return matrix.T @ (weight[:, None] * matrix), matrix.T @ (weight * value)
+
+
+def fill_stamps(x, y, radius, jacobian, scale, window, coefficients, *basis):
+    """One array per source, shaped like its window."""
+    stamps = []
+    for s, (row0, row1, column0, column1) in enumerate(window):
+        dy, dx = np.mgrid[row0:row1, column0:column1] - np.array([y[s], x[s]])[:, None, None]
+        east, north = np.einsum("ij,jrc->irc", jacobian[s], np.stack([dx, dy]))
+        r, phi = np.hypot(east, north), np.arctan2(north, east)
+        values = np.zeros(r.shape)
+        if r.size:
+            values.flat = evaluate(r.ravel(), phi.ravel(), coefficients, *basis)
+        stamps.append(scale[s] * np.where(dx**2 + dy**2 <= radius[s] ** 2, values, 0.0))
+    return stamps
+
+
+# stamps_nb
+
+
+def images(window, offset, values, shape):
+    """Each stamp as a whole image, shape (nsources, nrows, ncols)."""
+    out = np.zeros((len(window), *shape))
+    for s, (row0, row1, column0, column1) in enumerate(window):
+        block = values[offset[s] : offset[s + 1]]
+        out[s, row0:row1, column0:column1] = block.reshape(row1 - row0, column1 - column0)
+    return out
+
+
+def add(window, offset, values, flux, shape):
+    return np.tensordot(flux, images(window, offset, values, shape), 1)
+
+
+def dot(window, offset, values, image):
+    return np.tensordot(images(window, offset, values, image.shape), image, 2)
+
+
+# normal_nb
+
+
+def covered(window, shape):
+    """Which pixels each window covers, shape (nsources, nrows * ncols)."""
+    row, column = np.indices(shape).reshape(2, -1, 1)
+    row0, row1, column0, column1 = window.T
+    return ((row >= row0) & (row < row1) & (column >= column0) & (column < column1)).T
+
+
+def bin_windows(window, nrows, ncols):
+    """Sources of each cell."""
+    pixels = covered(window, (nrows, ncols)).reshape(-1, nrows, ncols)
+    return [
+        np.flatnonzero(pixels[:, i : i + CELL, j : j + CELL].any(axis=(1, 2))).tolist()
+        for i in range(0, nrows, CELL)
+        for j in range(0, ncols, CELL)
+    ]
+
+
+def meets(window, s, o, i, j, shape):
+    common = np.argwhere(covered(window[[s, o]], shape).all(axis=0).reshape(shape))
+    return len(common) > 0 and tuple(common.min(axis=0) // CELL) == (i, j)
+
+
+def list_neighbours(window, shape):
+    """Sources whose window overlaps that of each, itself always included."""
+    pixels = covered(window, shape).astype(int)
+    pattern = (pixels @ pixels.T > 0) | np.eye(len(window), dtype=bool)
+    return [np.flatnonzero(row).tolist() for row in pattern]
+
+
+def count_neighbours(window, shape):
+    return [len(row) for row in list_neighbours(window, shape)]
+
+
+def fill_matrix(window, offset, values, weight):
+    """The whole matrix, dense."""
+    prf = images(window, offset, values, weight.shape).reshape(len(window), -1)
+    return prf @ (weight.ravel()[:, None] * prf.T)
+
+
+def overlap(window, offset, values, weight, s, o):
+    return fill_matrix(window, offset, values, weight)[s, o]
+
+
+# solver_nb
+
+
+def list_halo(tile, x, y, size, halo, across, tile_of):
+    """Sources of the eight tiles around that lie within ``halo`` of a tile."""
+    i, j = divmod(tile, across)
+    adjacent = (abs(tile_of // across - i) <= 1) & (abs(tile_of % across - j) <= 1)
+    near_x = (x >= j * size - halo) & (x < (j + 1) * size + halo)
+    near_y = (y >= i * size - halo) & (y < (i + 1) * size + halo)
+    return np.flatnonzero(adjacent & near_x & near_y & (tile_of != tile))
+
+
+def list_slots(x, y, size, halo, across, down, tile_of):
+    """Halo and core of each tile."""
+    return [
+        (list_halo(t, x, y, size, halo, across, tile_of), np.flatnonzero(tile_of == t))
+        for t in range(across * down)
+    ]
+
+
+def cholesky(a):
+    return np.linalg.cholesky(a)
+
+
+def find(members, low, high, s):
+    places = [k for k in range(low, high) if members[k] == s]
+    return places[0] if places else -1
+
+
+def factor_tiles(matrix, tiles):
+    """Lower factor of each tile, and the variance of each source within its own tile."""
+    factors, variance = [], np.full(len(matrix), np.nan)
+    for halo, core in tiles:
+        members = np.concatenate([halo, core])
+        block = matrix[np.ix_(members, members)]
+        factors.append(cholesky(block))
+        variance[core] = np.diag(np.linalg.inv(block))[len(halo) :]
+    return factors, variance
+
+
+def solve_tiles(matrix, tiles, residual):
+    """What each tile says of its members, each source's residual shared among its tiles."""
+    times = np.bincount(np.concatenate([np.concatenate(tile) for tile in tiles]))
+    parts = []
+    for halo, core in tiles:
+        members = np.concatenate([halo, core])
+        shared = residual[members] / np.sqrt(times[members])
+        parts.append(np.linalg.solve(matrix[np.ix_(members, members)], shared))
+    return parts
+
+
+def gather(tiles, parts, n):
+    members = np.concatenate([np.concatenate(tile) for tile in tiles])
+    times = np.bincount(members, minlength=n)
+    return np.bincount(members, np.concatenate(parts), minlength=n) / np.sqrt(times)
+
+
+def multiply(matrix, vector):
+    return matrix.toarray() @ vector
+
+
+# render_nb
+
+
+def add_stars(image, x, y, flux, radius, coefficients, oversampling):
+    """Star by star, with SciPy's spline."""
+    middle = len(coefficients) // 2
+    for star in np.flatnonzero(np.isfinite(x + y + flux)):
+        row, column = np.indices(image.shape)
+        far = np.maximum(abs(row - np.floor(y[star] + 0.5)), abs(column - np.floor(x[star] + 0.5)))
+        inside = far <= radius[star]
+        offsets = np.stack([row[inside] - y[star], column[inside] - x[star]])
+        samples = offsets * oversampling + middle
+        image[inside] += flux[star] * map_coordinates(
+            coefficients, samples, order=3, prefilter=False, mode="mirror"
+        )

@@ -1,0 +1,93 @@
+"""Bad input: one clear line, a non-zero exit code, no traceback, no half-written table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def own(finished, tmp_path: Path):
+    """A folder whose data are the simulated frames and catalogue, as if a user had brought them."""
+    folder = tmp_path / "own"
+    (folder / "data").mkdir(parents=True)
+    (folder / "config").mkdir()
+    for path in (finished.results / "simulated" / "frames").glob("*.fits"):
+        (folder / "data" / path.name).write_bytes(path.read_bytes())
+    catalogue = (finished.results / "simulated" / "catalogue.csv").read_text()
+    (folder / "data" / "catalogue.csv").write_text(catalogue)
+    (folder / "sheet.tsv").write_text("file\ndata/*.fits\n")
+    settings = {"exposures": {"sheet": "sheet.tsv"}, "catalogue": {"path": "data/catalogue.csv"}}
+    reduction = replace(finished, folder=folder)
+    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(settings))
+    return reduction
+
+
+def complaint(reduction, *options: str) -> str:
+    """Run, and return the one line of ours."""
+    done = reduction.snakemake(*options)
+    assert done.returncode != 0, done.stdout
+    assert "Traceback" not in done.stdout
+    lines = [line for line in done.stdout.splitlines() if line.startswith("romanprf")]
+    assert len(lines) == 1, done.stdout
+    assert not list(reduction.folder.rglob("*.tmp-*"))
+    return lines[0]
+
+
+def test_good_data_of_a_user(own):
+    jobs = {"kernels", "frames", "crossmatch", "deltas", "shape", "fit.00000", "fit.00001"}
+    assert own.jobs() == jobs | {"metrics", "plots"}
+    assert own.jobs("--dry-run") == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("shape: {rmx: 2}", "unknown key 'shape.rmx', did you mean 'rmax'?"),
+        ("shape: {rmax: -1}", "shape.rmax: input should be greater than 0, got -1"),
+        ("plots: 3", "plots: "),
+        ("exposures: {sheet: none.tsv}\ncatalogue: {path: a.csv}", "none.tsv: no such file"),
+        ("exposures: {sheet: none.tsv}", "exposures.sheet and catalogue.path"),
+    ],
+)
+def test_settings(finished, tmp_path, text, expected):
+    reduction = replace(finished, folder=tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text(text)
+    assert expected in complaint(reduction)
+    assert not reduction.results.exists()
+
+
+def test_missing_catalogue(own):
+    (own.folder / "data" / "catalogue.csv").unlink()
+    line = complaint(own)
+    assert "data/catalogue.csv: no such file" in line
+    assert not own.results.exists()
+
+
+def test_missing_image(own):
+    (own.folder / "sheet.tsv").write_text("file\ndata/nothing.fits\n")
+    assert "sheet.tsv line 2: no such file: data/nothing.fits" in complaint(own)
+
+
+def test_truncated_image(own):
+    path = own.folder / "data" / "exposure_00003.fits"
+    path.write_bytes(path.read_bytes()[:5000])
+    line = complaint(own, "frames")
+    assert line.startswith("romanprf frames: ")
+    assert "exposure_00003.fits" in line
+    assert not (own.results / "exposures.parquet").exists()
+
+
+def test_catalogue_elsewhere_on_the_sky(own):
+    path = own.folder / "data" / "catalogue.csv"
+    path.write_text("source_id,ra,dec,mag\n1,10.0,20.0,18.0\n")
+    line = complaint(own, "crossmatch")
+    assert line.startswith("romanprf crossmatch: ")
+    assert "data/catalogue.csv" in line
+    assert not (own.results / "sources.parquet").exists()

@@ -1,0 +1,141 @@
+"""Which jobs run after which change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import fits
+
+from romanprf.dependencies import batch_exposures, batches, digest
+from romanprf.io.tables import read_table
+from romanprf.schemas import EXPOSURES
+
+pytestmark = pytest.mark.slow
+
+MEASURE = {"fit.00000", "fit.00001", "metrics", "plots"}
+LEARN = {"deltas", "shape"} | MEASURE
+
+
+def add_light(frame: Path) -> None:
+    """Change the pixels of a simulated frame."""
+    with fits.open(frame) as hdus:
+        hdus[0].data = hdus[0].data + np.float32(1.0)
+        hdus.writeto(frame, overwrite=True)
+
+
+def frame(demo, number: int) -> Path:
+    return demo.results / "simulated" / "frames" / f"exposure_{number:05d}.fits"
+
+
+def test_all_tables_are_written(finished):
+    expected = ["exposures", "sources", "deltas", "prf", "metrics", "lightcurves"]
+    expected += [f"{name}/batch=0000{n}" for name in ("photometry", "frame_stats") for n in (0, 1)]
+    for name in expected:
+        assert pq.read_metadata(finished.results / f"{name}.parquet").num_rows > 0, name
+    assert not list(finished.results.rglob(".*"))
+
+
+def test_kernels_are_compiled_by_their_rule_alone(finished):
+    """Two jobs would otherwise write Numba's cache at the same time."""
+    done = (finished.results / "kernels.txt").stat().st_mtime
+    compiled = list(finished.kernels.rglob("*.nbc"))
+    assert len(compiled) > 10
+    assert [path.name for path in compiled if path.stat().st_mtime > done] == []
+
+
+def test_second_run_has_nothing_to_do(finished):
+    assert finished.jobs("--dry-run") == set()
+
+
+def test_new_exposure_runs_its_batch_and_what_follows(demo):
+    demo.configure(simulate={"exposures": 9})
+    jobs = demo.jobs()
+    new = {"simulate_truth", "simulate_exposure.00008", "frames", "fit.00002"}
+    assert jobs == new | {"metrics", "plots"}
+    curves = pd.read_parquet(demo.results / "lightcurves.parquet")
+    assert all(list(numbers) == list(range(9)) for numbers in curves["exposure"])
+    assert demo.jobs("--dry-run") == set()
+
+
+def test_changed_image_runs_its_batch_and_what_follows(demo):
+    add_light(frame(demo, 6))
+    assert demo.pending() == {"frames", "fit.00001", "metrics", "plots"}
+
+
+def test_changed_image_of_the_prf_fit_runs_it_again(demo):
+    add_light(frame(demo, 1))
+    assert demo.pending() == {"frames"} | LEARN
+
+
+def test_touched_image_runs_nothing_behind_frames(demo):
+    frame(demo, 1).touch()
+    assert demo.pending() <= {"frames"}
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "expected"),
+    [
+        ("shape", {"iterations": 2}, {"shape"} | MEASURE),
+        ("shape", {"rmax": 1.4}, LEARN),
+        ("shape", {"max_exposures": 2}, LEARN),
+        ("fit", {"prior_width": 6.0}, MEASURE),
+        ("metrics", {"subpixels": 3}, {"metrics", "plots"}),
+        ("plots", {"dpi": 120}, {"plots"}),
+        ("crossmatch", {"blend_limit": 0.02}, {"crossmatch"} | LEARN),
+        ("exposures", {"gain": 2.0}, {"frames"}),
+    ],
+)
+def test_changed_setting(demo, section, values, expected):
+    demo.configure(**{section: values})
+    assert demo.pending() == expected
+
+
+def test_edited_catalogue_row_runs_crossmatch_and_later(demo):
+    path = demo.results / "simulated" / "catalogue.csv"
+    header, row, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([header, row.replace(row.split(",")[0], "987654321", 1), *rest]))
+    assert demo.pending() == {"crossmatch"} | LEARN
+
+
+def test_deleted_table_is_rebuilt_with_the_same_bytes(demo):
+    tables = [demo.results / f"{name}.parquet" for name in ("sources", "deltas", "prf", "metrics")]
+    tables += [demo.results / "photometry" / "batch=00001.parquet"]
+    before = [table.read_bytes() for table in tables]
+    tables[1].unlink()
+    assert demo.jobs() == LEARN
+    assert [table.read_bytes() for table in tables] == before
+
+
+def test_deleted_exposures_table_is_rebuilt_alone(demo):
+    table = demo.results / "exposures.parquet"
+    before = table.read_bytes()
+    table.unlink()
+    assert demo.jobs() == {"frames"}
+    assert table.read_bytes() == before
+
+
+def test_report_is_one_file_with_every_picture(finished):
+    done = finished.snakemake("--report", "results/report.html")
+    assert done.returncode == 0, done.stdout
+    page = (finished.results / "report.html").read_text()
+    assert 'src="http' not in page
+    for name in ("prf", "image", "scatter", "light_curves"):
+        assert f"filename={name}.png;base64," in page
+
+
+def test_cube_with_a_new_exposure_changes_its_batch_only(demo):
+    tables = []
+    for exposures in (8, 9):
+        demo.configure(simulate={"exposures": exposures, "format": "cube"})
+        assert demo.jobs("frames") == {"simulate_cube", "frames"}
+        tables.append(read_table(demo.results / "exposures.parquet", EXPOSURES))
+    digests = [
+        [digest(batch_exposures(table, batch, 4)) for batch in batches(table, 4)]
+        for table in tables
+    ]
+    assert digests[1][:2] == digests[0]
+    assert len(digests[1]) == 3

@@ -1,0 +1,25 @@
+rule deltas:
+    """Offsets and fluxes of the pixels around the sources, in the exposures of the PRF fit."""
+    input:
+        paths.kernels,
+        ancient(images(shape_exposures)),
+        exposures=ancient(registered),
+        sources=paths.sources,
+    output:
+        deltas=paths.deltas,
+    log:
+        paths.log("deltas"),
+    benchmark:
+        paths.benchmark("deltas")
+    conda:
+        "../envs/romanprf.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        shape=section("shape", include={"rmin", "cut_r", "rmax", "flux_cut_off"}),
+        exposures=numbers(shape_exposures),
+        content=content(shape_exposures),
+    script:
+        "../scripts/deltas.py"

@@ -1,0 +1,31 @@
+rule fit:
+    """Measure the fluxes of all sources in the exposures of one batch.
+
+    Wildcards: batch, the exposure number divided by exposures.batch_size, in five digits.
+    """
+    input:
+        paths.kernels,
+        ancient(images(batch_exposures)),
+        exposures=ancient(registered),
+        sources=paths.sources,
+        prf=paths.prf,
+    output:
+        photometry=paths.photometry,
+        frame_stats=paths.frame_stats,
+    log:
+        paths.log("fit.{batch}"),
+    benchmark:
+        paths.benchmark("fit.{batch}")
+    conda:
+        "../envs/romanprf.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        fit=section("fit"),
+        flux_cut_off=settings.shape.flux_cut_off,
+        exposures=numbers(batch_exposures),
+        content=content(batch_exposures),
+    script:
+        "../scripts/fit.py"

@@ -1,0 +1,26 @@
+rule metrics:
+    """Judge the light curves and gather them, one row per source."""
+    input:
+        paths.kernels,
+        exposures=ancient(registered),
+        sources=paths.sources,
+        prf=paths.prf,
+        photometry=each_batch(paths.photometry),
+    output:
+        metrics=paths.metrics,
+        lightcurves=paths.lightcurves,
+    log:
+        paths.log("metrics"),
+    benchmark:
+        paths.benchmark("metrics")
+    conda:
+        "../envs/romanprf.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        metrics=section("metrics"),
+        content=content(exposures),
+    script:
+        "../scripts/metrics.py"

@@ -1,0 +1,39 @@
+rule plots:
+    """Draw the pictures of the report."""
+    input:
+        paths.kernels,
+        ancient(images(exposures)),
+        **({"truth": paths.truth} if demo else {}),
+        exposures=ancient(registered),
+        sources=paths.sources,
+        prf=paths.prf,
+        photometry=each_batch(paths.photometry),
+        frame_stats=each_batch(paths.frame_stats),
+        metrics=paths.metrics,
+        lightcurves=paths.lightcurves,
+    output:
+        prf=report(pictures["prf"], caption="../report/prf.rst", category="1 PRF"),
+        image=report(pictures["image"], caption="../report/image.rst", category="2 Images"),
+        scatter=report(
+            pictures["scatter"], caption="../report/scatter.rst", category="3 Photometry"
+        ),
+        light_curves=report(
+            pictures["light_curves"],
+            caption="../report/light_curves.rst",
+            category="3 Photometry",
+        ),
+    log:
+        paths.log("plots"),
+    benchmark:
+        paths.benchmark("plots")
+    conda:
+        "../envs/romanprf.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        plots=section("plots"),
+        flux_cut_off=settings.shape.flux_cut_off,
+    script:
+        "../scripts/plots.py"

@@ -1,0 +1,86 @@
+rule simulate_field:
+    """Draw the catalogue of the demo field."""
+    output:
+        catalogue=paths.catalogue,
+    log:
+        paths.log("simulate_field"),
+    benchmark:
+        paths.benchmark("simulate_field")
+    conda:
+        "../envs/romanprf.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        simulate=section("simulate", exclude={"exposures", "format"}),
+    script:
+        "../scripts/simulate_field.py"
+
+
+rule simulate_truth:
+    """Write what is drawn into the demo field, with the light curves of the variables."""
+    output:
+        truth=paths.truth,
+    log:
+        paths.log("simulate_truth"),
+    benchmark:
+        paths.benchmark("simulate_truth")
+    conda:
+        "../envs/romanprf.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        simulate=section("simulate", exclude={"format"}),
+    script:
+        "../scripts/simulate_field.py"
+
+
+rule simulate_exposure:
+    """Draw one exposure of the demo field.
+
+    Wildcards: exposure, its number in five digits.
+    """
+    input:
+        paths.kernels,
+    output:
+        frame=paths.frames,
+    log:
+        paths.log("simulate_exposure.{exposure}"),
+    benchmark:
+        paths.benchmark("simulate_exposure.{exposure}")
+    conda:
+        "../envs/romanprf.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        simulate=section("simulate", exclude={"exposures", "format"}),
+        exposure=lambda wildcards: int(wildcards.exposure),
+    script:
+        "../scripts/simulate_exposure.py"
+
+
+rule simulate_cube:
+    """Draw all exposures of the demo field into one cube."""
+    input:
+        paths.kernels,
+    output:
+        cube=paths.cube,
+    log:
+        paths.log("simulate_cube"),
+    benchmark:
+        paths.benchmark("simulate_cube")
+    conda:
+        "../envs/romanprf.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=600,
+    params:
+        simulate=section("simulate", exclude={"format"}),
+    script:
+        "../scripts/simulate_cube.py"

@@ -1,0 +1,4 @@
+from romanprf.steps import fit
+from romanprf.steps.shim import main
+
+main(fit.run, snakemake)

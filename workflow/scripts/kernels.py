@@ -1,0 +1,4 @@
+from romanprf.steps import kernels
+from romanprf.steps.shim import main
+
+main(kernels.run, snakemake)

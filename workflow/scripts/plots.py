@@ -1,0 +1,4 @@
+from romanprf.steps import plots
+from romanprf.steps.shim import main
+
+main(plots.run, snakemake)

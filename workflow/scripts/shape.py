@@ -1,0 +1,4 @@
+from romanprf.steps import shape
+from romanprf.steps.shim import main
+
+main(shape.run, snakemake)

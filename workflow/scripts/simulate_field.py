@@ -1,0 +1,4 @@
+from romanprf.steps import simulate
+from romanprf.steps.shim import main
+
+main(simulate.run_field, snakemake)
