@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := pyproject.toml constraints.txt
 
+# Tests run in parallel; BLAS threads would compete with them.
+test: export OPENBLAS_NUM_THREADS = 1
+
 .PHONY: run test clean
 
 run: $(VENV)/installed

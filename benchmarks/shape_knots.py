@@ -18,7 +18,7 @@ from romanprf.config import Config, load_config
 from romanprf.reduce import reduce
 
 KNOTS = {
-    "10 x 15 (psfmachine)": {"n_r_knots": 10, "n_phi_knots": 15, "rmin": 0.05, "cut_r": 0.1},
+    "10 x 15": {"n_r_knots": 10, "n_phi_knots": 15, "rmin": 0.05, "cut_r": 0.1},
     "20 x 16": {"n_r_knots": 20, "n_phi_knots": 16},
     "28 x 24 (default)": {},
     "36 x 30": {"n_r_knots": 36, "n_phi_knots": 30},

@@ -29,10 +29,6 @@ def uniform_cubic(t):
     return BSpline.design_matrix(np.atleast_1d(t), np.arange(-3.0, 5.0), 3).toarray()
 
 
-def weights(t):
-    return uniform_cubic(t)
-
-
 def locate(x, lower, step, intervals):
     position = np.clip((x - lower) / step, 0.0, intervals)
     k = min(int(np.floor(position)), intervals - 1)

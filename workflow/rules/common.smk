@@ -1,5 +1,6 @@
 """Settings, paths and the functions that the rules share."""
 
+import os
 import sys
 
 import pandas as pd
@@ -11,6 +12,10 @@ from romanprf.io.sheet import read_sheet
 from romanprf.io.tables import read_table
 from romanprf.paths import Paths
 from romanprf.steps.frames import field
+
+# Jobs inherit this: the parallelism is in the jobs and in Numba, and BLAS threads that compete make
+# small matrices many times slower.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 wildcard_constraints:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from astropy import units as u
+from astropy.coordinates import SkyCoord, search_around_sky
 from scipy.ndimage import uniform_filter
-from scipy.spatial import cKDTree
 
 from romanprf.config import Crossmatch
 from romanprf.wcs import ARCSEC, deproject, project
@@ -166,10 +167,17 @@ def _median_error(residuals: np.ndarray, sigma: np.ndarray) -> np.ndarray:
 
 
 def _pairs(first: np.ndarray, second: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of all pairs at most ``radius`` apart, by first, then second."""
-    found = cKDTree(first).sparse_distance_matrix(cKDTree(second), radius, output_type="ndarray")
-    order = np.lexsort((found["j"], found["i"]))
-    return found["i"][order], found["j"][order]
+    """Row numbers of all pairs at most ``radius`` (arcsec) apart, by first, then second."""
+    if not len(first) or not len(second):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    # Points of the field's plane, laid on the sky at RA 0, Dec 0.
+    sky = [
+        SkyCoord(*deproject(p[:, 0] / ARCSEC, p[:, 1] / ARCSEC, 0.0, 0.0), unit="deg")
+        for p in (first, second)
+    ]
+    i, j, _, _ = search_around_sky(*sky, radius * u.arcsec)
+    order = np.lexsort((j, i))
+    return i[order], j[order]
 
 
 def _first_offset(

@@ -6,17 +6,7 @@ R, C: rows and columns of the image; N: stars; M: samples of the PRF per axis.
 import numpy as np
 
 from romanprf.accelerate import njit_exact
-
-
-@njit_exact
-def _weights(t: float) -> tuple[float, float, float, float]:  # cubic B-spline at t in [0, 1)
-    u = 1.0 - t
-    return (
-        u * u * u / 6.0,
-        (3.0 * t * t * (t - 2.0) + 4.0) / 6.0,
-        (3.0 * u * u * (u - 2.0) + 4.0) / 6.0,
-        t * t * t / 6.0,
-    )
+from romanprf.prf.splines_nb import uniform_cubic
 
 
 @njit_exact
@@ -43,7 +33,7 @@ def add_stars(
         left, right = max(0, column - radius[n]), min(ncols, column + radius[n] + 1)
         s, t = (top - y[n]) * oversampling, (left - x[n]) * oversampling
         i, j = int(np.floor(s)), int(np.floor(t))
-        vertical, horizontal = _weights(s - i), _weights(t - j)
+        vertical, horizontal = uniform_cubic(s - i), uniform_cubic(t - j)
         for r in range(top, bottom):
             first = middle + i + (r - top) * oversampling - 1
             for c in range(left, right):
