@@ -57,11 +57,22 @@ def main(config: str, *options: str) -> int:
     for command in (snakemake, [*snakemake, "--report", paths.report]):
         code, wall, memory = measured(command)
         if code:
+            _repeat_complaints(paths, time.time() - wall)
             return code
         seconds, peak = seconds + wall, max(peak, memory)
     cost = f"{seconds:.0f} s, peak memory {peak / 1e9:.2f} GB"
     print(f"Tables: {paths.root}/*.parquet; report: {paths.report}; took {cost}.")
     return 0
+
+
+def _repeat_complaints(paths: Paths, since: float) -> None:
+    """End with the line that says what is wrong, below all that Snakemake has to say."""
+    for log in sorted(Path(paths.log("*")).parent.glob("*.log")):
+        if log.stat().st_mtime >= since:
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            for line in lines:
+                if line.startswith("romanprf "):
+                    print(line, file=sys.stderr)
 
 
 def _results(config: str) -> str:
