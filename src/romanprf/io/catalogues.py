@@ -246,8 +246,9 @@ def _match(names: list[str], aliases: Iterable[str], path: str | Path) -> str | 
 def _numbers(column: pd.Series, unit: str, role: str, path: str | Path) -> np.ndarray:
     """Values of a column in the unit of its role; empty entries are NaN."""
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    text = np.isnan(numbers) & column.notna().to_numpy() & (column.astype(str) != "nan").to_numpy()
-    _refuse(text, column.to_numpy(), str(column.name), "a number", path)
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        text = column.notna() & (column.astype(str) != "nan")
+        _refuse(np.isnan(numbers) & text, column.to_numpy(), str(column.name), "a number", path)
     target, aliases = _ROLES[role]
     if not target:
         return numbers
