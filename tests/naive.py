@@ -173,11 +173,16 @@ def meets(window, s, o, i, j, shape):
     return len(common) > 0 and tuple(common.min(axis=0) // CELL) == (i, j)
 
 
-def list_neighbours(window, shape):
-    """Sources whose window overlaps that of each, itself always included."""
+def neighbours(s, window, shape):
+    """Sources whose window overlaps that of source s, itself always included."""
     pixels = covered(window, shape).astype(int)
-    pattern = (pixels @ pixels.T > 0) | np.eye(len(window), dtype=bool)
-    return [np.flatnonzero(row).tolist() for row in pattern]
+    overlapping = pixels @ pixels[s] > 0
+    overlapping[s] = True
+    return np.flatnonzero(overlapping).tolist()
+
+
+def list_neighbours(window, shape):
+    return [neighbours(s, window, shape) for s in range(len(window))]
 
 
 def count_neighbours(window, shape):

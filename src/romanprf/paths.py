@@ -20,7 +20,6 @@ class Paths:
         self.truth = str(root / "simulated" / "truth.parquet")
         self.exposures = str(root / "exposures.parquet")
         self.sources = str(root / "sources.parquet")
-        self.matches = str(root / "matches.parquet")
         self.deltas = str(root / "deltas.parquet")
         self.prf = str(root / "prf.parquet")
         self.photometry = str(root / "photometry" / "batch={batch}.parquet")

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 ARCSEC = 3600.0
+#: Square arcseconds in a steradian.
+STERADIAN = np.rad2deg(ARCSEC) ** 2
 #: Degrees that reach 1e-6 pixel (forward) and 2e-5 pixel (inverse) on Roman's distortion.
 FORWARD_DEGREE = 5
 INVERSE_DEGREE = 7
@@ -155,7 +157,7 @@ class TangentWCS:
 
     def pixel_area(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Solid angle of pixels, steradian."""
-        return np.abs(np.linalg.det(self.jacobian(x, y))) * np.deg2rad(1.0 / ARCSEC) ** 2
+        return np.abs(np.linalg.det(self.jacobian(x, y))) / STERADIAN
 
     def to_json(self) -> str:
         """Text that `from_json` turns back into exactly this object."""

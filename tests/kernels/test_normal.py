@@ -58,6 +58,17 @@ def test_meets(kernel, stamps):
     assert 0 < found <= len(pairs)
 
 
+@both(nb._neighbours)
+def test_neighbours(kernel, stamps):
+    bins = nb.bin_windows(stamps.window, *SHAPE)
+    for s in range(len(stamps)):
+        expected = naive.neighbours(s, stamps.window, SHAPE)
+        room = np.full(len(expected), -1, np.int32)
+        assert kernel(s, stamps.window, *bins, room[:0]) == len(expected)
+        assert kernel(s, stamps.window, *bins, room) == len(expected)
+        assert sorted(room.tolist()) == expected
+
+
 @both(nb.count_neighbours)
 def test_count_neighbours(kernel, stamps):
     count = np.empty(len(stamps), np.int64)

@@ -14,7 +14,8 @@ from romanprf.flags import ExposureFlag, SourceFlag
 from romanprf.io.tables import read_metadata, read_table
 from romanprf.paths import Paths
 from romanprf.prf import LogPolarPRF
-from romanprf.steps import crossmatch, deltas, fit, frames, metrics, shape, simulate
+from romanprf.reduce import reduce
+from romanprf.steps import simulate
 from romanprf.steps.shape import read_prf
 
 #: One batch of three exposures and one of two; number 4 has no usable pixel.
@@ -31,50 +32,39 @@ CONFIG = load_config(
             "eclipses": 0,
             "cosmic_rays": 0.0,
         },
-        "shape": {"n_r_knots": 14, "n_phi_knots": 8, "rmax": 1.4, "source_flux_limit": 100.0},
+        "shape": {
+            "n_r_knots": 14,
+            "n_phi_knots": 8,
+            "rmax": 1.4,
+            "source_flux_limit": 100.0,
+            "max_exposures": 3,
+        },
         "metrics": {"subpixels": 2},
     }
-).model_dump(mode="json")
+)
 
 
 def _draw(paths):
     """Simulated files; the pixels of one exposure are all without an error."""
-    simulate.run_field({}, {"catalogue": paths.catalogue, "truth": paths.truth}, CONFIG)
+    sections = CONFIG.model_dump(mode="json")
+    simulate.run_field({}, {"catalogue": paths.catalogue, "truth": paths.truth}, sections)
     for number in EXPOSURES:
         frame = paths.frames.format(exposure=f"{number:05d}")
-        simulate.run_exposure({}, {"frame": frame}, CONFIG | {"exposure": number})
+        simulate.run_exposure({}, {"frame": frame}, sections | {"exposure": number})
     with fits.open(frame, mode="update") as file:
         file[1].data[:] = np.nan
 
 
 def _reduce(paths):
-    """All steps from registration to light curves, as the workflow calls them."""
-    images = [paths.frames.format(exposure=f"{number:05d}") for number in EXPOSURES]
-    files = {name: getattr(paths, name) for name in ("exposures", "sources", "deltas", "prf")}
-
-    def some(*names):
-        return {name: files[name] for name in names}
-
-    listed = [{"file": image, "exposure": None} for image in images]
-    frames.run(
-        {"images": images}, some("exposures"), {"files": listed, "gain": None, "zero_point": None}
-    )
-    field = frames.field(frames.read_exposures(files["exposures"]))
-    crossmatch.run({"catalogue": paths.catalogue}, some("sources"), CONFIG | {"field": field})
-    deltas.run(some("exposures", "sources"), some("deltas"), CONFIG | {"exposures": [0, 1, 2]})
-    shape.run(some("deltas", "sources"), some("prf"), CONFIG)
-    photometry = []
-    for batch, numbers in BATCHES.items():
-        outputs = {"photometry": paths.photometry, "frame_stats": paths.frame_stats}
-        outputs = {name: path.format(batch=batch) for name, path in outputs.items()}
-        parameters = {"exposures": numbers, "flux_cut_off": CONFIG["shape"]["flux_cut_off"]}
-        fit.run(some("exposures", "sources", "prf"), outputs, CONFIG | parameters | {"threads": 1})
-        photometry.append(outputs["photometry"])
-    metrics.run(
-        some("exposures", "sources", "prf") | {"photometry": photometry},
-        {"metrics": paths.metrics, "lightcurves": paths.lightcurves},
-        CONFIG,
-    )
+    """All steps from registration to light curves, with the drawn files as a user's own."""
+    sheet = paths.root / "sheet.tsv"
+    sheet.write_text("file\n" + paths.frames.format(exposure="*") + "\n")
+    own = {
+        "results": paths.root,
+        "exposures": {"sheet": sheet, "batch_size": 3},
+        "catalogue": {"path": paths.catalogue},
+    }
+    reduce(load_config(CONFIG.model_dump() | own))
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Settings, paths and the functions that the rules share."""
 
+import functools
 import os
 import sys
 
@@ -50,9 +51,16 @@ def registered(wildcards):
     return checkpoints.frames.get().output.exposures
 
 
+@functools.cache
+def exposures_of(path, modified) -> pd.DataFrame:
+    """Rows of the exposures table as of a date: read once, not for every job."""
+    return read_table(path, schemas.EXPOSURES)
+
+
 def exposures(wildcards) -> pd.DataFrame:
     """Rows of the exposures table."""
-    return read_table(registered(wildcards), schemas.EXPOSURES)
+    path = registered(wildcards)
+    return exposures_of(path, os.stat(path).st_mtime_ns)
 
 
 def shape_exposures(wildcards) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 rule fit:
     """Measure the fluxes of all sources in the exposures of one batch.
 
-    Wildcards: batch, the exposure number divided by exposures.batch_size, in five digits.
+    Wildcards: batch, the exposure number divided by exposures.batch_size, in at least five digits.
     """
     input:
         paths.kernels,

@@ -16,6 +16,7 @@ from astropy.coordinates import SkyCoord, search_around_sky
 from scipy.ndimage import uniform_filter
 
 from romanprf.config import Crossmatch
+from romanprf.statistics import MAD_SCALE
 from romanprf.wcs import ARCSEC, deproject, project
 
 #: A rival within this much of the best chi2 is plausible: likelihood ratio exp(-2).
@@ -160,7 +161,7 @@ def _median_error(residuals: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """1 sigma of a median over rows, per axis; from the scatter where there is one."""
     if len(residuals) == 0:
         return np.full(2, np.nan)
-    scatter = 1.4826 * np.median(np.abs(residuals), axis=0)
+    scatter = MAD_SCALE * np.median(np.abs(residuals), axis=0)
     if len(residuals) < 3:
         scatter = np.median(sigma, axis=0)
     return np.sqrt(0.5 * np.pi / len(residuals)) * scatter

@@ -19,7 +19,7 @@ from astropy.coordinates import FK5
 from astropy.table import Table
 
 from romanprf.errors import InputError
-from romanprf.io.exposure import to_icrs
+from romanprf.io.exposure import first_bytes, to_icrs
 
 #: AB magnitude of 1 nJy.
 _NJY_ZERO_POINT = 31.4
@@ -115,17 +115,7 @@ def read_catalogue(
 
 def _open(path: str | Path) -> _Raw:
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory, expected a catalogue")
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file, expected a catalogue") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    if not head:
-        raise InputError(f"{path}: empty file, expected a catalogue")
+    head = first_bytes(path, 9, "a catalogue")
     formats = ((b"PAR1", _parquet), (b"SIMPLE", _fits), (b"# %ECSV", _ecsv), (b"", _csv))
     reader = next(reader for magic, reader in formats if head.startswith(magic))
     with _readable(path):

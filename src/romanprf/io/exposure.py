@@ -125,6 +125,29 @@ def readable(path: str | Path, kind: str) -> Iterator[None]:
         ) from error
 
 
+def first_bytes(path: str | Path, n: int, expected: str) -> bytes:
+    """The first ``n`` bytes of a file, by which its format is told.
+
+    Raises
+    ------
+    InputError
+        If there is no file or nothing in it; ``expected`` says what should be.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory, expected {expected}")
+    try:
+        with path.open("rb") as file:
+            head = file.read(n)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, expected {expected}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not head:
+        raise InputError(f"{path}: empty file, expected {expected}")
+    return head
+
+
 _KINDS = {float: "a number", int: "a whole number", str: "a text"}
 
 

@@ -14,10 +14,11 @@ import asdf
 
 from romanprf.errors import InputError
 from romanprf.io import rimtimsim, roman_cuts, roman_l2
-from romanprf.io.exposure import Image, readable
+from romanprf.io.exposure import Image, first_bytes, readable
 
 __all__ = ["Image", "detect_format", "read_image", "register"]
 
+_EXPECTED = "an ASDF or FITS image"
 _FORMATS: dict[str, Any] = {
     "roman_l2": roman_l2,
     "rimtimsim": rimtimsim,
@@ -38,28 +39,12 @@ def detect_format(path: str | Path) -> str:
     InputError
         If it is none of these, or not a readable file.
     """
-    magic = _first_bytes(path)
+    magic = first_bytes(path, 6, _EXPECTED)
     if magic == b"SIMPLE":
         return "rimtimsim"
     if not magic.startswith(b"#ASDF"):
         raise InputError(f"{path}: not an ASDF or FITS file")
     return _asdf_format(path)
-
-
-def _first_bytes(path: str | Path) -> bytes:
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory, expected an image file")
-    try:
-        with path.open("rb") as file:
-            magic = file.read(6)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file, expected an image") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    if not magic:
-        raise InputError(f"{path}: empty file, expected an ASDF or FITS image")
-    return magic
 
 
 def _asdf_format(path: str | Path) -> str:
@@ -109,5 +94,5 @@ def read_image(exposure: Mapping[str, Any]) -> Image:
     InputError
         If the file is gone, damaged or no longer what was registered.
     """
-    _first_bytes(exposure["file"])
+    first_bytes(exposure["file"], 1, _EXPECTED)
     return _FORMATS[exposure["format"]].read_image(exposure)

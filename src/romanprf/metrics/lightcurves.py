@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from romanprf.flags import BAD_MEASUREMENT
-
-#: MAD to standard deviation of a normal distribution.
-MAD_SCALE = 1.4826
+from romanprf.statistics import MAD_SCALE
 
 
 def light_curve_statistics(

@@ -47,39 +47,43 @@ def _meets(window, s, o, i, j):
     return row // CELL == i and column // CELL == j
 
 
+@njit
+def _neighbours(s, window, start, members, across, out):
+    """Write the neighbours of a source, itself included, to ``out`` as far as it reaches.
+
+    Return how many there are; a source without a window has only itself.
+    """
+    if window[s, 1] <= window[s, 0]:
+        if out.size > 0:
+            out[0] = s
+        return 1
+    count = 0
+    for i in range(window[s, 0] // CELL, (window[s, 1] - 1) // CELL + 1):
+        for j in range(window[s, 2] // CELL, (window[s, 3] - 1) // CELL + 1):
+            c = i * across + j
+            for m in range(start[c], start[c + 1]):
+                if _meets(window, s, members[m], i, j):
+                    if count < out.size:
+                        out[count] = members[m]
+                    count += 1
+    return count
+
+
 @njit_parallel
 def count_neighbours(window, start, members, across, count):
     """Number of sources whose window overlaps that of each source, itself included."""
+    nothing = np.empty(0, np.int32)
     for s in prange(window.shape[0]):
-        total = 0
-        if window[s, 1] > window[s, 0]:
-            for i in range(window[s, 0] // CELL, (window[s, 1] - 1) // CELL + 1):
-                for j in range(window[s, 2] // CELL, (window[s, 3] - 1) // CELL + 1):
-                    c = i * across + j
-                    for m in range(start[c], start[c + 1]):
-                        if _meets(window, s, members[m], i, j):
-                            total += 1
-        else:
-            total = 1
-        count[s] = total
+        count[s] = _neighbours(s, window, start, members, across, nothing)
 
 
 @njit_parallel
 def list_neighbours(window, start, members, across, indptr, indices):
     """Fill the sorted column indices of each row."""
     for s in prange(window.shape[0]):
-        k = indptr[s]
-        if window[s, 1] > window[s, 0]:
-            for i in range(window[s, 0] // CELL, (window[s, 1] - 1) // CELL + 1):
-                for j in range(window[s, 2] // CELL, (window[s, 3] - 1) // CELL + 1):
-                    c = i * across + j
-                    for m in range(start[c], start[c + 1]):
-                        if _meets(window, s, members[m], i, j):
-                            indices[k] = members[m]
-                            k += 1
-            indices[indptr[s] : k] = np.sort(indices[indptr[s] : k])
-        else:
-            indices[k] = s
+        row = indices[indptr[s] : indptr[s + 1]]
+        _neighbours(s, window, start, members, across, row)
+        row[:] = np.sort(row)
 
 
 @njit

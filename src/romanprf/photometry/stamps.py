@@ -8,7 +8,7 @@ import numpy as np
 
 from romanprf.photometry import stamps_nb
 from romanprf.prf import LogPolarPRF
-from romanprf.wcs import ARCSEC, TangentWCS
+from romanprf.wcs import STERADIAN, TangentWCS
 
 #: A footprint is never smaller than this (pixels).
 MIN_RADIUS = 3.0
@@ -117,13 +117,13 @@ def make_stamps(
     jacobian = wcs.jacobian(x, y)
     area = np.abs(np.linalg.det(jacobian))
     centre = (np.asarray((length - 1) / 2.0) for length in reversed(shape))
-    scale = float(np.sqrt(wcs.pixel_area(*centre)) * np.rad2deg(ARCSEC))
+    scale = float(np.sqrt(STERADIAN * wcs.pixel_area(*centre)))
     radius = footprint_radius(prf, flux, flux_cut_off, scale)
     window = _windows(x, y, np.where(lost, -1.0, radius), shape)
     sizes = (window[:, 1] - window[:, 0]).astype(np.int64) * (window[:, 3] - window[:, 2])
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     if pixel_area is not None:
-        area = np.full_like(area, np.rad2deg(1.0) ** 2 * ARCSEC**2 * pixel_area)
+        area = np.full_like(area, STERADIAN * pixel_area)
     values = prf.fill_stamps(x, y, radius, jacobian, area / prf.pixel_area, window, offset)
     return Stamps(x, y, radius, window, offset, values, shape)
 

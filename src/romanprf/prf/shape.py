@@ -11,6 +11,7 @@ import pandas as pd
 from romanprf.errors import InputError
 from romanprf.flags import SourceFlag
 from romanprf.prf.logpolar import LogPolarPRF
+from romanprf.statistics import MAD_SCALE, robust_spread
 
 #: Use pixels in which the source's own light is expected to exceed this many sigmas.
 _SIGNAL_TO_NOISE = 3.0
@@ -114,7 +115,7 @@ class _Pixels:
         by_exposure = pd.Series(left).groupby(self.exposure[self.first])
         median = by_exposure.median().to_numpy()
         left = np.abs(left - median[self.exposure[self.first]])
-        spread = 1.4826 * pd.Series(left).groupby(self.exposure[self.first]).median().to_numpy()
+        spread = MAD_SCALE * pd.Series(left).groupby(self.exposure[self.first]).median().to_numpy()
         return median, spread
 
 
@@ -153,9 +154,10 @@ def _iterate(
     fitted = prior.fitted(r, phi, value, sigma**-2.0)
     left = (value - np.log10(fitted.evaluate(r, phi))) / sigma
     left -= np.median(left)
+    spread_left = robust_spread(left)
     # What the knots cannot follow is not noise that averages down: it must not outweigh the prior.
-    sigma *= max(1.0, 1.4826 * float(np.median(np.abs(left))))
-    inlier = np.abs(left) < _CLIP * 1.4826 * np.median(np.abs(left))
+    sigma *= max(1.0, spread_left)
+    inlier = np.abs(left) < _CLIP * spread_left
     fitted = prior.fitted(r[inlier], phi[inlier], value[inlier], sigma[inlier] ** -2.0)
     left = (value - np.log10(fitted.evaluate(r, phi)))[inlier]
     iteration = Iteration(

@@ -18,7 +18,7 @@ from romanprf.io.tables import provenance, read_table, writing
 from romanprf.photometry.stamps import footprint_radius
 from romanprf.prf import LogPolarPRF
 from romanprf.steps.frames import read_exposures
-from romanprf.wcs import ARCSEC, TangentWCS
+from romanprf.wcs import STERADIAN, TangentWCS
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ def pixel_area(exposure: Mapping[Any, Any]) -> float:
     if not np.isfinite(steradian):
         wcs = TangentWCS.from_json(exposure["wcs"])
         steradian = wcs.pixel_area(exposure["ncols"] / 2.0, exposure["nrows"] / 2.0)
-    return float(steradian * np.rad2deg(ARCSEC) ** 2)
+    return float(STERADIAN * steradian)
 
 
 def exposure_deltas(

@@ -19,6 +19,7 @@ from romanprf.photometry.frame import FrameFit, fit_frame
 from romanprf.photometry.solver import NotConvergedError
 from romanprf.photometry.stamps import Stamps, make_stamps
 from romanprf.prf import LogPolarPRF
+from romanprf.statistics import robust_spread
 from romanprf.steps.frames import read_exposures
 from romanprf.steps.shape import read_prf
 from romanprf.wcs import TangentWCS
@@ -93,7 +94,6 @@ def fit_exposure(
         "flags": fit.flags | (int(SourceFlag.BAD_EXPOSURE) if flags else 0),
     }
     used = np.isfinite(fit.residual)
-    left = fit.residual[used]
     statistics = {
         "n_sources": int(np.isfinite(fit.flux).sum()),
         "n_pixels": int(used.sum()),
@@ -101,7 +101,7 @@ def fit_exposure(
         "background": fit.background,
         "background_err": fit.background_err,
         "chi2": fit.mean_chi2,
-        "residual_rms": 1.4826 * float(np.median(np.abs(left - np.median(left)))),
+        "residual_rms": robust_spread(fit.residual[used]),
         "iterations": fit.iterations,
     }
     return rows, {**head, **statistics}

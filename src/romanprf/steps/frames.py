@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from romanprf.catalog.footprint import field_plane
+from romanprf.catalog.motion import julian_year
 from romanprf.errors import InputError
 from romanprf.io.images import register
 from romanprf.io.tables import provenance, read_table, write_table
@@ -43,7 +43,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     """
     del inputs  # named in params; their pixels are in content_hash, not hashed a second time
     rows: list[dict[str, Any]] = []
-    for item in tqdm(params["files"], "frames", unit="file", disable=not sys.stderr.isatty()):
+    for item in tqdm(params["files"], "frames", unit="file", disable=None):
         found = register(item["file"], params["gain"], params["zero_point"])
         rows += _numbered(found, item["file"], item["exposure"])
     if not rows:
@@ -146,7 +146,7 @@ def field(exposures: pd.DataFrame) -> dict[str, float]:
         **_snapped("u", u),
         **_snapped("v", v),
         "pixel_scale": round(float(np.sqrt(np.abs(np.linalg.det(jacobian)))), 4),
-        "epoch": round(2000.0 + (float(first["time"]) - 2451545.0) / 365.25, 3),
+        "epoch": round(julian_year(float(first["time"])), 3),
         "zero_point": float(first["zero_point"]),
     }
 
