@@ -5,12 +5,14 @@ from functools import cache
 
 import numpy as np
 
-from romanprf.io.exposure import Image, masked_image
+from romanprf.photometry.image import Image, masked_image
 from romanprf.photometry.stamps import Stamps, make_stamps
 from romanprf.prf import LogPolarPRF
 from romanprf.wcs import ARCSEC, TangentWCS, deproject
 
 SCALE = 0.11
+#: Inside a quarter of this (arcsec) the PRF is round.
+CUT_R = 0.2
 READ_VARIANCE, SLOPE = 4.0, 1.0 / 66.0
 
 
@@ -30,10 +32,10 @@ def wcs(nrows, ncols, ra0=268.0, dec0=-29.2, angle=0.4) -> TangentWCS:
 @cache
 def prf(n_r=12, n_phi=6, rmax=1.1, structure=0.1) -> LogPolarPRF:
     """A PRF with random angular structure (dex)."""
-    round_ = LogPolarPRF.first_guess(n_r, n_phi, 0.01, 0.05, rmax, SCALE**2)
+    round_ = LogPolarPRF.first_guess(n_r, n_phi, 0.01, CUT_R, rmax, SCALE**2, scale=0.05)
     noise = np.random.default_rng(1).normal(0.0, structure, round_.size)
-    noise[: n_r + 2] = 0.0
-    numbers = (n_r, n_phi, 0.01, 0.05, rmax, SCALE**2)
+    noise[: round_.n_radial] = 0.0
+    numbers = (n_r, n_phi, 0.01, CUT_R, rmax, SCALE**2)
     return LogPolarPRF(*numbers, round_.coefficients + noise).normalised()
 
 

@@ -89,6 +89,11 @@ def fill_pairs(x, y, radius, ra, dec, pixel_ra, pixel_dec):
     return np.concatenate(parts, axis=1)
 
 
+def all_offsets(ra, dec, pixel_ra, pixel_dec):
+    """Arrays dra, ddec, r, phi of shape (nsources, npixels)."""
+    return np.stack([offset(pixel_ra, pixel_dec, *star) for star in zip(ra, dec, strict=True)], 1)
+
+
 # logpolar_nb
 
 
@@ -114,17 +119,28 @@ def accumulate(r, phi, value, weight, *basis):
     return matrix.T @ (weight[:, None] * matrix), matrix.T @ (weight * value)
 
 
-def fill_stamps(x, y, radius, jacobian, scale, window, coefficients, *basis):
+def prf_at(dx, dy, jacobian, *model):
+    """PRF at offsets in pixels, of any shape."""
+    east, north = np.einsum("ij,j...->i...", jacobian, np.stack([dx, dy]))
+    r, phi = np.ravel(np.hypot(east, north)), np.ravel(np.arctan2(north, east))
+    return evaluate(r, phi, *model).reshape(np.shape(dx)) if r.size else np.zeros(np.shape(dx))
+
+
+def fill_stamps(x, y, radius, jacobian, scale, window, *model):
     """One array per source, shaped like its window."""
+    return integrate_stamps(x, y, radius, jacobian, scale, window, *model, 1)
+
+
+def integrate_stamps(x, y, radius, jacobian, scale, window, *model_and_points):
+    """One array per source, shaped like its window, the mean over points in each pixel."""
+    *model, points = model_and_points
+    places = (np.arange(points) + 0.5) / points - 0.5
     stamps = []
     for s, (row0, row1, column0, column1) in enumerate(window):
         dy, dx = np.mgrid[row0:row1, column0:column1] - np.array([y[s], x[s]])[:, None, None]
-        east, north = np.einsum("ij,jrc->irc", jacobian[s], np.stack([dx, dy]))
-        r, phi = np.hypot(east, north), np.arctan2(north, east)
-        values = np.zeros(r.shape)
-        if r.size:
-            values.flat = evaluate(r.ravel(), phi.ravel(), coefficients, *basis)
-        stamps.append(scale[s] * np.where(dx**2 + dy**2 <= radius[s] ** 2, values, 0.0))
+        fine = [prf_at(dx + u, dy + v, jacobian[s], *model) for u in places for v in places]
+        inside = dx**2 + dy**2 <= radius[s] ** 2
+        stamps.append(scale[s] * np.where(inside, np.mean(fine, axis=0), 0.0))
     return stamps
 
 

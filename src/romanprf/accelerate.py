@@ -11,6 +11,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+# Threads that spin while they wait starve each other as soon as anything else runs: on two cores
+# beside one busy process, a fit of 5 ms took 200 ms.  OpenMP reads this when it is first loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import numba
 
 _FASTMATH = {"nsz", "arcp", "contract", "reassoc"}

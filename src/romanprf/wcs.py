@@ -65,6 +65,41 @@ def _fit(u: np.ndarray, v: np.ndarray, values: np.ndarray, degree: int) -> np.nd
     return coefficients
 
 
+def _plane_polynomial(
+    x: np.ndarray, y: np.ndarray, plane: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Polynomial in pixels that follows ``plane``, shape (npixels, 2), degrees.
+
+    Its degree, up to 3, rises as long as that halves the residual: target pixel files bring only
+    a local linear solution each, and what their mismatch lends to a cubic is nonsense outside.
+    """
+    centre_x, centre_y = x.mean(), y.mean()
+    spread = max(float(np.ptp(x)), float(np.ptp(y)), 1.0)
+    best, left = None, np.inf
+    for degree in (1, 2, 3):
+        powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+
+        def design(
+            column: np.ndarray, row: np.ndarray, powers: list[tuple[int, int]] = powers
+        ) -> np.ndarray:
+            u, v = (column - centre_x) / spread, (row - centre_y) / spread
+            return np.stack([u**i * v**j for i, j in powers], axis=-1)
+
+        matrix = design(x, y)
+        coefficients, _, rank, _ = np.linalg.lstsq(matrix, plane, rcond=1e-6)
+        rms = float(np.sqrt(np.mean((plane - matrix @ coefficients) ** 2)))
+        if rank < len(powers) or rms > 0.5 * left or (degree > 1 and len(x) < 4 * len(powers)):
+            break
+        best, left = (design, coefficients), max(rms, 1e-13)
+    if best is None:
+        raise ValueError(
+            f"{len(x)} pixels on one line do not tell the scale and rotation of the image, "
+            "expected pixels in at least two rows and two columns"
+        )
+    chosen, weights = best
+    return lambda column, row: chosen(column, row) @ weights
+
+
 @dataclass(frozen=True, eq=False)
 class TangentWCS:
     """Pixel <-> ICRS sky for one image.
@@ -120,6 +155,38 @@ class TangentWCS:
             np.stack([_fit(u, v, values, FORWARD_DEGREE) for values in (xi, eta)]),
             np.stack([_fit(p, q, values, INVERSE_DEGREE) for values in (x, y)]),
         )
+
+    @classmethod
+    def from_pixels(
+        cls, x: np.ndarray, y: np.ndarray, ra: np.ndarray, dec: np.ndarray, margin: int = MARGIN
+    ) -> TangentWCS:
+        """Least-squares solution through pixels of known sky positions.
+
+        Parameters
+        ----------
+        x, y : ndarray, shape (npixels,)
+            Columns and rows, not negative.
+        ra, dec : ndarray, shape (npixels,)
+            Degrees ICRS.
+        margin : int
+            Pixels beyond the outermost ones over which the solution has to hold.
+
+        Raises
+        ------
+        ValueError
+            If the pixels lie on one line, so that they do not tell the second direction.
+        """
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        start = float(ra[0]), float(dec[0])
+        xi, eta = project(ra, dec, *start)
+        ra0, dec0 = (float(angle) for angle in deproject(xi.mean(), eta.mean(), *start))
+        polynomial = _plane_polynomial(x, y, np.stack(project(ra, dec, ra0, dec0), axis=1))
+
+        def sky(column: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            plane = polynomial(column, row)
+            return deproject(plane[..., 0], plane[..., 1], ra0, dec0)
+
+        return cls.fit(sky, int(y.max()) + 1, int(x.max()) + 1, margin)
 
     def plane(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tangent-plane coordinates (degrees) of pixels."""

@@ -6,7 +6,7 @@ import fields
 import naive
 from naive import both
 from romanprf.deltas import find_deltas
-from romanprf.deltas.deltas_nb import count_pairs, fill_pairs, offset
+from romanprf.deltas.deltas_nb import all_offsets, count_pairs, fill_pairs, offset
 
 STARS = [(268.0, -29.2), (0.0, 12.0), (359.99999, -45.0), (130.0, -89.0), (77.0, 89.9), (10.0, 0.0)]
 ARCSEC = 1.0 / 3600.0
@@ -71,6 +71,18 @@ def test_fill_pairs(kernel, stars):
     assert_allclose(columns[5], expected[5], atol=3e-6)
     away = expected[5] > 0.01
     assert_allclose(columns[6][away], expected[6][away], atol=1e-5)
+
+
+@both(all_offsets)
+def test_all_offsets(kernel):
+    ra, dec = np.array(STARS).T
+    pixel_ra, pixel_dec = ra + 1e-3, np.clip(dec + 2e-4, -90.0, 90.0)
+    arrays = np.empty((4, ra.size, ra.size))
+    kernel(ra, dec, pixel_ra, pixel_dec, *arrays)
+    expected = naive.all_offsets(ra, dec, pixel_ra, pixel_dec)
+    assert_allclose(arrays[:2], expected[:2], atol=1e-9)
+    assert_allclose(arrays[2] * ARCSEC, expected[2] * ARCSEC, atol=1e-9)
+    assert_allclose(np.angle(np.exp(1j * (arrays[3] - expected[3]))), 0.0, atol=1e-6)
 
 
 def test_order_of_sources_changes_nothing(stars):

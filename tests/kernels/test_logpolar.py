@@ -66,8 +66,19 @@ def test_accumulate(kernel, points, cut_r):
     assert_allclose(vector, 2.0 * expected[1], rtol=1e-10, atol=1e-13 * scale)
 
 
-@both(nb.fill_stamps)
-def test_fill_stamps(kernel, model):
+@both(nb.prf_at)
+def test_prf_at(kernel, model):
+    dx, dy = np.array([0.0, 0.3, -4.0, 20.0]), np.array([0.0, -0.2, 2.5, 0.0])
+    jacobian = fields.wcs(12, 14).jacobian(np.array([5.0]), np.array([6.0]))[0]
+    arguments = (jacobian, model.coefficients, *model._basis, R_MAX)
+    ours = [kernel(*offset, *arguments) for offset in zip(dx, dy, strict=True)]
+    assert_allclose(ours, naive.prf_at(dx, dy, *arguments), rtol=1e-10, atol=0)
+    assert ours[3] == 0.0
+
+
+@pytest.fixture
+def stars():
+    """Stars inside, at the edge and without a window, and where their values start."""
     x, y = np.array([5.3, -2.0, 12.0, 0.0]), np.array([6.8, 4.1, 9.0, 0.0])
     radius = np.array([4.0, 3.0, 2.5, 1.0])
     window = np.array([[3, 11, 2, 10], [2, 7, 0, 2], [7, 10, 10, 14], [0, 0, 0, 0]], np.int32)
@@ -75,9 +86,26 @@ def test_fill_stamps(kernel, model):
     scale = np.array([1.0, 0.9, 1.1, 1.0])
     sizes = (window[:, 1] - window[:, 0]) * (window[:, 3] - window[:, 2])
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return (x, y, radius, jacobian, scale, window), offset
+
+
+@both(nb.fill_stamps)
+def test_fill_stamps(kernel, model, stars):
+    arguments, offset = stars
     values = np.full(offset[-1], np.nan)
-    arguments = (x, y, radius, jacobian, scale, window)
-    kernel(*arguments, offset, model.coefficients, *model._basis, R_MAX, values)
-    expected = naive.fill_stamps(*arguments, model.coefficients, *model._basis, R_MAX)
+    prf = (model.coefficients, *model._basis, R_MAX)
+    kernel(*arguments, offset, *prf, values)
+    expected = naive.fill_stamps(*arguments, *prf)
     assert_allclose(values, np.concatenate([a.ravel() for a in expected]), rtol=1e-10, atol=1e-16)
     assert values.max() > 0.05
+
+
+@both(nb.integrate_stamps)
+@pytest.mark.parametrize("points", [1, 3])
+def test_integrate_stamps(kernel, model, stars, points):
+    arguments, offset = stars
+    values = np.full(offset[-1], np.nan)
+    prf = (model.coefficients, *model._basis, R_MAX)
+    kernel(*arguments, offset, *prf, points, values)
+    expected = naive.integrate_stamps(*arguments, *prf, points)
+    assert_allclose(values, np.concatenate([a.ravel() for a in expected]), rtol=1e-9, atol=1e-16)

@@ -11,9 +11,9 @@ import fields
 import naive
 from romanprf import accelerate
 from romanprf.flags import PixelFlag, SourceFlag
-from romanprf.io.exposure import masked_image
 from romanprf.photometry import solver
 from romanprf.photometry.frame import fit_frame
+from romanprf.photometry.image import masked_image
 
 SHAPE = (40, 44)
 TOLERANCE = 1e-9

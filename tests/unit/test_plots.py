@@ -14,9 +14,10 @@ from numpy.testing import assert_allclose
 from romanprf import schemas
 from romanprf.config import load_config
 from romanprf.flags import BAD_MEASUREMENT, PixelFlag, SourceFlag
-from romanprf.io.images import Image, read_image
+from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_table, write_table
 from romanprf.photometry.frame import fit_frame
+from romanprf.photometry.image import Image
 from romanprf.plots.image import image_figure
 from romanprf.plots.light_curves import injected, light_curves_figure, most_variable
 from romanprf.plots.scatter import running_median, scatter_figure

@@ -47,7 +47,7 @@ def test_integral_is_the_sum_over_pixels():
 def test_normalised(model):
     brighter = LogPolarPRF(
         *(getattr(model, n) for n in ("n_r", "n_phi", "rmin", "cut_r", "rmax", "pixel_area")),
-        model.coefficients + np.where(np.arange(model.size) < model.n_r + 2, 0.3, 0.0),
+        model.coefficients + np.where(np.arange(model.size) < model.n_radial, 0.3, 0.0),
     )
     assert brighter.integral() == pytest.approx(10**0.3, rel=1e-12)
     assert_allclose(brighter.normalised().coefficients, model.coefficients, atol=1e-12)
@@ -57,11 +57,13 @@ def test_limits_of_the_radius(model):
     phi = np.linspace(-np.pi, np.pi, 9)
     assert not model.evaluate(np.array([[1.1], [1.5], [99.0]]), phi).any()
     assert (model.evaluate(1.1 - 1e-9, phi) > 0.0).all()
-    inside = model.evaluate(np.array([[0.0], [0.003], [0.01]]), phi)
-    assert_allclose(inside, inside[0, 0], rtol=1e-12)
-    core = model.evaluate(np.array([[0.05]]), phi)
-    assert_allclose(core, core[0, 0], rtol=1e-12)  # no angles inside cut_r
-    assert np.ptp(np.log10(model.evaluate(0.6, phi))) > 0.05  # but outside
+    start = max(model.radial_knots[model.core], 0.0) ** 2  # where the first angles begin
+    assert 0.0 < start < model.cut_r
+    for r in (0.0, 0.5 * start, start):
+        core = model.evaluate(r, phi)
+        assert_allclose(core, core[0], rtol=1e-12)
+    assert np.ptp(np.log10(model.evaluate(0.6, phi))) > 0.05
+    assert model.radial_knots[model.core + 3] ** 2 < model.cut_r  # the last round one ends inside
 
 
 def test_continuity(model):
@@ -88,7 +90,7 @@ def test_radius_falls_with_the_threshold(model):
     radius = model.radius(threshold)
     assert (np.diff(radius) <= 0.0).all()
     assert radius[0] == pytest.approx(model.rmax)
-    assert radius[-1] == pytest.approx(model.rmin)
+    assert radius[-1] == 0.0
     phi = np.linspace(-np.pi, np.pi, 12, endpoint=False)
     for r in radius[(radius > 0.02) & (radius < 1.0)]:
         profile = model.evaluate(np.linspace(r, 1.09, 200)[:, None], phi).mean(axis=1)
@@ -104,7 +106,7 @@ def test_table_round_trip(model, tmp_path):
     for name in ("n_r", "n_phi", "rmin", "cut_r", "rmax", "pixel_area"):
         assert getattr(again, name) == getattr(model, name)
     assert len(set(zip(columns["i"], columns["j"], strict=True))) == model.size
-    assert columns["i"].max() == model.n_r + 1
+    assert columns["i"].max() == model.n_radial - 1
 
 
 def test_a_table_of_another_model_is_refused(model):

@@ -14,6 +14,7 @@ SETTINGS = Config().shape.model_dump() | {
     "n_r_knots": 12,
     "n_phi_knots": 6,
     "rmax": 1.1,
+    "cut_r": fields.CUT_R,
     "iterations": 3,
 }
 
@@ -39,7 +40,7 @@ def _pixels(positions, flux, exposures=3, rejected=0.0, rng=None):
 
 def _error(model):
     """Largest and rms difference from the truth in dex, weighted like the light."""
-    r = np.sqrt(np.linspace(0.0, 0.8**2, 60))[:, None]
+    r = 0.8 * np.sqrt((np.arange(60) + 0.5) / 60)[:, None]
     phi = np.linspace(-np.pi, np.pi, 24, endpoint=False)
     truth = fields.prf().evaluate(r, phi)
     left = np.log10(model.evaluate(r, phi) / truth)
@@ -94,7 +95,7 @@ def test_a_hit_pixel_is_clipped():
     hit = rng.random(len(deltas)) < 0.005
     deltas.loc[hit, "flux"] += 5e3
     model, _ = fit_shape(deltas, sources, SETTINGS, fields.SCALE**2)
-    assert _error(model)[1] < 0.006
+    assert _error(model)[1] < 0.008
 
 
 @pytest.mark.parametrize("limit", [1e9, 1.0])
@@ -103,5 +104,5 @@ def test_too_few_pixels(limit):
     deltas, sources = _pixels(_grid(rng), np.full(16, 2e4), exposures=1)
     deltas = deltas if limit > 1.0 else deltas.iloc[:0]
     settings = SETTINGS | {"source_flux_limit": limit}
-    with pytest.raises(InputError, match=r"shape: 0 pixels are left to fit \d+ coefficients; "):
+    with pytest.raises(InputError, match=r"shape: 0 pixels are left to fit a PRF of \d+ radial"):
         fit_shape(deltas, sources, settings, fields.SCALE**2)

@@ -14,6 +14,7 @@ def find_deltas(
     radius: np.ndarray,
     wcs: TangentWCS,
     shape: tuple[int, int],
+    sky: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Pairs of sources and the pixels of a frame within each source's radius.
 
@@ -27,6 +28,8 @@ def find_deltas(
         Of the frame.
     shape : tuple of int
         Rows and columns of the frame.
+    sky : ndarray, shape (2, nrows, ncols), optional
+        ra and dec of all pixels, degrees; those of the WCS if not given.
 
     Returns
     -------
@@ -38,8 +41,10 @@ def find_deltas(
     x, y = wcs.sky_to_pixel(ra, dec)
     off = ~(np.isfinite(x) & np.isfinite(y))
     x, y, radius = np.where(off, 0.0, x), np.where(off, 0.0, y), np.where(off, -1.0, radius)
-    columns, rows = np.meshgrid(np.arange(float(shape[1])), np.arange(float(shape[0])))
-    pixel_ra, pixel_dec = wcs.pixel_to_sky(columns, rows)
+    if sky is None:
+        columns, rows = np.meshgrid(np.arange(float(shape[1])), np.arange(float(shape[0])))
+        sky = np.stack(wcs.pixel_to_sky(columns, rows))
+    pixel_ra, pixel_dec = np.ascontiguousarray(sky[0]), np.ascontiguousarray(sky[1])
     count = np.empty(x.size, np.int64)
     deltas_nb.count_pairs(x, y, radius, *shape, count)
     start = np.cumsum(count) - count

@@ -1,6 +1,6 @@
 """Kernels of the source-pixel offsets on the sky.
 
-Letters: s = sources, n = pairs; images are (rows, columns).
+Letters: s = sources, p = pixels, n = pairs; images are (rows, columns).
 """
 
 import numpy as np
@@ -75,3 +75,16 @@ def fill_pairs(
                         pixel_ra[i, j], pixel_dec[i, j], ra[s], dec[s]
                     )
                     n += 1
+
+
+@njit_parallel
+def all_offsets(ra, dec, pixel_ra, pixel_dec, dra, ddec, r, phi):
+    """Offsets of every pixel from every source.
+
+    ra, dec (s,) and pixel_ra, pixel_dec (p,): degrees; the rest (s, p) is filled.
+    """
+    for s in prange(ra.size):
+        for p in range(pixel_ra.size):
+            dra[s, p], ddec[s, p], r[s, p], phi[s, p] = offset(
+                pixel_ra[p], pixel_dec[p], ra[s], dec[s]
+            )

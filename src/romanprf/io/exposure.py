@@ -8,7 +8,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from asdf.exceptions import ValidationError
 from astropy.coordinates import ICRS, BaseCoordinateFrame, SkyCoord
 
 from romanprf.errors import InputError
-from romanprf.flags import REJECTED_PIXEL, ExposureFlag, PixelFlag
+from romanprf.flags import REJECTED_PIXEL, ExposureFlag
+from romanprf.photometry.image import checked_flags
 from romanprf.wcs import SkyFunction, TangentWCS
 
 #: Registration looks at about this many rows: a survey's frames are not read twice.
@@ -39,48 +39,6 @@ _READ_ERRORS = (
 
 #: ``pixels(rows) -> flux, flux_err, flags`` of the chosen rows, in the file's units.
 Pixels = Callable[[slice], tuple[np.ndarray, np.ndarray, np.ndarray]]
-
-
-@dataclass(frozen=True, eq=False)
-class Image:
-    """One exposure, ready to be fitted.
-
-    Attributes
-    ----------
-    flux : ndarray, shape (nrows, ncols), float64
-        Electrons per second; 0 where the pixel is rejected.
-    flux_err : ndarray, shape (nrows, ncols), float64
-        1 sigma, electrons per second; infinite where the pixel is rejected.
-    flags : ndarray, shape (nrows, ncols), int32
-        Bits of `romanprf.flags.PixelFlag`.
-    poisson_slope : float
-        Variance of the photon noise per unit of flux, 1/s: ``flux_err**2`` changes by
-        ``poisson_slope`` times a change of flux.
-    """
-
-    flux: np.ndarray
-    flux_err: np.ndarray
-    flags: np.ndarray
-    poisson_slope: float
-
-
-def checked_flags(flux: np.ndarray, flux_err: np.ndarray, flags: np.ndarray) -> np.ndarray:
-    """Add the flags of pixels whose value or error is no number or whose error is not positive."""
-    flags = np.array(flags, dtype=np.int32)
-    flags[~np.isfinite(flux)] |= int(PixelFlag.BAD)
-    flags[~(np.isfinite(flux_err) & (flux_err > 0))] |= int(PixelFlag.NO_ERROR)
-    return flags
-
-
-def masked_image(
-    flux: np.ndarray, flux_err: np.ndarray, flags: np.ndarray, poisson_slope: float
-) -> Image:
-    """Image (e-/s) in which rejected pixels have flux 0 and an infinite error."""
-    flags = checked_flags(flux, flux_err, flags)
-    rejected = (flags & REJECTED_PIXEL) != 0
-    flux, flux_err = np.array(flux, dtype=np.float64), np.array(flux_err, dtype=np.float64)
-    flux[rejected], flux_err[rejected] = 0.0, np.inf
-    return Image(flux, flux_err, flags, float(poisson_slope))
 
 
 def summarised(row: dict[str, Any], pixels: Pixels) -> dict[str, Any]:

@@ -14,9 +14,10 @@ import asdf
 
 from romanprf.errors import InputError
 from romanprf.io import rimtimsim, roman_cuts, roman_l2
-from romanprf.io.exposure import Image, first_bytes, readable
+from romanprf.io.exposure import first_bytes, readable
+from romanprf.photometry.image import Image
 
-__all__ = ["Image", "detect_format", "read_image", "register"]
+__all__ = ["detect_format", "read_image", "register"]
 
 _EXPECTED = "an ASDF or FITS image"
 _FORMATS: dict[str, Any] = {

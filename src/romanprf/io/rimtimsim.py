@@ -20,11 +20,9 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 
 from romanprf.errors import InputError
 from romanprf.io.exposure import (
-    Image,
     entry,
     fitted_wcs,
     header_zero_point,
-    masked_image,
     positive,
     readable,
     same_shape,
@@ -32,6 +30,7 @@ from romanprf.io.exposure import (
     to_icrs,
     wfi_detector,
 )
+from romanprf.photometry.image import Image, masked_image
 from romanprf.wcs import SkyFunction
 
 

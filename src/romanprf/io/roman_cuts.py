@@ -19,11 +19,9 @@ from astropy.wcs import WCS
 
 from romanprf.errors import InputError
 from romanprf.io.exposure import (
-    Image,
     entry,
     fitted_wcs,
     header_zero_point,
-    masked_image,
     positive,
     readable,
     same_shape,
@@ -31,6 +29,7 @@ from romanprf.io.exposure import (
     wfi_detector,
 )
 from romanprf.io.rimtimsim import sky_function
+from romanprf.photometry.image import Image, masked_image
 
 
 def register(path: str, gain: float | None, zero_point: float | None) -> list[dict]:

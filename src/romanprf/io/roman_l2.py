@@ -19,11 +19,9 @@ from astropy.time import Time
 from romanprf.errors import InputError
 from romanprf.flags import from_roman_dq
 from romanprf.io.exposure import (
-    Image,
     configured,
     entry,
     fitted_wcs,
-    masked_image,
     positive,
     readable,
     same_shape,
@@ -31,6 +29,7 @@ from romanprf.io.exposure import (
     to_icrs,
     wfi_detector,
 )
+from romanprf.photometry.image import Image, masked_image
 from romanprf.wcs import SkyFunction
 
 #: Flux density of AB magnitude 0, Jy.

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from romanprf.flags import REJECTED_PIXEL, PixelFlag, SourceFlag
-from romanprf.io.exposure import Image
+from romanprf.photometry.image import Image
 from romanprf.photometry.normal import normal_matrix, overlaps
 from romanprf.photometry.solver import Solver, make_tiles
 from romanprf.photometry.stamps import Stamps
@@ -68,6 +68,7 @@ def fit_frame(
     prior_sigma: np.ndarray,
     tolerance: float,
     reweight: int,
+    with_background: bool = True,
 ) -> FrameFit:
     """Fit the fluxes of all sources and the background of a frame jointly.
 
@@ -84,10 +85,13 @@ def fit_frame(
     reweight : int
         Repeats with the photon noise of the fitted model.  The first pass uses that of the
         prior fluxes; the data's own noise would bias faint fluxes low.
+    with_background : bool
+        Whether the sky is unknown; otherwise it is 0.
     """
-    usable = (image.flags & REJECTED_PIXEL) == 0
+    usable = image.usable
     seen, inner = stamps.seen()
-    joint = _fit_seen(image, usable, inner, prior_mu[seen], prior_sigma[seen], tolerance, reweight)
+    priors = prior_mu[seen], prior_sigma[seen]
+    joint = _fit_seen(image, usable, inner, priors, tolerance, reweight, with_background)
     residual = np.where(usable, image.flux - joint.model, np.nan)
     chi2_image = joint.weight * np.nan_to_num(residual) ** 2
     light = stamps.dot(usable.astype(float))
@@ -126,31 +130,25 @@ def _fit_seen(
     image: Image,
     usable: np.ndarray,
     stamps: Stamps,
-    prior_mu: np.ndarray,
-    prior_sigma: np.ndarray,
+    priors: tuple[np.ndarray, np.ndarray],
     tolerance: float,
     reweight: int,
+    with_background: bool,
 ) -> _Joint:
     """Alternate between the weights of the pixels and the solution (see `fit_frame`)."""
     pattern, tiles = overlaps(stamps), make_tiles(stamps.x, stamps.y, stamps.shape)
-    flux = prior_mu
+    flux, prior_sigma = priors
     model = stamps.model(flux)
-    background = float(np.median((image.flux - model)[usable]))
+    background = float(np.median((image.flux - model)[usable])) if with_background else 0.0
     model += background
     iterations = 0
     for _ in range(reweight + 1):
         weight = np.where(usable, 1.0 / _variance(image, model), 0.0)
         matrix = normal_matrix(stamps, weight, prior_sigma, pattern)
         solver = Solver(matrix, tiles)
+        data = image.flux - background
         flux, step, background_err, sigma = _solve(
-            solver,
-            stamps,
-            image.flux - background,
-            weight,
-            flux,
-            prior_mu,
-            prior_sigma,
-            tolerance,
+            solver, stamps, data, weight, flux, priors, tolerance, with_background
         )
         background += step
         iterations += solver.iterations
@@ -171,17 +169,20 @@ def _solve(
     data: np.ndarray,
     weight: np.ndarray,
     start: np.ndarray,
-    prior_mu: np.ndarray,
-    prior_sigma: np.ndarray,
+    priors: tuple[np.ndarray, np.ndarray],
     tolerance: float,
+    with_background: bool,
 ) -> tuple[np.ndarray, float, float, np.ndarray]:
     """Fluxes, background, its error, and errors of the fluxes (equations of `normal`).
 
     The background is eliminated exactly: f = A^-1 h - b A^-1 c.
     """
-    c, d = stamps.dot(weight), weight.sum()
+    prior_mu, prior_sigma = priors
     h = stamps.dot(weight * data) + prior_mu / prior_sigma**2
     without = solver.solve(h, start, tolerance)
+    if not with_background:
+        return without, 0.0, 0.0, solver.sigma
+    c, d = stamps.dot(weight), weight.sum()
     response = solver.solve(c, np.zeros_like(c), tolerance)
     schur = d - c @ response
     background = float(((weight * data).sum() - c @ without) / schur)

@@ -52,6 +52,15 @@ class Stamps:
         parts = (self.x[index], self.y[index], self.radius[index], self.window[index])
         return index, Stamps(*parts, offset, self.values, self.shape)
 
+    def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Source, row and column of each of the values."""
+        size = np.diff(self.offset)
+        source = np.repeat(np.arange(len(self)), size)
+        place = np.arange(self.offset[-1]) - np.repeat(self.offset[:-1], size)
+        row0, _, column0, column1 = self.window.T[:, source]
+        width = column1 - column0
+        return source, row0 + place // width, column0 + place % width
+
     def model(self, flux: np.ndarray) -> np.ndarray:
         """Image of all sources with these fluxes (e-/s), shape ``shape``."""
         image = np.zeros(self.shape)
@@ -90,6 +99,7 @@ def make_stamps(
     shape: tuple[int, int],
     flux_cut_off: float,
     pixel_area: float | None = None,
+    points: int = 1,
 ) -> Stamps:
     """Evaluate the PRF for all sources of a frame.
 
@@ -110,6 +120,8 @@ def make_stamps(
     pixel_area : float, optional
         Pixel area (sr) to which a flat-fielded image refers: its pixels are surface brightness
         times this area.  Without it a pixel collects light in proportion to its own area.
+    points : int
+        The value of a pixel is the mean of the PRF over so many places per axis.
     """
     x, y = wcs.sky_to_pixel(ra, dec)
     lost = ~(np.isfinite(x) & np.isfinite(y))
@@ -117,14 +129,15 @@ def make_stamps(
     jacobian = wcs.jacobian(x, y)
     area = np.abs(np.linalg.det(jacobian))
     centre = (np.asarray((length - 1) / 2.0) for length in reversed(shape))
-    scale = float(np.sqrt(STERADIAN * wcs.pixel_area(*centre)))
-    radius = footprint_radius(prf, flux, flux_cut_off, scale)
+    pixel_scale = float(np.sqrt(STERADIAN * wcs.pixel_area(*centre)))
+    radius = footprint_radius(prf, flux, flux_cut_off, pixel_scale)
     window = _windows(x, y, np.where(lost, -1.0, radius), shape)
     sizes = (window[:, 1] - window[:, 0]).astype(np.int64) * (window[:, 3] - window[:, 2])
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     if pixel_area is not None:
         area = np.full_like(area, STERADIAN * pixel_area)
-    values = prf.fill_stamps(x, y, radius, jacobian, area / prf.pixel_area, window, offset)
+    scale = area / prf.pixel_area
+    values = prf.fill_stamps(x, y, radius, jacobian, scale, window, offset, points)
     return Stamps(x, y, radius, window, offset, values, shape)
 
 

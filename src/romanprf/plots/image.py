@@ -8,7 +8,7 @@ from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 
 from romanprf.flags import REJECTED_PIXEL
-from romanprf.io.images import Image
+from romanprf.photometry.image import Image
 from romanprf.plots.style import new_figure
 
 #: Colour of pixels without weight.

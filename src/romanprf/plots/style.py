@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 
 from romanprf.io.atomic import replacing
@@ -45,11 +47,29 @@ def drawing() -> Iterator[None]:
         yield
 
 
+class Picture(Figure):
+    """A figure that a notebook shows, and that keeps our style when it is drawn later.
+
+    Matplotlib shows only figures of pyplot by itself, which would be kept open until closed.
+    """
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw; ticks take the settings of the moment at which they are first drawn."""
+        with drawing():
+            super().draw(renderer)
+
+    def _repr_png_(self) -> bytes:
+        """PNG for notebooks."""
+        png = BytesIO()
+        self.savefig(png, format="png")
+        return png.getvalue()
+
+
 def new_figure(
     height: float, layout: Literal["constrained", "compressed"] = "constrained"
-) -> Figure:
+) -> Picture:
     """Return an empty figure, `WIDTH` wide and ``height`` (inch) high."""
-    return Figure(figsize=(WIDTH, height), layout=layout)
+    return Picture(figsize=(WIDTH, height), layout=layout)
 
 
 def save(figure: Figure, path: str | Path, dpi: int) -> None:

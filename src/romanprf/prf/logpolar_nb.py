@@ -2,8 +2,9 @@
 
 log10 PRF = sum_i a_i R_i(sqrt r) + sum_(i >= core) sum_j c_ij R_i(sqrt r) P_j(phi)
 
-R_i: cubic B-splines on n_r uniform knots in sqrt(r), P_j: n_phi wrapped cubic B-splines in phi.
-Coefficients are stored as one vector: first the radial a_i (n_r + 2 of them), then c_ij by rows,
+R_i: cubic B-splines on n_r uniform knots in sqrt(r) from t_min,
+P_j: n_phi wrapped cubic B-splines in phi.
+Coefficients are stored as one vector: first the n_r + 2 radial a_i, then c_ij by rows,
 for those i whose support lies outside ``cut_r``.
 Letters: p = pixels, c = coefficients.
 """
@@ -23,14 +24,21 @@ def log_prf(r, phi, coefficients, t_min, t_step, n_r, n_phi, core):
     radial = uniform_cubic(u)
     j, v = locate_wrapped(phi, -np.pi, 2.0 * np.pi / n_phi, n_phi)
     angular = uniform_cubic(v)
+    # One wrap per function instead of one per term: the remainder is what costs most here.
+    j0, j1, j2, j3 = j, j + 1, j + 2, j + 3
+    j1 -= n_phi * (j1 >= n_phi)
+    j2 -= n_phi * (j2 >= n_phi)
+    j3 -= n_phi * (j3 >= n_phi)
     total = 0.0
     for a in range(4):
         i = k + a
         term = coefficients[i]
         if i >= core:
             start = n_r + 2 + (i - core) * n_phi
-            for b in range(4):
-                term += angular[b] * coefficients[start + (j + b) % n_phi]
+            term += angular[0] * coefficients[start + j0]
+            term += angular[1] * coefficients[start + j1]
+            term += angular[2] * coefficients[start + j2]
+            term += angular[3] * coefficients[start + j3]
         total += radial[a] * term
     return total
 
@@ -81,6 +89,18 @@ def accumulate(r, phi, value, weight, t_min, t_step, n_r, n_phi, core, matrix, v
                     matrix[index[a], index[b]] += wa * basis[b]
 
 
+@njit
+def prf_at(dx, dy, jacobian, coefficients, t_min, t_step, n_r, n_phi, core, r_max):
+    """PRF at an offset in pixels; jacobian (2, 2): (east, north) arcsec per (x, y) pixel."""
+    east = jacobian[0, 0] * dx + jacobian[0, 1] * dy
+    north = jacobian[1, 0] * dx + jacobian[1, 1] * dy
+    r = np.sqrt(east * east + north * north)
+    if r >= r_max:
+        return 0.0
+    phi = np.arctan2(north, east)
+    return np.exp(LN10 * log_prf(r, phi, coefficients, t_min, t_step, n_r, n_phi, core))
+
+
 @njit_parallel
 def fill_stamps(
     x,
@@ -105,6 +125,7 @@ def fill_stamps(
     (x, y) pixel; scale (s,): pixel area over the model's; window (s, 4): row0, row1, column0,
     column1; offset (s + 1,): start of each stamp in ``values``, which is filled, rows first.
     """
+    model = (coefficients, t_min, t_step, n_r, n_phi, core, r_max)
     for s in prange(x.size):
         n = offset[s]
         limit = radius[s] * radius[s]
@@ -114,19 +135,47 @@ def fill_stamps(
                 dx = column - x[s]
                 values[n] = 0.0
                 if dx * dx + dy * dy <= limit:
-                    east = jacobian[s, 0, 0] * dx + jacobian[s, 0, 1] * dy
-                    north = jacobian[s, 1, 0] * dx + jacobian[s, 1, 1] * dy
-                    r = np.sqrt(east * east + north * north)
-                    if r < r_max:
-                        log10 = log_prf(
-                            r,
-                            np.arctan2(north, east),
-                            coefficients,
-                            t_min,
-                            t_step,
-                            n_r,
-                            n_phi,
-                            core,
-                        )
-                        values[n] = scale[s] * np.exp(LN10 * log10)
+                    values[n] = scale[s] * prf_at(dx, dy, jacobian[s], *model)
+                n += 1
+
+
+@njit_parallel
+def integrate_stamps(
+    x,
+    y,
+    radius,
+    jacobian,
+    scale,
+    window,
+    offset,
+    coefficients,
+    t_min,
+    t_step,
+    n_r,
+    n_phi,
+    core,
+    r_max,
+    points,
+    values,
+):
+    """As `fill_stamps`, with the mean over ``points`` x ``points`` places in each pixel.
+
+    ``radius`` still goes by the centres of the pixels.
+    """
+    model = (coefficients, t_min, t_step, n_r, n_phi, core, r_max)
+    for s in prange(x.size):
+        n = offset[s]
+        limit = radius[s] * radius[s]
+        for row in range(window[s, 0], window[s, 1]):
+            dy = row - y[s]
+            for column in range(window[s, 2], window[s, 3]):
+                dx = column - x[s]
+                total = 0.0
+                if dx * dx + dy * dy <= limit:
+                    for i in range(points):
+                        v = dy + (i + 0.5) / points - 0.5
+                        for j in range(points):
+                            u = dx + (j + 0.5) / points - 0.5
+                            total += prf_at(u, v, jacobian[s], *model)
+                values[n] = scale[s] * total / (points * points)
                 n += 1

@@ -1,0 +1,190 @@
+"""What a user hands to `romanprf.Machine`, checked: arrays of pixels and a table of sources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+
+def pixel_series(flux: ArrayLike, flux_err: ArrayLike, nt: int) -> tuple[np.ndarray, np.ndarray]:
+    """Flux and its error as float64 arrays of shape (nt, npixels).
+
+    Raises
+    ------
+    ValueError
+        If they have other shapes, an error is not positive, or a frame has no usable pixel.
+    """
+    flux, flux_err = np.asarray(flux, dtype=float), np.asarray(flux_err, dtype=float)
+    if flux.ndim not in (2, 3) or flux.shape[0] != nt:
+        raise ValueError(
+            f"flux has shape {flux.shape}, expected (nt, npixels) or (nt, nrows, ncolumns) with "
+            f"nt = {nt} as time has; one image is flux[None]"
+        )
+    if flux_err.shape != flux.shape:
+        raise ValueError(f"flux_err has shape {flux_err.shape}, expected {flux.shape} as flux has")
+    flux, flux_err = flux.reshape(nt, -1), flux_err.reshape(nt, -1)
+    wrong = np.argwhere(flux_err <= 0.0)
+    if wrong.size:
+        t, p = wrong[0]
+        raise ValueError(
+            f"flux_err of frame {t}, pixel {p} is {flux_err[t, p]}, expected positive errors; "
+            "to leave a pixel out, make its error infinite"
+        )
+    return flux, flux_err
+
+
+def require_usable(flux: np.ndarray, flux_err: np.ndarray) -> None:
+    """Check that every frame has a pixel whose flux and error are finite."""
+    usable = (np.isfinite(flux) & np.isfinite(flux_err)).any(axis=1)
+    if not usable.any():
+        raise ValueError("no pixel has a finite flux and error, expected usable pixels")
+    if not usable.all():
+        frames = np.flatnonzero(~usable)
+        raise ValueError(
+            f"frame {frames[0]} has no pixel with a finite flux and error ({frames.size} such "
+            "frames), expected usable pixels: leave these frames out"
+        )
+
+
+def pixel_coordinate(values: ArrayLike, name: str, given: tuple[int, ...]) -> np.ndarray:
+    """A coordinate of pixels with shape (npixels,) or (nt, npixels).
+
+    Parameters
+    ----------
+    values : array_like
+        (npixels,), (nt, npixels), (nrows, ncolumns) or (nt, nrows, ncolumns).
+    name : str
+        For messages.
+    given : tuple of int
+        Shape of the flux as the user gave it.
+    """
+    array = np.asarray(values, dtype=float)
+    npixels = int(np.prod(given[1:]))
+    if array.shape in ((npixels,), given[1:]):
+        array = array.reshape(npixels)
+    elif array.shape in (given, (given[0], npixels)):
+        array = array.reshape(given[0], npixels)
+    else:
+        raise ValueError(
+            f"{name} has shape {array.shape}, expected ({npixels},) or {given}: one value for each "
+            "pixel, or one for each pixel and frame"
+        )
+    if not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name}{list(where)} is {array[where]}, expected finite coordinates")
+    return array
+
+
+def whole_numbers(array: np.ndarray, name: str) -> np.ndarray:
+    """Rows or columns as int64."""
+    rounded = np.rint(array)
+    if np.max(np.abs(array - rounded)) > 1e-6:
+        worst = array.flat[int(np.argmax(np.abs(array - rounded)))]
+        raise ValueError(f"{name} has the value {worst}, expected whole numbers of detector pixels")
+    return rounded.astype(np.int64)
+
+
+def times(time: ArrayLike) -> np.ndarray:
+    """Times as float64, shape (nt,)."""
+    array = np.asarray(time, dtype=float)
+    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
+        raise ValueError(
+            f"time has shape {array.shape}, expected (nt,) finite times in JD, at least one"
+        )
+    return array
+
+
+def frame_mask(mask: ArrayLike | None, nt: int) -> np.ndarray:
+    """Boolean mask of frames, all of them if not given."""
+    if mask is None:
+        return np.ones(nt, bool)
+    array = np.asarray(mask)
+    if array.dtype != bool or array.shape != (nt,):
+        raise ValueError(
+            f"time_mask has shape {array.shape} and type {array.dtype}, expected ({nt},) booleans"
+        )
+    if not array.any():
+        raise ValueError(f"time_mask leaves none of the {nt} frames, expected one True at least")
+    return array.copy()
+
+
+def source_table(sources: Any, flux_column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``ra``, ``dec`` (degrees) and flux estimate (e-/s) of the sources, each (nsources,).
+
+    Raises
+    ------
+    TypeError
+        If it is not a DataFrame.
+    ValueError
+        If it has no rows, lacks a column, or has values that are not finite.
+    """
+    if not isinstance(sources, pd.DataFrame):
+        raise TypeError(
+            f"sources is a {type(sources).__name__}, expected a pandas DataFrame with columns "
+            f"'ra', 'dec' and {flux_column!r}"
+        )
+    if len(sources) == 0:
+        raise ValueError("sources has no rows, expected one source at least")
+    columns = []
+    for name in ("ra", "dec", flux_column):
+        if name not in sources:
+            raise ValueError(
+                f"sources has no column {name!r}, expected 'ra', 'dec' (degrees) and the flux "
+                f"estimate (e-/s) that sources_flux_column={flux_column!r} names; it has "
+                f"{', '.join(map(str, sources.columns))}"
+            )
+        values = np.asarray(sources[name], dtype=float)
+        if not np.isfinite(values).all():
+            row = sources.index[~np.isfinite(values)][0]
+            raise ValueError(f"sources: {name} of row {row} is not finite, expected a number")
+        columns.append(values)
+    ra, dec, flux = columns
+    if np.abs(dec).max() > 90.0:
+        row = sources.index[np.abs(dec) > 90.0][0]
+        raise ValueError(f"sources: dec of row {row} is outside -90 ... 90 degrees")
+    return ra, dec, flux
+
+
+def spline_settings(
+    n_r_knots: int, n_phi_knots: int, rmin: float, rmax: float, cut_r: float
+) -> None:
+    """Check the knots of the log-polar model."""
+    if not 0.0 <= rmin < cut_r < rmax:
+        raise ValueError(
+            f"rmin={rmin}, cut_r={cut_r}, rmax={rmax}, expected 0 <= rmin < cut_r < rmax (arcsec)"
+        )
+    for name, value, least in (("n_r_knots", n_r_knots, 5), ("n_phi_knots", n_phi_knots, 4)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(
+                f"{name}={value}, expected a whole number of {least} or more to span the radii "
+                f"{rmin} to {rmax} arcsec and all angles"
+            )
+
+
+def vector_of_sources(values: ArrayLike | None, name: str, default: np.ndarray) -> np.ndarray:
+    """A prior given for each source or for all, or its default, shape (nsources,)."""
+    if values is None:
+        return default
+    array = np.asarray(values, dtype=float)
+    if array.shape not in ((), default.shape):
+        raise ValueError(f"{name} has shape {array.shape}, expected {default.shape}: one a source")
+    if np.isnan(array).any():
+        raise ValueError(f"{name} of source {int(np.argmax(np.isnan(array)))} is NaN")
+    return np.broadcast_to(array, default.shape).astype(float)
+
+
+def count(value: Any, name: str) -> int:
+    """A whole number that is not negative."""
+    if not isinstance(value, (int, np.integer)) or value < 0:
+        raise ValueError(f"{name}={value!r}, expected a whole number of 0 or more")
+    return int(value)
+
+
+def positive(value: Any, name: str) -> float:
+    """A positive flux."""
+    if not float(value) > 0.0:
+        raise ValueError(f"{name}={value}, expected a positive flux (e-/s)")
+    return float(value)

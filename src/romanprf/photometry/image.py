@@ -1,0 +1,56 @@
+"""The pixels of one exposure, ready to be fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from romanprf.flags import REJECTED_PIXEL, PixelFlag
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One exposure.
+
+    Attributes
+    ----------
+    flux : ndarray, shape (nrows, ncols), float64
+        Electrons per second; 0 where the pixel is rejected.
+    flux_err : ndarray, shape (nrows, ncols), float64
+        1 sigma, electrons per second; infinite where the pixel is rejected.
+    flags : ndarray, shape (nrows, ncols), int32
+        Bits of `romanprf.flags.PixelFlag`.
+    poisson_slope : float
+        Variance of the photon noise per unit of flux, 1/s: ``flux_err**2`` changes by
+        ``poisson_slope`` times a change of flux.
+    """
+
+    flux: np.ndarray
+    flux_err: np.ndarray
+    flags: np.ndarray
+    poisson_slope: float
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Whether each pixel carries weight, shape (nrows, ncols)."""
+        return (self.flags & REJECTED_PIXEL) == 0
+
+
+def checked_flags(flux: np.ndarray, flux_err: np.ndarray, flags: np.ndarray) -> np.ndarray:
+    """Add the flags of pixels whose value or error is no number or whose error is not positive."""
+    flags = np.array(flags, dtype=np.int32)
+    flags[~np.isfinite(flux)] |= int(PixelFlag.BAD)
+    flags[~(np.isfinite(flux_err) & (flux_err > 0))] |= int(PixelFlag.NO_ERROR)
+    return flags
+
+
+def masked_image(
+    flux: np.ndarray, flux_err: np.ndarray, flags: np.ndarray, poisson_slope: float
+) -> Image:
+    """Image (e-/s) in which rejected pixels have flux 0 and an infinite error."""
+    flags = checked_flags(flux, flux_err, flags)
+    rejected = (flags & REJECTED_PIXEL) != 0
+    flux, flux_err = np.array(flux, dtype=np.float64), np.array(flux_err, dtype=np.float64)
+    flux[rejected], flux_err[rejected] = 0.0, np.inf
+    return Image(flux, flux_err, flags, float(poisson_slope))
