@@ -144,7 +144,7 @@ def side(
         flux = fit["ws"][:, data["bright"]]
     median = np.median(flux, axis=0)
     scatter = 1.4826 * np.median(np.abs(flux / median - 1.0), axis=0)
-    return {**json.loads(done.stdout), "scatter": float(np.median(scatter))}
+    return {**json.loads(done.stdout.splitlines()[-1]), "scatter": float(np.median(scatter))}
 
 
 def start_up(path: Path) -> None:

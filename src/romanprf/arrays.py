@@ -25,6 +25,8 @@ def pixel_series(flux: ArrayLike, flux_err: ArrayLike, nt: int) -> tuple[np.ndar
         )
     if flux_err.shape != flux.shape:
         raise ValueError(f"flux_err has shape {flux_err.shape}, expected {flux.shape} as flux has")
+    if flux.size == 0:
+        raise ValueError(f"flux has shape {flux.shape}, expected one pixel at least")
     flux, flux_err = flux.reshape(nt, -1), flux_err.reshape(nt, -1)
     wrong = np.argwhere(flux_err <= 0.0)
     if wrong.size:
@@ -40,7 +42,10 @@ def require_usable(flux: np.ndarray, flux_err: np.ndarray) -> None:
     """Check that every frame has a pixel whose flux and error are finite."""
     usable = (np.isfinite(flux) & np.isfinite(flux_err)).any(axis=1)
     if not usable.any():
-        raise ValueError("no pixel has a finite flux and error, expected usable pixels")
+        raise ValueError(
+            f"no pixel of the {len(usable)} frames has a finite flux and error, expected usable "
+            "pixels: look for NaN, or raise saturation_limit"
+        )
     if not usable.all():
         frames = np.flatnonzero(~usable)
         raise ValueError(
@@ -90,9 +95,13 @@ def whole_numbers(array: np.ndarray, name: str) -> np.ndarray:
 def times(time: ArrayLike) -> np.ndarray:
     """Times as float64, shape (nt,)."""
     array = np.asarray(time, dtype=float)
-    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"time has shape {array.shape}, expected (nt,) times in JD, at least one")
+    if not np.isfinite(array).all():
+        frame = int(np.argmin(np.isfinite(array)))
         raise ValueError(
-            f"time has shape {array.shape}, expected (nt,) finite times in JD, at least one"
+            f"time of frame {frame} is {array[frame]}, expected finite times in JD: leave frames "
+            "without one out"
         )
     return array
 
@@ -136,7 +145,7 @@ def source_table(sources: Any, flux_column: str) -> tuple[np.ndarray, np.ndarray
                 f"estimate (e-/s) that sources_flux_column={flux_column!r} names; it has "
                 f"{', '.join(map(str, sources.columns))}"
             )
-        values = np.asarray(sources[name], dtype=float)
+        values = _numbers(sources[name], f"sources: {name}")
         if not np.isfinite(values).all():
             row = sources.index[~np.isfinite(values)][0]
             raise ValueError(f"sources: {name} of row {row} is not finite, expected a number")
@@ -152,9 +161,10 @@ def spline_settings(
     n_r_knots: int, n_phi_knots: int, rmin: float, rmax: float, cut_r: float
 ) -> None:
     """Check the knots of the log-polar model."""
-    if not 0.0 <= rmin < cut_r < rmax:
+    if not 0.0 <= rmin < cut_r < rmax < np.inf:
         raise ValueError(
-            f"rmin={rmin}, cut_r={cut_r}, rmax={rmax}, expected 0 <= rmin < cut_r < rmax (arcsec)"
+            f"rmin={rmin}, cut_r={cut_r}, rmax={rmax}, expected 0 <= rmin < cut_r < rmax "
+            "and finite (arcsec)"
         )
     for name, value, least in (("n_r_knots", n_r_knots, 5), ("n_phi_knots", n_phi_knots, 4)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
@@ -171,9 +181,14 @@ def vector_of_sources(values: ArrayLike | None, name: str, default: np.ndarray) 
     array = np.asarray(values, dtype=float)
     if array.shape not in ((), default.shape):
         raise ValueError(f"{name} has shape {array.shape}, expected {default.shape}: one a source")
-    if np.isnan(array).any():
-        raise ValueError(f"{name} of source {int(np.argmax(np.isnan(array)))} is NaN")
-    return np.broadcast_to(array, default.shape).astype(float)
+    array = np.broadcast_to(array, default.shape).astype(float)
+    if not np.isfinite(array).all():
+        source = int(np.argmin(np.isfinite(array)))
+        raise ValueError(
+            f"{name} of source {source} is {array[source]}, expected finite numbers (e-/s); a "
+            "large prior_sigma leaves a flux to the data"
+        )
+    return array
 
 
 def count(value: Any, name: str) -> int:
@@ -183,8 +198,34 @@ def count(value: Any, name: str) -> int:
     return int(value)
 
 
-def positive(value: Any, name: str) -> float:
-    """A positive flux."""
-    if not float(value) > 0.0:
-        raise ValueError(f"{name}={value}, expected a positive flux (e-/s)")
+def positive(value: Any, name: str, unit: str = "e-/s") -> float:
+    """A positive number."""
+    if not isinstance(value, (int, float, np.number)) or not value > 0.0:
+        raise ValueError(f"{name}={value!r}, expected a positive number ({unit})")
     return float(value)
+
+
+def frame_number(value: Any, name: str, nt: int) -> int:
+    """Number of a frame, those from the end made positive.
+
+    Raises
+    ------
+    TypeError
+        If it is not a whole number.
+    IndexError
+        If there is no such frame.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}={value!r}, expected the whole number of a frame")
+    if not -nt <= value < nt:
+        raise IndexError(f"{name}={value}, expected 0 ... {nt - 1}")
+    return int(value) % nt
+
+
+def _numbers(values: Any, name: str) -> np.ndarray:
+    """A column as float64."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    wrong = values[numbers.isna() & values.notna()]
+    if len(wrong):
+        raise ValueError(f"{name} has the value {wrong.iloc[0]!r}, expected numbers")
+    return numbers.to_numpy(dtype=float, na_value=np.nan)

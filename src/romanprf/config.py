@@ -126,9 +126,17 @@ class Shape(_Section):
     )
     n_r_knots: int = Field(28, ge=5, le=60, description="Radial knots, uniform in sqrt(r).")
     n_phi_knots: int = Field(24, ge=4, le=60, description="Angular knots, wrapped.")
-    rmin: float = Field(0.01, ge=0, description="The model is constant inside this (arcsec).")
+    rmin: float = Field(
+        0.01,
+        ge=0,
+        description="First radial knot (arcsec); they go on at the same step to the centre.",
+    )
     rmax: float = Field(2.2, gt=0, description="The model ends here (arcsec).")
-    cut_r: float = Field(0.05, ge=0, description="No dependence on angle inside this (arcsec).")
+    cut_r: float = Field(
+        0.05,
+        ge=0,
+        description="Radial functions that end inside this (arcsec) do not depend on the angle.",
+    )
     flux_cut_off: float = Field(
         0.1,
         gt=0,

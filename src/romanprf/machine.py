@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
 from romanprf import arrays
-from romanprf.photometry.frame import FrameFit
+from romanprf.photometry.frame import FrameFluxes
 from romanprf.photometry.grid import perturbed
 from romanprf.photometry.scene import (
     CONTAMINATION,
@@ -30,7 +31,6 @@ from romanprf.photometry.solver import NotConvergedError
 from romanprf.photometry.stamps import Stamps
 from romanprf.prf import LogPolarPRF
 from romanprf.prf.shape import Usage
-from romanprf.timemodel import fit_time_model, polynomials, segment_starts, split
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -42,15 +42,20 @@ if TYPE_CHECKING:
 _DENSE = 200_000
 #: Cells per axis of ``bin_data=True``.
 _BINS = 30
-#: Geometry of the PRF model that suits pixels of 4 and 21 arcsec.
+#: Geometry of the PRF model that suits pixels of 0.11, 4 and 21 arcsec; Roman images hold the sky.
+_ROMAN = {"n_r_knots": 28, "n_phi_knots": 24, "rmin": 0.01, "rmax": 2.2, "cut_r": 0.05}
+_ROMAN |= {"fit_background": True}
 _KEPLER = {"rmin": 1.0, "rmax": 16.0, "cut_r": 6.0, "sparse_dist_lim": 40.0}
 _TESS = {"rmin": 5.0, "rmax": 80.0, "cut_r": 30.0, "sparse_dist_lim": 210.0}
 
+#: Default reach of the time model, pixels: beyond it the light changes little when stars move.
+_TIME_RADIUS = 3.0
 #: Longest keyword of a FITS header.
 _FITS_KEY = 8
 #: What computes the attributes that are not there from the start.
 _MADE_BY = {
-    "build_shape_model()": "scene source_mask uncontaminated_source_mask mean_model radius",
+    "build_shape_model()": "scene prf position_offset flux_scale source_mask mean_model radius "
+    "uncontaminated_source_mask _reference_stamps _clean",
     "fit_model()": "ws werrs fit_quality background background_err",
     "fit_model(compute_model=True)": "model_flux",
     "build_time_model()": "time_model",
@@ -186,7 +191,7 @@ class Machine:
         )
         self.n_r_knots, self.n_phi_knots = int(n_r_knots), int(n_phi_knots)
         self.rmin, self.rmax, self.cut_r = float(rmin), float(rmax), float(cut_r)
-        self.sparse_dist_lim = float(sparse_dist_lim)
+        self.sparse_dist_lim = arrays.positive(sparse_dist_lim, "sparse_dist_lim", "arcsec")
         self.fit_background = fit_background
         self.cartesian_knot_spacing = "sqrt"
         self.quiet = False
@@ -194,15 +199,19 @@ class Machine:
         self.reference_frame = 0
         self.meta: dict[str, Any] = {}
         self._shape_facts: dict[str, Any] = {}
+        if saturation_limit is not None:  # the caller's array stays as it is
+            self.flux_err = self.flux_err.copy()
         self._series = Series(
             make_grids(self.row, self.column, self.ra, self.dec),
             self.flux,
             self.flux_err,
             self.time_mask,
+            np.zeros(self.nt),
         )
         if saturation_limit is not None:
+            limit = arrays.positive(saturation_limit, "saturation_limit")
             for t in range(self.nt):
-                bright = self.flux[t] >= saturation_limit
+                bright = self.flux[t] >= limit
                 self.flux_err[t, self._series.grid(t).touching(bright)] = np.inf
         arrays.require_usable(self.flux, self.flux_err)
 
@@ -261,7 +270,9 @@ class Machine:
         gain, zero_point : float, optional
             Electrons per DN and AB magnitude of 1 e-/s, for files that do not state them.
         **kwargs
-            Of `Machine`; ``fit_background`` is True unless given, as images hold the sky.
+            Of `Machine`.  Unless given, the sky is fitted and the knots are those of the workflow.
+            Fluxes are weighted by the photon noise of the model instead of that of the data,
+            which would bias faint ones.
 
         Raises
         ------
@@ -275,7 +286,7 @@ class Machine:
         if isinstance(sources, pd.DataFrame) and column not in sources and "mag" in sources:
             flux = 10.0 ** (-0.4 * (sources["mag"] - series.meta["zero_point"]))
             sources = sources.assign(**{column: flux})
-        return cls._from_series(series, sources, {"fit_background": True, **kwargs})
+        return cls._from_series(series, sources, {**_ROMAN, **kwargs})
 
     @classmethod
     def from_tpfs(
@@ -322,6 +333,10 @@ class Machine:
         if not near.all():
             machine = cls(series.time, sources=sources[near], **pixels, **kwargs)
         machine.meta = {**series.meta, **series.extra}
+        machine.image_shape = series.meta.get("shape")
+        if "poisson_slope" in series.extra:
+            slope = series.extra["poisson_slope"]
+            machine._series = replace(machine._series, poisson_slope=slope)
         return machine
 
     def _near_pixels(self) -> np.ndarray:
@@ -520,9 +535,8 @@ class Machine:
             raise ValueError(f"source_flux_limit={limit}, expected a flux of 0 or more (e-/s)")
         if arrays.count(iterations, "iterations") == 0:
             raise ValueError("iterations=0, expected 1 or more")
-        if not -self.nt <= frame < self.nt:
-            raise IndexError(f"reference_frame={frame}, expected 0 ... {self.nt - 1}")
-        return float(limit), {**self._settings, "iterations": int(iterations)}, frame % self.nt
+        frame = arrays.frame_number(frame, "reference_frame", self.nt)
+        return float(limit), {**self._settings, "iterations": int(iterations)}, frame
 
     def _usage(self, bins: int, flux_limit: float) -> Usage:
         faintest = 0.0 if self.contaminant_flux_limit is None else self.contaminant_flux_limit
@@ -586,12 +600,12 @@ class Machine:
                 stamps = self.scene.stamps(grid)
             fit = plain.solve(t, stamps, mu, sigma)
             if compute_model and fit is not None:
-                model = stamps.model(np.nan_to_num(fit.flux)) + fit.background
-                model_flux[t] = grid.pixels(model)
+                model_flux[t] = grid.pixels(fit.model)
             if self._has("time_model"):
                 moving.solve(t, self._perturbed(stamps, t), mu, sigma)
         self._forget("fit_model(compute_model=True)", "build_time_model() and then fit_model()")
-        self.ws, self.werrs, self.fit_quality = plain.flux, plain.flux_err, plain.quality
+        self.ws, self.werrs = plain.flux, plain.flux_err
+        self.fit_quality = np.maximum(plain.quality, moving.quality)
         self.background, self.background_err = plain.background
         if compute_model:
             self.model_flux = model_flux
@@ -602,7 +616,7 @@ class Machine:
 
     def build_time_model(
         self,
-        time_nknots: int = 5,
+        time_nknots: int = 7,
         time_resolution: int = 1,
         time_radius: float | None = None,
         *,
@@ -622,7 +636,7 @@ class Machine:
         time_resolution : int
             Frames to bin.
         time_radius : float, optional
-            Reach of the model around a source, arcsec; half of ``rmax`` if not given.
+            Reach of the model around a source, arcsec; three pixels if not given.
         vectors : "polynomial", "centroid" or array_like, shape (nt, k)
             What the change follows in time: powers of the time, the centroid of the scene and
             its squares, or series of your own.
@@ -643,6 +657,9 @@ class Machine:
                 "the frames are dithered: the time model describes drifts on one pixel grid, "
                 'dithers belong into the PRF, build_shape_model(frame_index="all")'
             )
+        from romanprf.timemodel import fit_time_model, segment_starts, split  # noqa: PLC0415
+
+        scale = self._series.grid(0).pixel_scale
         source, dra, ddec, flux, flux_err = pairs = self._clean_pairs()
         starts = segment_starts(self.time) if segments else np.zeros(1, int)
         self.time_model, used = fit_time_model(
@@ -655,7 +672,7 @@ class Machine:
             self.prf,
             starts=starts,
             nknots=time_nknots,
-            radius=0.5 * self.rmax if time_radius is None else float(time_radius),
+            radius=_TIME_RADIUS * scale if time_radius is None else float(time_radius),
             spacing=self.cartesian_knot_spacing,
             resolution=time_resolution,
         )
@@ -665,9 +682,8 @@ class Machine:
 
     def perturbed_model(self, time_index: int) -> csr_matrix:
         """Mean model times the perturbation at a time, shape (nsources, npixels)."""
-        if not -self.nt <= time_index < self.nt:
-            raise IndexError(f"time_index={time_index}, expected 0 ... {self.nt - 1}")
-        stamps = self._perturbed(self._reference_stamps, time_index)
+        frame = arrays.frame_number(time_index, "time_index", self.nt)
+        stamps = self._perturbed(self._reference_stamps, frame)
         return self._series.grid(0).matrix(stamps)
 
     def _perturbed(self, stamps: Stamps, time_index: int) -> Stamps:
@@ -685,6 +701,8 @@ class Machine:
 
     def _time_vectors(self, vectors: str | ArrayLike, poly_order: int) -> np.ndarray:
         if isinstance(vectors, str) and vectors == "polynomial":
+            from romanprf.timemodel import polynomials  # noqa: PLC0415
+
             return polynomials(self.time, poly_order, segments=False)
         if isinstance(vectors, str) and vectors == "centroid":
             frames = (self._series.frame(t) for t in range(self.nt))
@@ -697,9 +715,13 @@ class Machine:
                 f"({self.nt}, k)"
             )
         array = np.asarray(vectors, dtype=float)
-        if array.ndim != 2 or len(array) != self.nt or not np.isfinite(array).all():
+        if array.ndim != 2 or len(array) != self.nt:
+            raise ValueError(f"vectors has shape {array.shape}, expected ({self.nt}, k)")
+        if not np.isfinite(array).all():
+            t, k = np.argwhere(~np.isfinite(array))[0]
             raise ValueError(
-                f"vectors has shape {array.shape}, expected finite numbers of shape ({self.nt}, k)"
+                f"vectors[{t}, {k}] is {array[t, k]}, expected finite numbers: interpolate over "
+                "frames without one"
             )
         return array
 
@@ -753,11 +775,14 @@ class Machine:
 
         if self._series.dithered and frame_index == "mean":
             frame_index = "all"
-        dra, ddec, value = self.scene.profile(self._series.choose(frame_index), clean)
+        dra, ddec, value = self.scene.profile(
+            self._series.choose(frame_index), clean, self.fit_background
+        )
         if bin_data:
             dra, ddec, value = binned_medians(dra, ddec, value, _BINS)
         model = self.prf.evaluate(np.hypot(dra, ddec), np.arctan2(ddec, dra))
-        title = f"frame {frame_index}" if frame_index not in ("mean", "all") else f"{frame_index}"
+        titles = {"mean": "mean of the frames", "all": "pixels of all frames"}
+        title = titles.get(str(frame_index), f"frame {frame_index}")
         with drawing():
             return shape_model_figure(dra, ddec, value, model, title)
 
@@ -767,7 +792,7 @@ class Machine:
         from romanprf.plots.style import drawing  # noqa: PLC0415
 
         frame = self._series.frame(self.reference_frame)
-        dra, ddec, value = self.scene.profile([frame], clean=True)
+        dra, ddec, value = self.scene.profile([frame], True, self.fit_background)
         r, flux = np.hypot(dra, ddec), self.scene.flux
         with drawing():
             return source_mask_figure(
@@ -821,7 +846,7 @@ class _Fluxes:
 
     def solve(
         self, frame: int, stamps: Stamps, mu: np.ndarray, sigma: np.ndarray
-    ) -> FrameFit | None:
+    ) -> FrameFluxes | None:
         """Fit one frame; None, and quality 1, if the solver does not converge."""
         machine = self._machine
         try:

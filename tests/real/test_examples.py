@@ -70,11 +70,13 @@ def test_rimtimsim_light_curves_match_the_truth(reduced, data_dir):
     offset = np.median(difference, axis=1)
     scatter = 1.4826 * np.median(np.abs(difference - offset[:, None]), axis=1)
     assert len(stars) >= 50
-    assert np.median(scatter / true_flux[:, 0]) < 0.015
+    assert np.median(scatter / true_flux[:, 0]) < 0.005
     assert abs(np.median(offset / true_flux[:, 0])) < 0.003
-    assert np.mean(np.abs(offset) < scatter) > 0.7
-    assert np.mean(np.abs(offset) < 3 * scatter) > 0.98
-    assert np.mean(np.abs(difference) < 3 * scatter[:, None]) > 0.93
+    # Neighbours that the catalogue places wrongly offset a light curve by some tenths of a percent.
+    allowed = np.maximum(scatter, 0.005 * true_flux[:, 0])
+    assert np.mean(np.abs(offset) < allowed) > 0.7
+    assert np.mean(np.abs(offset) < 3 * allowed) > 0.95
+    assert np.mean(np.abs(difference) < 3 * allowed[:, None]) > 0.93
 
 
 def test_roman_l2_fluxes_match_the_truth(reduced, data_dir):

@@ -109,7 +109,7 @@ def _header(meta: Mapping[str, Any]) -> dict[str, str | int | float]:
 
 def _plain(ids: np.ndarray) -> np.ndarray:
     """Texts as a string array, which every format of tables can hold."""
-    return ids.astype(str) if ids.dtype.kind == "O" else ids
+    return np.array([str(name) for name in ids]) if ids.dtype.kind == "O" else ids
 
 
 def _checked(name: str, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

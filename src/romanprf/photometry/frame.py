@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from romanprf.flags import REJECTED_PIXEL, PixelFlag, SourceFlag
 from romanprf.photometry.image import Image
@@ -61,15 +60,45 @@ class FrameFit:
     iterations: int
 
 
-def fit_frame(
+class FrameFluxes(NamedTuple):
+    """Result of `solve_frame`; fluxes have shape (nsources,), images that of the frame.
+
+    Attributes
+    ----------
+    flux, flux_err : ndarray
+        e-/s; NaN where a source has no usable pixel.  The error is marginal over all other
+        sources and the background.
+    light : ndarray, shape (nsources,)
+        Fraction of the source's light that falls on usable pixels.
+    background, background_err : float
+        e-/s per pixel.
+    model : ndarray
+        Image of the sources and the background, e-/s.
+    weight : ndarray
+        Inverse variance of the pixels that the solution was made with, 0 where rejected.
+    iterations : int
+        Of the solver.
+    """
+
+    flux: np.ndarray
+    flux_err: np.ndarray
+    light: np.ndarray
+    background: float
+    background_err: float
+    model: np.ndarray
+    weight: np.ndarray
+    iterations: int
+
+
+def solve_frame(
     image: Image,
     stamps: Stamps,
     prior_mu: np.ndarray,
     prior_sigma: np.ndarray,
     tolerance: float,
-    reweight: int,
+    reweight: int = 0,
     with_background: bool = True,
-) -> FrameFit:
+) -> FrameFluxes:
     """Fit the fluxes of all sources and the background of a frame jointly.
 
     Parameters
@@ -88,42 +117,46 @@ def fit_frame(
     with_background : bool
         Whether the sky is unknown; otherwise it is 0.
     """
-    usable = image.usable
     seen, inner = stamps.seen()
     priors = prior_mu[seen], prior_sigma[seen]
-    joint = _fit_seen(image, usable, inner, priors, tolerance, reweight, with_background)
-    residual = np.where(usable, image.flux - joint.model, np.nan)
-    chi2_image = joint.weight * np.nan_to_num(residual) ** 2
-    light = stamps.dot(usable.astype(float))
-    lost = light <= 0.0
+    joint = _fit_seen(image, image.usable, inner, priors, tolerance, reweight, with_background)
+    light = stamps.dot(image.usable.astype(float))
     flux, sigma = np.full((2, len(stamps)), np.nan)
-    flux[seen], sigma[seen] = joint.flux, joint.sigma
+    flux[seen], sigma[seen] = joint.flux, joint.flux_err
+    flux[light <= 0.0] = sigma[light <= 0.0] = np.nan
+    return joint._replace(flux=flux, flux_err=sigma, light=light)
+
+
+def fit_frame(
+    image: Image,
+    stamps: Stamps,
+    prior_mu: np.ndarray,
+    prior_sigma: np.ndarray,
+    tolerance: float,
+    reweight: int,
+) -> FrameFit:
+    """`solve_frame`, with what the photometry tables say of each source and of the frame.
+
+    The parameters are those of `solve_frame`.
+    """
+    solution = solve_frame(image, stamps, prior_mu, prior_sigma, tolerance, reweight)
+    light = solution.light
+    residual = np.where(image.usable, image.flux - solution.model, np.nan)
+    chi2_image = solution.weight * np.nan_to_num(residual) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        chi2 = stamps.dot(chi2_image) / light
+        chi2 = np.where(light > 0.0, stamps.dot(chi2_image) / light, np.nan)
     return FrameFit(
-        flux=np.where(lost, np.nan, flux),
-        flux_err=np.where(lost, np.nan, sigma),
-        chi2=np.where(lost, np.nan, chi2),
+        flux=solution.flux,
+        flux_err=solution.flux_err,
+        chi2=chi2,
         psf_fraction=light,
-        flags=source_flags(image, stamps, light, sigma, prior_sigma),
-        background=joint.background,
-        background_err=joint.background_err,
+        flags=source_flags(image, stamps, light, solution.flux_err, prior_sigma),
+        background=solution.background,
+        background_err=solution.background_err,
         residual=residual,
-        mean_chi2=float(chi2_image.sum() / usable.sum()),
-        iterations=joint.iterations,
+        mean_chi2=float(chi2_image.sum() / image.usable.sum()),
+        iterations=solution.iterations,
     )
-
-
-class _Joint(NamedTuple):
-    """Solution of the sources that a frame sees; the weights are those it was made with."""
-
-    flux: np.ndarray
-    sigma: np.ndarray
-    background: float
-    background_err: float
-    model: np.ndarray
-    weight: np.ndarray
-    iterations: int
 
 
 def _fit_seen(
@@ -134,7 +167,7 @@ def _fit_seen(
     tolerance: float,
     reweight: int,
     with_background: bool,
-) -> _Joint:
+) -> FrameFluxes:
     """Alternate between the weights of the pixels and the solution (see `fit_frame`)."""
     pattern, tiles = overlaps(stamps), make_tiles(stamps.x, stamps.y, stamps.shape)
     flux, prior_sigma = priors
@@ -153,12 +186,15 @@ def _fit_seen(
         background += step
         iterations += solver.iterations
         model = stamps.model(flux) + background
-    return _Joint(flux, sigma, background, background_err, model, weight, iterations)
+    light = np.empty(0)  # of the whole frame, later
+    return FrameFluxes(flux, sigma, light, background, background_err, model, weight, iterations)
 
 
 def _variance(image: Image, model: np.ndarray) -> np.ndarray:
     """Variance of the pixels with the photon noise of the model in place of the data's."""
     measured = image.flux_err**2
+    if image.poisson_slope == 0.0:
+        return measured
     swapped = measured + (model - np.maximum(image.flux, 0.0)) * image.poisson_slope
     return np.maximum(swapped, _VARIANCE_FLOOR * measured)
 
@@ -222,6 +258,8 @@ def _in_core(marked: np.ndarray, stamps: Stamps) -> np.ndarray:
     rows, columns = np.nonzero(marked)
     if rows.size == 0:
         return np.zeros(len(stamps), bool)
+    from scipy.spatial import cKDTree  # noqa: PLC0415  (a fifth of the time to import Machine)
+
     tree = cKDTree(np.column_stack([columns, rows]))
     distance, _ = tree.query(np.column_stack([stamps.x, stamps.y]), distance_upper_bound=_CORE)
     return np.isfinite(distance)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
-from scipy.ndimage import binary_dilation
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
 
 from romanprf.deltas import deltas_nb, find_deltas
@@ -16,6 +17,8 @@ from romanprf.wcs import STERADIAN, TangentWCS
 
 #: The sky coordinates of a pixel may depart by so much from a smooth solution (pixels).
 _MISMATCH = 0.5
+#: The solution rests on about so many pixels.
+_FITTED = 2000
 _OFFSETS = "dra", "ddec", "r", "phi"
 
 
@@ -69,36 +72,47 @@ class PixelGrid:
                 f"pixel {twice[0]} has the row and column of another one ({twice.size} such "
                 "pixels), expected each detector pixel once: drop the duplicates"
             )
-        wcs = TangentWCS.from_pixels(column, row, ra, dec)
-        x, y = wcs.sky_to_pixel(ra, dec)
-        off = np.hypot(x - column, y - row)
+        some = np.arange(row.size)
+        if some.size > _FITTED:  # equal steps could follow a line of the image
+            some = np.random.default_rng(0).choice(some, _FITTED)
+        wcs = TangentWCS.from_pixels(column[some], row[some], ra[some], dec[some])
+        x, y = wcs.sky_to_pixel(ra[some], dec[some])
+        off = np.nan_to_num(np.hypot(x - column[some], y - row[some]), nan=np.inf)
         if not np.max(off) < _MISMATCH:
             raise ValueError(
-                f"pixel {int(np.argmax(np.nan_to_num(off, nan=np.inf)))}: ra and dec are "
-                f"{np.max(off):.3g} pixels from where row and column put it, expected one smooth "
-                "image: check the order of the arrays, and fit detectors one by one"
+                f"ra and dec are up to {np.max(off):.3g} pixels from where row and column put the "
+                "pixels, expected one smooth image: check the order of the arrays, and fit "
+                "detectors one by one"
             )
         area = STERADIAN * wcs.pixel_area(*(np.asarray((n - 1) / 2.0) for n in reversed(shape)))
         return cls(row, column, ra, dec, shape, index, wcs, float(area))
+
+    @cached_property
+    def regular(self) -> bool:
+        """Whether the pixels are those of a whole image, row by row."""
+        return self.row.size == self.index.size and bool(np.all(np.diff(self.index.ravel()) == 1))
 
     @property
     def pixel_scale(self) -> float:
         """Arcsec per pixel."""
         return float(np.sqrt(self.pixel_area))
 
-    def image(self, flux: np.ndarray, flux_err: np.ndarray) -> Image:
+    def image(self, flux: np.ndarray, flux_err: np.ndarray, poisson_slope: float = 0.0) -> Image:
         """Image of the pixels' flux and error (e-/s), both (npixels,).
 
         Places without a pixel, and pixels whose flux or error is not finite, are rejected.
         """
-        planes = np.full((2, *self.shape), np.nan)
-        planes[0][self.row, self.column] = flux
-        planes[1][self.row, self.column] = flux_err
-        return masked_image(planes[0], planes[1], np.zeros(self.shape, np.int32), 0.0)
+        if self.regular:
+            planes = np.stack([flux, flux_err]).reshape(2, *self.shape)
+        else:
+            planes = np.full((2, *self.shape), np.nan)
+            planes[0][self.row, self.column] = flux
+            planes[1][self.row, self.column] = flux_err
+        return masked_image(planes[0], planes[1], np.zeros(self.shape, np.int32), poisson_slope)
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """Values of an image at the pixels, shape (npixels,)."""
-        return image[self.row, self.column]
+        return image.ravel() if self.regular else image[self.row, self.column]
 
     def stamps(
         self,
@@ -127,6 +141,8 @@ class PixelGrid:
 
     def touching(self, marked: np.ndarray) -> np.ndarray:
         """Which pixels are marked or touch a marked one, shape (npixels,)."""
+        from scipy.ndimage import binary_dilation  # noqa: PLC0415  (slow to import, seldom used)
+
         image = np.zeros(self.shape, bool)
         image[self.row, self.column] = marked
         return self.pixels(binary_dilation(image, np.ones((3, 3), bool)))
@@ -138,18 +154,18 @@ class PixelGrid:
         shape = (len(stamps), self.row.size)
         return _csr(stamps.values[keep], source[keep], pixel[keep], shape)
 
-    def deltas(self, ra: np.ndarray, dec: np.ndarray, radius: float) -> dict[str, np.ndarray]:
-        """Pairs of sources and pixels closer than ``radius`` (arcsec).
+    def deltas(self, ra: np.ndarray, dec: np.ndarray, radius: ArrayLike) -> dict[str, np.ndarray]:
+        """Pairs of sources and pixels closer than ``radius`` (arcsec, one or for each source).
 
         As `romanprf.deltas.find_deltas`, with the number of the ``pixel`` in addition; offsets
         are exact, whatever the WCS.
         """
         sky = np.zeros((2, *self.shape))
         sky[0][self.row, self.column], sky[1][self.row, self.column] = self.ra, self.dec
-        reach = np.full(ra.size, radius / self.pixel_scale + 2.0)
-        pairs = find_deltas(ra, dec, reach, self.wcs, self.shape, sky)
+        radius = np.broadcast_to(radius, ra.shape)
+        pairs = find_deltas(ra, dec, radius / self.pixel_scale + 2.0, self.wcs, self.shape, sky)
         pairs["pixel"] = self.index[pairs["row"], pairs["column"]]
-        keep = (pairs["pixel"] >= 0) & (pairs["r"] <= radius)
+        keep = (pairs["pixel"] >= 0) & (pairs["r"] <= radius[pairs["source"]])
         return {name: values[keep] for name, values in pairs.items()}
 
     def sparse_deltas(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from romanprf.photometry.grid import PixelGrid
 from romanprf.photometry.series import Frame
@@ -22,6 +23,12 @@ CONTAMINATION = 0.1
 _ROUNDS = 2
 #: The scale of a catalogue is that of its brightest fifth, at least so many sources.
 _BRIGHTEST, _FEWEST = 5, 10
+#: A source is measured where this fraction of its light falls on the pixels.
+_SHOWN = 0.2
+#: Pixels are listed out to this fraction of the flux limit; the first look at the fluxes goes out
+#: to this multiple of cut_r.
+_FAINTEST, _NEAR = 0.03, 3.0
+_GEOMETRY = "n_r_knots", "n_phi_knots", "rmin", "cut_r", "rmax"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,18 +80,19 @@ class Scene:
     ) -> Scene:
         """Replace the fluxes by those of the frames, under a prior too weak to matter.
 
-        Sources that the frames do not show keep theirs.
+        Sources of which the frames show little keep theirs.
         """
         sums = np.zeros((2, self.flux.size))
         for frame in frames:
             fit = frame.fit(self.stamps(frame.grid), self.flux, 10.0 * self.flux, with_background)
-            seen = np.isfinite(fit.flux)
+            seen = np.isfinite(fit.flux) & (fit.light > _SHOWN)
             weight = fit.flux_err[seen] ** -2.0
             sums[:, seen] += weight * fit.flux[seen], weight
         with np.errstate(invalid="ignore", divide="ignore"):
             flux = sums[0] / sums[1]
         flux = np.where(flux > 0.1 * self.flux, flux, self.flux)
-        return replace(self, flux=flux, flux_scale=_scale(flux, catalogue.flux))
+        seen = sums[1] > 0.0
+        return replace(self, flux=flux, flux_scale=_scale(flux[seen], catalogue.flux[seen]))
 
     def uncontaminated(
         self, stamps: Stamps, contaminant: np.ndarray | None = None
@@ -106,12 +114,12 @@ class Scene:
         return light, uncontaminated(own, total - own, CONTAMINATION)
 
     def profile(
-        self, frames: Iterable[Frame], clean: bool
+        self, frames: Iterable[Frame], clean: bool, with_background: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Offsets (east, north, arcsec) and flux over source flux of the pixels in footprints.
 
-        The light of the other sources is not subtracted; ``clean`` keeps only pixels that belong
-        to one source.
+        The light of the other sources, and the median of what is left with a background, are
+        subtracted; ``clean`` keeps only pixels that belong to one source.
         """
         parts = []
         for frame in frames:
@@ -120,9 +128,11 @@ class Scene:
             light, own = self.uncontaminated(stamps)
             keep = (pixel >= 0) & (own if clean else light > 0.0)
             keep[keep] = frame.usable[pixel[keep]]
+            left = frame.flux - frame.grid.pixels(stamps.model(self.flux))
+            sky = np.nanmedian(left) if with_background else 0.0
+            own_flux = left[pixel[keep]] - sky + light[keep]
             east, north = frame.grid.offsets(stamps)
-            ratio = frame.flux[pixel[keep]] / self.flux[source[keep]]
-            parts.append((east[keep], north[keep], ratio))
+            parts.append((east[keep], north[keep], own_flux / self.flux[source[keep]]))
         dra, ddec, value = (np.concatenate(column) for column in zip(*parts, strict=True))
         return dra, ddec, value
 
@@ -158,11 +168,18 @@ def learn_scene(
     InputError
         If too few pixels belong to one source only.
     """
-    table = pixel_table(frames, catalogue.ra, catalogue.dec, radius)
-    flux, limit = np.maximum(catalogue.flux, 1e-6), usage.contaminant_limit
+    limit, area = usage.contaminant_limit, frames[0].grid.pixel_area
+    n_r, n_phi, rmin, cut_r, rmax = (settings[name] for name in _GEOMETRY)
+    guess = LogPolarPRF.first_guess(n_r, n_phi, rmin, cut_r, rmax, area)
+    scale = _rough_scale(frames, catalogue, guess, min(radius, _NEAR * cut_r), usage.background)
+    flux = np.maximum(scale * catalogue.flux, 1e-6)
+    # Faint sources need no pixels of their wings: those would be most of the table.
+    reach = np.minimum(guess.radius(_FAINTEST * max(usage.flux_limit, 1e-3) / flux), radius)
+    table = pixel_table(frames, catalogue.ra, catalogue.dec, np.maximum(reach, cut_r))
+    usage = usage._replace(contaminant_limit=limit * scale)
     for _ in range(_ROUNDS):
         sources = pd.DataFrame({"flux": flux, "flags": 0})
-        prf, history = fit_shape(table, sources, settings, frames[0].grid.pixel_area, usage)
+        prf, history = fit_shape(table, sources, settings, area, usage)
         shift = history[-1].shift
         ra, dec = _moved(catalogue, shift)
         scene = Scene(ra, dec, flux * prf.integral(), prf.normalised(), flux_cut_off, shift)
@@ -182,8 +199,12 @@ def recognise_scene(
     flux_cut_off: float,
 ) -> Scene:
     """Shift and fluxes for a PRF that is known and normalised (see `learn_scene`)."""
-    table = pixel_table(frames, catalogue.ra, catalogue.dec, min(radius, prf.rmax))
-    flux = np.maximum(catalogue.flux, 1e-6)
+    radius = min(radius, prf.rmax)
+    table = pixel_table(frames, catalogue.ra, catalogue.dec, radius)
+    near = min(radius, _NEAR * settings["cut_r"])
+    scale = _rough_scale(frames, catalogue, prf, near, usage.background)
+    flux = np.maximum(scale * catalogue.flux, 1e-6)
+    usage = usage._replace(contaminant_limit=usage.contaminant_limit * scale)
     sources = pd.DataFrame({"flux": flux, "flags": 0})
     shift = fit_shift(prf, table, sources, settings, usage)
     scene = Scene(*_moved(catalogue, shift), flux, prf, flux_cut_off, shift)
@@ -198,7 +219,7 @@ def centroid_shift(scene: Scene, frame: Frame, settings: Mapping[str, Any]) -> t
 
 
 def pixel_table(
-    frames: Iterable[Frame], ra: np.ndarray, dec: np.ndarray, radius: float
+    frames: Iterable[Frame], ra: np.ndarray, dec: np.ndarray, radius: ArrayLike
 ) -> pd.DataFrame:
     """Pairs of sources and usable pixels of frames, as `romanprf.prf.shape.fit_shape` reads them.
 
@@ -208,7 +229,7 @@ def pixel_table(
         Numbered as exposures in their order.
     ra, dec : ndarray, shape (nsources,)
         Degrees ICRS.
-    radius : float
+    radius : float or ndarray, shape (nsources,)
         Arcsec.
     """
     tables = []
@@ -236,10 +257,30 @@ def _moved(catalogue: Catalogue, shift: tuple[float, float]) -> tuple[np.ndarray
     return catalogue.ra + east, catalogue.dec + shift[1] / ARCSEC
 
 
+def _rough_scale(
+    frames: Sequence[Frame],
+    catalogue: Catalogue,
+    prf: LogPolarPRF,
+    radius: float,
+    with_background: bool,
+) -> float:
+    """Scale of a catalogue in any unit, from the pixel closest to each source.
+
+    It only has to be good enough to choose the pixels that a source outshines.
+    """
+    table = pixel_table(frames, catalogue.ra, catalogue.dec, radius)
+    light = prf.evaluate(table["r"], table["phi"]) * catalogue.flux[table["source"]]
+    total = table.assign(light=light).groupby(["exposure", "pixel"])["light"].transform("sum")
+    sky = table.groupby("exposure")["flux"].transform("median") if with_background else 0.0
+    closest = table.groupby("source")["r"].idxmin()
+    scale = _scale((table["flux"] - sky)[closest].to_numpy(), total[closest].to_numpy())
+    return scale if scale > 0.0 else 1.0
+
+
 def _scale(flux: np.ndarray, estimate: np.ndarray) -> float:
-    """Typical ratio of measured flux and catalogue estimate; the brightest tell it best."""
+    """Typical ratio of measured flux and catalogue estimate; the brightest by it tell it best."""
     flux, estimate = flux[estimate > 0.0], estimate[estimate > 0.0]
     if flux.size == 0:
         return 1.0
-    bright = np.argsort(-flux)[: max(_FEWEST, flux.size // _BRIGHTEST)]
+    bright = np.argsort(-estimate)[: max(_FEWEST, flux.size // _BRIGHTEST)]
     return float(np.median(flux[bright] / estimate[bright]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from romanprf.photometry.frame import FrameFit, fit_frame
+from romanprf.photometry.frame import FrameFluxes, solve_frame
 from romanprf.photometry.grid import PixelGrid
 from romanprf.photometry.stamps import Stamps
 
@@ -16,11 +16,16 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Flux and error (e-/s, both (npixels,)) on a grid of pixels; not finite where unusable."""
+    """Flux and error (e-/s, both (npixels,)) on a grid of pixels; not finite where unusable.
+
+    ``poisson_slope`` is that of `romanprf.photometry.image.Image`; with 0 the errors count as
+    they are, otherwise the photon noise in them is replaced by that of the model.
+    """
 
     grid: PixelGrid
     flux: np.ndarray
     flux_err: np.ndarray
+    poisson_slope: float = 0.0
 
     @property
     def usable(self) -> np.ndarray:
@@ -29,10 +34,12 @@ class Frame:
 
     def fit(
         self, stamps: Stamps, prior_mu: np.ndarray, prior_sigma: np.ndarray, with_background: bool
-    ) -> FrameFit:
-        """Fit all fluxes (see `romanprf.photometry.frame.fit_frame`)."""
-        image = self.grid.image(self.flux, self.flux_err)
-        return fit_frame(image, stamps, prior_mu, prior_sigma, TOLERANCE, 0, with_background)
+    ) -> FrameFluxes:
+        """Fit all fluxes (see `romanprf.photometry.frame.solve_frame`)."""
+        image = self.grid.image(self.flux, self.flux_err, self.poisson_slope)
+        reweight = 1 if self.poisson_slope > 0.0 else 0
+        priors = prior_mu, prior_sigma
+        return solve_frame(image, stamps, *priors, TOLERANCE, reweight, with_background)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +54,15 @@ class Series:
         e-/s.
     time_mask : ndarray of bool, shape (nt,)
         Frames that `mean` and `choose` use.
+    poisson_slope : ndarray, shape (nt,)
+        See `Frame`.
     """
 
     grids: list[PixelGrid]
     flux: np.ndarray
     flux_err: np.ndarray
     time_mask: np.ndarray
+    poisson_slope: np.ndarray
 
     def __len__(self) -> int:
         return len(self.flux)
@@ -68,7 +78,8 @@ class Series:
 
     def frame(self, number: int) -> Frame:
         """One frame."""
-        return Frame(self.grid(number), self.flux[number], self.flux_err[number])
+        slope = float(self.poisson_slope[number])
+        return Frame(self.grid(number), self.flux[number], self.flux_err[number], slope)
 
     def choose(self, frame_index: str | int) -> list[Frame]:
         """The frame of this number, the "mean" of the unmasked ones, or "all" of those.
@@ -104,7 +115,8 @@ class Series:
         good = np.isfinite(flux) & np.isfinite(flux_err)
         n = np.where(good.any(axis=0), good.sum(axis=0), np.nan)
         error = np.sqrt((np.where(good, flux_err, 0.0) ** 2).sum(axis=0)) / n
-        return Frame(self.grid(0), np.where(good, flux, 0.0).sum(axis=0) / n, error)
+        slope = float(self.poisson_slope[self.time_mask].mean()) / len(flux)
+        return Frame(self.grid(0), np.where(good, flux, 0.0).sum(axis=0) / n, error, slope)
 
 
 def make_grids(

@@ -80,7 +80,7 @@ def _radii(ax: Axes, flux: np.ndarray, radius: np.ndarray, trend: Trend, limit: 
         ylabel="radius of the mask [arcsec]",
         title=_title(shown, "sources"),
     )
-    ax.legend(loc="upper left")
+    ax.legend(loc="lower right")
 
 
 def _positive(value: np.ndarray) -> np.ndarray:

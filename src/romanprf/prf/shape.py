@@ -237,7 +237,7 @@ def _iterate(
     if keep.sum() < model.n_radial:
         raise InputError(
             f"shape: {keep.sum()} pixels are left to fit a PRF of {model.n_radial} radial functions"
-            "; lower shape.source_flux_limit or raise shape.contamination or shape.max_exposures"
+            "; lower source_flux_limit, allow more contamination, or use more exposures"
         )
     chosen = _binned(clean, usage.bins) if usage.bins else clean
     fitted = _fit(prior, chosen)
