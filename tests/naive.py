@@ -105,12 +105,12 @@ def design(r, phi, t_min, t_step, n_r, n_phi, core):
     return np.hstack([radial, mixed.reshape(len(r), -1)])
 
 
-def log_prf(r, phi, coefficients, *basis):
-    return design(np.atleast_1d(r), np.atleast_1d(phi), *basis) @ coefficients
+def ln_prf(r, phi, coefficients, *basis):
+    return np.log(10.0) * (design(np.atleast_1d(r), np.atleast_1d(phi), *basis) @ coefficients)
 
 
 def evaluate(r, phi, coefficients, t_min, t_step, n_r, n_phi, core, r_max):
-    values = 10.0 ** log_prf(r, phi, coefficients, t_min, t_step, n_r, n_phi, core)
+    values = np.exp(ln_prf(r, phi, coefficients, t_min, t_step, n_r, n_phi, core))
     return np.where(r < r_max, values, 0.0)
 
 

@@ -138,18 +138,20 @@ class LogPolarPRF:
     def _basis(self) -> tuple[float, float, int, int, int]:
         return self._t_min, self._t_step, self.n_radial - 2, self.n_phi, self.core
 
+    @cached_property
+    def _evaluation(self) -> tuple[np.ndarray, float, float, float]:
+        """What the kernels evaluate the PRF with: table (see `logpolar_nb.ln_prf`), grid, end."""
+        table = np.repeat(self.coefficients[: self.n_radial, None], self.n_phi, axis=1)
+        table[self.core :] += self.coefficients[self.n_radial :].reshape(-1, self.n_phi)
+        table = np.log(10.0) * np.hstack([table, table[:, :3]])
+        return table, self._t_min, self._t_step, self.rmax
+
     def evaluate(self, r: ArrayLike, phi: ArrayLike) -> np.ndarray:
         """PRF at offsets of any shape; r in arcsec, phi = arctan2(north, east) in rad."""
         r, phi = np.broadcast_arrays(np.asarray(r, float), np.asarray(phi, float))
         out = np.empty(r.size)
-        logpolar_nb.evaluate(
-            np.ascontiguousarray(r).ravel(),
-            np.ascontiguousarray(phi).ravel(),
-            self.coefficients,
-            *self._basis,
-            self.rmax,
-            out,
-        )
+        flat = (np.ascontiguousarray(a).ravel() for a in (r, phi))
+        logpolar_nb.evaluate(*flat, *self._evaluation, out)
         return out.reshape(r.shape)
 
     def fill_stamps(
@@ -172,11 +174,10 @@ class LogPolarPRF:
         """
         values = np.empty(offset[-1])
         stars = (x, y, radius, jacobian, scale, window, offset)
-        model = (self.coefficients, *self._basis, self.rmax)
         if points == 1:
-            logpolar_nb.fill_stamps(*stars, *model, values)
+            logpolar_nb.fill_stamps(*stars, *self._evaluation, values)
         else:
-            logpolar_nb.integrate_stamps(*stars, *model, points, values)
+            logpolar_nb.integrate_stamps(*stars, *self._evaluation, points, values)
         return values
 
     def fitted(

@@ -4,8 +4,8 @@ log10 PRF = sum_i a_i R_i(sqrt r) + sum_(i >= core) sum_j c_ij R_i(sqrt r) P_j(p
 
 R_i: cubic B-splines on n_r uniform knots in sqrt(r) from t_min,
 P_j: n_phi wrapped cubic B-splines in phi.
-Coefficients are stored as one vector: first the n_r + 2 radial a_i, then c_ij by rows,
-for those i whose support lies outside ``cut_r``.
+The fit has them as one vector: first the n_r + 2 radial a_i, then c_ij by rows, from i = core;
+the evaluation as a table.
 Letters: p = pixels, c = coefficients.
 """
 
@@ -14,43 +14,35 @@ import numpy as np
 from romanprf.accelerate import njit, njit_parallel, prange
 from romanprf.prf.splines_nb import locate, locate_wrapped, uniform_cubic
 
-LN10 = np.log(10.0)
-
 
 @njit
-def log_prf(r, phi, coefficients, t_min, t_step, n_r, n_phi, core):
-    """Evaluate log10 of the PRF at one offset; r arcsec, phi rad."""
-    k, u = locate(np.sqrt(r), t_min, t_step, n_r - 1)
-    radial = uniform_cubic(u)
+def ln_prf(r, phi, table, t_min, t_step):
+    """Evaluate ln of the PRF at one offset; r arcsec, phi rad.
+
+    table (n_r + 2, n_phi + 3): ln(10) (a_i + c_ij), the first three columns repeated at the end, so
+    that a point needs 16 neighbours of one small array and neither remainders nor cases.
+    """
+    k, u = locate(np.sqrt(r), t_min, t_step, table.shape[0] - 3)
+    n_phi = table.shape[1] - 3
     j, v = locate_wrapped(phi, -np.pi, 2.0 * np.pi / n_phi, n_phi)
-    angular = uniform_cubic(v)
-    # One wrap per function instead of one per term: the remainder is what costs most here.
-    j0, j1, j2, j3 = j, j + 1, j + 2, j + 3
-    j1 -= n_phi * (j1 >= n_phi)
-    j2 -= n_phi * (j2 >= n_phi)
-    j3 -= n_phi * (j3 >= n_phi)
+    radial, angular = uniform_cubic(u), uniform_cubic(v)
     total = 0.0
     for a in range(4):
-        i = k + a
-        term = coefficients[i]
-        if i >= core:
-            start = n_r + 2 + (i - core) * n_phi
-            term += angular[0] * coefficients[start + j0]
-            term += angular[1] * coefficients[start + j1]
-            term += angular[2] * coefficients[start + j2]
-            term += angular[3] * coefficients[start + j3]
-        total += radial[a] * term
+        total += radial[a] * (
+            angular[0] * table[k + a, j]
+            + angular[1] * table[k + a, j + 1]
+            + angular[2] * table[k + a, j + 2]
+            + angular[3] * table[k + a, j + 3]
+        )
     return total
 
 
-@njit
-def evaluate(r, phi, coefficients, t_min, t_step, n_r, n_phi, core, r_max, out):
+@njit_parallel
+def evaluate(r, phi, table, t_min, t_step, r_max, out):
     """PRF at offsets: r (p,) arcsec, phi (p,) rad -> out (p,); 0 beyond ``r_max``."""
-    for p in range(r.size):
+    for p in prange(r.size):
         if r[p] < r_max:
-            out[p] = np.exp(
-                LN10 * log_prf(r[p], phi[p], coefficients, t_min, t_step, n_r, n_phi, core)
-            )
+            out[p] = np.exp(ln_prf(r[p], phi[p], table, t_min, t_step))
         else:
             out[p] = 0.0
 
@@ -90,42 +82,24 @@ def accumulate(r, phi, value, weight, t_min, t_step, n_r, n_phi, core, matrix, v
 
 
 @njit
-def prf_at(dx, dy, jacobian, coefficients, t_min, t_step, n_r, n_phi, core, r_max):
+def prf_at(dx, dy, jacobian, table, t_min, t_step, r_max):
     """PRF at an offset in pixels; jacobian (2, 2): (east, north) arcsec per (x, y) pixel."""
     east = jacobian[0, 0] * dx + jacobian[0, 1] * dy
     north = jacobian[1, 0] * dx + jacobian[1, 1] * dy
     r = np.sqrt(east * east + north * north)
     if r >= r_max:
         return 0.0
-    phi = np.arctan2(north, east)
-    return np.exp(LN10 * log_prf(r, phi, coefficients, t_min, t_step, n_r, n_phi, core))
+    return np.exp(ln_prf(r, np.arctan2(north, east), table, t_min, t_step))
 
 
 @njit_parallel
-def fill_stamps(
-    x,
-    y,
-    radius,
-    jacobian,
-    scale,
-    window,
-    offset,
-    coefficients,
-    t_min,
-    t_step,
-    n_r,
-    n_phi,
-    core,
-    r_max,
-    values,
-):
+def fill_stamps(x, y, radius, jacobian, scale, window, offset, table, t_min, t_step, r_max, values):
     """PRF of every source on the pixels of its window.
 
     x, y (s,): pixel position; radius (s,): pixels; jacobian (s, 2, 2): (east, north) arcsec per
     (x, y) pixel; scale (s,): pixel area over the model's; window (s, 4): row0, row1, column0,
     column1; offset (s + 1,): start of each stamp in ``values``, which is filled, rows first.
     """
-    model = (coefficients, t_min, t_step, n_r, n_phi, core, r_max)
     for s in prange(x.size):
         n = offset[s]
         limit = radius[s] * radius[s]
@@ -133,36 +107,21 @@ def fill_stamps(
             dy = row - y[s]
             for column in range(window[s, 2], window[s, 3]):
                 dx = column - x[s]
-                values[n] = 0.0
+                value = 0.0
                 if dx * dx + dy * dy <= limit:
-                    values[n] = scale[s] * prf_at(dx, dy, jacobian[s], *model)
+                    value = scale[s] * prf_at(dx, dy, jacobian[s], table, t_min, t_step, r_max)
+                values[n] = value
                 n += 1
 
 
 @njit_parallel
 def integrate_stamps(
-    x,
-    y,
-    radius,
-    jacobian,
-    scale,
-    window,
-    offset,
-    coefficients,
-    t_min,
-    t_step,
-    n_r,
-    n_phi,
-    core,
-    r_max,
-    points,
-    values,
+    x, y, radius, jacobian, scale, window, offset, table, t_min, t_step, r_max, points, values
 ):
     """As `fill_stamps`, with the mean over ``points`` x ``points`` places in each pixel.
 
     ``radius`` still goes by the centres of the pixels.
     """
-    model = (coefficients, t_min, t_step, n_r, n_phi, core, r_max)
     for s in prange(x.size):
         n = offset[s]
         limit = radius[s] * radius[s]
@@ -176,6 +135,6 @@ def integrate_stamps(
                         v = dy + (i + 0.5) / points - 0.5
                         for j in range(points):
                             u = dx + (j + 0.5) / points - 0.5
-                            total += prf_at(u, v, jacobian[s], *model)
+                            total += prf_at(u, v, jacobian[s], table, t_min, t_step, r_max)
                 values[n] = scale[s] * total / (points * points)
                 n += 1

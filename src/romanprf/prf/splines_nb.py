@@ -5,6 +5,8 @@ the four functions k ... k+3; their values depend only on the position u in [0, 
 interval (de Boor 2001, A Practical Guide to Splines, ch. IX).
 """
 
+import numpy as np
+
 from romanprf.accelerate import njit
 
 
@@ -36,7 +38,8 @@ def locate(x, lower, step, intervals):
 def locate_wrapped(x, lower, step, intervals):
     """Interval index and position of ``x`` on a closed ring of ``intervals``."""
     s = (x - lower) / step
-    s -= intervals * (s // intervals)
+    if s < 0.0 or s >= intervals:  # the floor costs more than all the rest
+        s -= intervals * np.floor(s / intervals)
     k = int(s)
     if k < 0 or k >= intervals:  # s rounded up to a full turn, or is NaN
         return 0, s - intervals if k < 0 else 0.0
