@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 
 import fields
 from romanprf import Machine
@@ -112,3 +113,8 @@ def simulated(
     time = EPOCH + np.arange(nt) / 120.0
     arrays = {"time": time, "flux": data, "flux_err": error, "sources": sources, **pixels}
     return Sky(arrays, x, y, flux, model)
+
+
+def dense(matrix: Any) -> np.ndarray:
+    """A matrix of Machine as an array."""
+    return matrix.toarray() if issparse(matrix) else matrix

@@ -700,9 +700,9 @@ class Machine:
         return [source[keep], east, north, self.flux[:, pixel], self.flux_err[:, pixel]]
 
     def _time_vectors(self, vectors: str | ArrayLike, poly_order: int) -> np.ndarray:
-        if isinstance(vectors, str) and vectors == "polynomial":
-            from romanprf.timemodel import polynomials  # noqa: PLC0415
+        from romanprf.timemodel.vectors import checked, polynomials  # noqa: PLC0415
 
+        if isinstance(vectors, str) and vectors == "polynomial":
             return polynomials(self.time, poly_order, segments=False)
         if isinstance(vectors, str) and vectors == "centroid":
             frames = (self._series.frame(t) for t in range(self.nt))
@@ -714,16 +714,7 @@ class Machine:
                 f'vectors={vectors!r}, expected "polynomial", "centroid" or an array of shape '
                 f"({self.nt}, k)"
             )
-        array = np.asarray(vectors, dtype=float)
-        if array.ndim != 2 or len(array) != self.nt:
-            raise ValueError(f"vectors has shape {array.shape}, expected ({self.nt}, k)")
-        if not np.isfinite(array).all():
-            t, k = np.argwhere(~np.isfinite(array))[0]
-            raise ValueError(
-                f"vectors[{t}, {k}] is {array[t, k]}, expected finite numbers: interpolate over "
-                "frames without one"
-            )
-        return array
+        return checked(vectors, self.nt)
 
     # ---- metrics ----
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import csr_matrix
 
-from machines import simulated
+from machines import dense, simulated
 from romanprf import Machine
 
 ANY = inspect.Parameter.empty
@@ -72,24 +72,6 @@ NEEDS = {
     "to_table": "fit_model",
     "to_lightkurve": "fit_model",
 }
-
-
-@pytest.fixture(scope="module")
-def sky():
-    return simulated(nt=3, side=40, n=40, seed=1)
-
-
-@pytest.fixture(scope="module")
-def built(sky):
-    """Not to be changed by the tests."""
-    machine = sky.machine()
-    machine.build_shape_model()
-    machine.fit_model(compute_model=True)
-    return machine
-
-
-def dense(matrix) -> np.ndarray:
-    return matrix.toarray() if issparse(matrix) else matrix
 
 
 def same_shape(a: Machine, b: Machine) -> bool:

@@ -268,11 +268,11 @@ PRIORS = {
     ),
 }
 TIME = {
-    "vectors of other frames": ({"vectors": np.ones((2, 1))}, ("shape (2, 1)", "(3, k)")),
-    "one vector": ({"vectors": np.arange(3.0)}, ("vectors has shape (3,)", "expected (3, k)")),
+    "vectors of other frames": ({"vectors": np.ones((2, 1))}, ("shape (2, 1)", "expected (3,")),
+    "one vector": ({"vectors": np.arange(3.0)}, ("shape (3,)", "expected (3,")),
     "a vector with NaN": (
         {"vectors": np.array([[0.0], [np.nan], [1.0]])},
-        ("vectors[1, 0] is nan", "interpolate"),
+        ("vectors[1, 0]=nan", "interpolate"),
     ),
     "constant vectors": ({"vectors": np.ones((3, 2))}, ("vectors are constant", "that change")),
     "unknown vectors": ({"vectors": "spline"}, ("vectors='spline'", '"polynomial", "centroid"')),

@@ -16,20 +16,6 @@ from romanprf.simulate import wfi
 from romanprf.steps import simulate
 
 
-@pytest.fixture(scope="module")
-def sky():
-    return simulated(nt=3, side=40, n=40, seed=1)
-
-
-@pytest.fixture(scope="module")
-def built(sky):
-    """Not to be changed by the tests."""
-    machine = sky.machine()
-    machine.build_shape_model()
-    machine.fit_model(compute_model=True)
-    return machine
-
-
 @pytest.mark.parametrize("suffix", ["parquet", "fits"])
 def test_saved_model_is_loaded_again(sky, built, tmp_path, suffix):
     path, again = tmp_path / f"prf.{suffix}", tmp_path / f"again.{suffix}"

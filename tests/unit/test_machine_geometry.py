@@ -6,29 +6,11 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import csr_matrix
 
 import fields
-from machines import prf, simulated
+from machines import dense, prf, simulated
 from romanprf import Machine
-
-
-@pytest.fixture(scope="module")
-def sky():
-    return simulated(nt=3, side=40, n=40, seed=1)
-
-
-@pytest.fixture(scope="module")
-def built(sky):
-    """Not to be changed by the tests."""
-    machine = sky.machine()
-    machine.build_shape_model()
-    machine.fit_model(compute_model=True)
-    return machine
-
-
-def dense(matrix) -> np.ndarray:
-    return matrix.toarray() if issparse(matrix) else matrix
 
 
 def assert_offsets(machine: Machine, sources: np.ndarray, dither: int | None = None) -> None:

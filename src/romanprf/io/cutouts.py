@@ -13,7 +13,7 @@ from astropy.nddata import NoOverlapError, overlap_slices
 
 from romanprf.errors import InputError
 from romanprf.flags import REJECTED_PIXEL
-from romanprf.io.images import read_image, register
+from romanprf.io.images import check_one_setup, read_image, register
 from romanprf.io.pixel_series import PixelPosition, PixelSeries
 from romanprf.wcs import TangentWCS
 
@@ -112,19 +112,13 @@ def _registered(
         raise ValueError("files is empty, expected at least one image file")
     exposures = [row for path in paths for row in register(path, gain, zero_point)]
     exposures.sort(key=lambda row: row["time"])
-    first = exposures[0]
     for before, row in itertools.pairwise(exposures):
         if (row["exposure"], row["time"]) == (before["exposure"], before["time"]):
             raise InputError(
                 f"exposure {row['exposure']} is both in {before['file']} and {row['file']}, "
                 "expected each exposure once"
             )
-        for name in ("filter", "detector", "time_scale"):
-            if row[name] != first[name]:
-                raise InputError(
-                    f"{name} is {first[name]} in {first['file']} but {row[name]} in "
-                    f"{row['file']}, expected images of one {name}"
-                )
+    check_one_setup(exposures)
     return exposures
 
 

@@ -6,7 +6,7 @@ A format is a module with ``register(path, gain, zero_point) -> list of dict`` (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from romanprf.io import rimtimsim, roman_cuts, roman_l2
 from romanprf.io.exposure import first_bytes, readable
 from romanprf.photometry.image import Image
 
-__all__ = ["detect_format", "read_image", "register"]
+__all__ = ["check_one_setup", "detect_format", "read_image", "register"]
 
 _EXPECTED = "an ASDF or FITS image"
 _FORMATS: dict[str, Any] = {
@@ -85,6 +85,24 @@ def register(path: str | Path, gain: float | None, zero_point: float | None) -> 
         If the file is damaged or lacks something that the reduction needs.
     """
     return _FORMATS[detect_format(path)].register(str(path), gain, zero_point)
+
+
+def check_one_setup(exposures: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse exposures of more than one filter, detector or time scale.
+
+    Raises
+    ------
+    InputError
+        That names the first two files that differ.
+    """
+    first = exposures[0]
+    for row in exposures:
+        for name in ("filter", "detector", "time_scale"):
+            if row[name] != first[name]:
+                raise InputError(
+                    f"{name} is {first[name]} in {first['file']} but {row[name]} in "
+                    f"{row['file']}, expected images of one {name}"
+                )
 
 
 def read_image(exposure: Mapping[str, Any]) -> Image:

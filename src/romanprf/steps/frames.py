@@ -14,7 +14,7 @@ from tqdm import tqdm
 from romanprf.catalog.footprint import field_plane
 from romanprf.catalog.motion import julian_year
 from romanprf.errors import InputError
-from romanprf.io.images import register
+from romanprf.io.images import check_one_setup, register
 from romanprf.io.tables import provenance, read_table, write_table
 from romanprf.schemas import EXPOSURES
 from romanprf.wcs import ARCSEC, TangentWCS
@@ -65,19 +65,13 @@ def _numbered(rows: list[dict], file: str, exposure: int | None) -> list[dict]:
 
 def _check_together(rows: list[dict]) -> None:
     """Refuse duplicated exposures and mixtures; ``rows`` are sorted by exposure."""
-    first = rows[0]
     for before, row in itertools.pairwise(rows):
         if row["exposure"] == before["exposure"]:
             raise InputError(
                 f"exposure {row['exposure']} is both in {before['file']} and {row['file']}, "
                 "expected each number once"
             )
-        for name in ("filter", "detector", "time_scale"):
-            if row[name] != first[name]:
-                raise InputError(
-                    f"{name} is {first[name]} in {first['file']} but {row[name]} in "
-                    f"{row['file']}, expected one {name} in a run"
-                )
+    check_one_setup(rows)
 
 
 def read_exposures(path: str | Path, numbers: Sequence[int] | None = None) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from romanprf.prf import LogPolarPRF
 from romanprf.statistics import robust_spread
 from romanprf.timemodel.solver import normal_equations, posterior
-from romanprf.timemodel.vectors import standardised
+from romanprf.timemodel.vectors import checked, standardised
 
 #: Fit pixels whose mean over time exceeds this many errors.
 _SIGNAL_TO_NOISE = 10.0
@@ -318,20 +318,11 @@ def _variance(left: np.ndarray, error: np.ndarray) -> np.ndarray:
 
 def _checked(vectors: np.ndarray, nt: int, resolution: int) -> np.ndarray:
     """Return vectors ready for a fit to ``nt`` frames."""
-    vectors = np.asarray(vectors, float)
     if nt < 3:
         raise ValueError(f"{nt} frames; a time model needs 3 or more")
-    if vectors.ndim != 2 or len(vectors) != nt or not vectors.size:
-        raise ValueError(f"vectors of shape {vectors.shape}; expected ({nt}, 1 or more)")
-    if not np.isfinite(vectors).all():
-        frame, column = np.argwhere(~np.isfinite(vectors))[0]
-        raise ValueError(
-            f"vectors[{frame}, {column}]={vectors[frame, column]}; expected finite numbers, "
-            "interpolate over frames without one"
-        )
     if resolution < 1:
         raise ValueError(f"time_resolution={resolution}; use 1 frame per bin or more")
-    return standardised(vectors)
+    return standardised(checked(vectors, nt))
 
 
 def _breakpoints(nknots: int, radius: float, spacing: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.polynomial import legendre
+from numpy.typing import ArrayLike
 
 #: A gap of more median cadences than this starts a new segment: after it a telescope may point
 #: and focus a little differently.
@@ -94,6 +95,26 @@ def split(vectors: np.ndarray, starts: np.ndarray) -> np.ndarray:
         mean = vectors[inside[:, 0]].mean(axis=0)
         columns.append(np.where(inside, vectors - mean, 0.0))
     return np.hstack(columns)
+
+
+def checked(vectors: ArrayLike, nt: int) -> np.ndarray:
+    """Vectors as an array of shape (nt, k).
+
+    Raises
+    ------
+    ValueError
+        If they have another shape or are not finite.
+    """
+    array = np.asarray(vectors, float)
+    if array.ndim != 2 or len(array) != nt or not array.size:
+        raise ValueError(f"vectors of shape {array.shape}; expected ({nt}, 1 or more)")
+    if not np.isfinite(array).all():
+        frame, column = np.argwhere(~np.isfinite(array))[0]
+        raise ValueError(
+            f"vectors[{frame}, {column}]={array[frame, column]}; expected finite numbers, "
+            "interpolate over frames without one"
+        )
+    return array
 
 
 def standardised(vectors: np.ndarray) -> np.ndarray:
