@@ -211,6 +211,12 @@ def fill_matrix(window, offset, values, weight):
     return prf @ (weight.ravel()[:, None] * prf.T)
 
 
+def leverage(window, offset, values, weight, precision):
+    """Largest w p^2 / A_ss in each pixel."""
+    prf = images(window, offset, values, weight.shape)
+    return np.max(weight * prf**2 / precision[:, None, None], axis=0)
+
+
 def overlap(window, offset, values, weight, s, o):
     return fill_matrix(window, offset, values, weight)[s, o]
 
@@ -291,3 +297,57 @@ def add_stars(image, x, y, flux, radius, coefficients, oversampling):
         image[inside] += flux[star] * map_coordinates(
             coefficients, samples, order=3, prefilter=False, mode="mirror"
         )
+
+
+# tensor_nb: fill_stamps and accumulate are called so in logpolar_nb too, hence another name here
+
+
+def axis(offset, scale, step, intervals):
+    """Values of all functions at offsets (p,) in pixels, shape (p, intervals + 3)."""
+    if len(offset) == 0:  # which SciPy refuses
+        return np.zeros((0, intervals + 3))
+    return uniform_basis(np.arcsinh(offset / scale), -0.5 * step * intervals, step, intervals)
+
+
+def pixel_basis(offset, scale, step, n, points):
+    """Means of all functions over the pixels centred at offsets (p,), shape (p, n)."""
+    places = (np.arange(points) + 0.5) / points - 0.5
+    return np.mean([axis(offset + place, scale, step, n - 3) for place in places], axis=0)
+
+
+def fill_tensor_stamps(x, y, radius, area, window, coefficients, scale, step, points):
+    """One array per source, shaped like its window: the mean over points in each pixel."""
+    places = (np.arange(points) + 0.5) / points - 0.5
+    stamps = []
+    for s, (row0, row1, column0, column1) in enumerate(window):
+        dy, dx = np.arange(row0, row1) - y[s], np.arange(column0, column1) - x[s]
+        fine = [
+            axis(dy + v, scale, step, len(coefficients) - 3)
+            @ coefficients
+            @ axis(dx + u, scale, step, len(coefficients) - 3).T
+            for v in places
+            for u in places
+        ]
+        inside = dx**2 + dy[:, None] ** 2 <= radius[s] ** 2
+        stamps.append(area[s] * np.where(inside, np.mean(fine, axis=0), 0.0))
+    return stamps
+
+
+def accumulate_tensor(x, y, flux, radius, data, weight, scale, step, n):
+    """Normal equations of the coefficients from a dense design matrix of all pixels."""
+    rows, columns = np.indices(data.shape).reshape(2, -1)
+    design = np.zeros((data.size, n * n))
+    for star in range(len(x)):
+        along_x = axis(columns - x[star], scale, step, n - 3)
+        along_y = axis(rows - y[star], scale, step, n - 3)
+        both_axes = (along_y[:, :, None] * along_x[:, None, :]).reshape(data.size, -1)
+        near = _disc(x[star], y[star], radius[star], data.shape).ravel()
+        design += flux[star] * near[:, None] * both_axes
+    used = weight.ravel() > 0.0
+    design, weight, data = design[used], weight.ravel()[used], data.ravel()[used]
+    return design.T @ (weight[:, None] * design), design.T @ (weight * data)
+
+
+def add_pixel(index, value, data, weight, size):
+    design = np.bincount(index, value, minlength=size)
+    return np.tril(weight * np.outer(design, design)), weight * data * design

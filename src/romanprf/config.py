@@ -121,8 +121,26 @@ class Crossmatch(_Section):
 class Shape(_Section):
     """The PRF, learned from the images."""
 
+    model: Literal["tensor", "log-polar"] = Field(
+        "tensor",
+        description="tensor: splines on the detector's axes, fitted to all pixels of many "
+        "exposures at once, starting from the log-polar model. log-polar: that alone, for "
+        "well-sampled pixels.",
+    )
     max_exposures: int = Field(
-        4, ge=1, description="Fit the PRF to this many usable exposures, the lowest numbers first."
+        4,
+        ge=1,
+        description="Fit the log-polar PRF to this many usable exposures, the lowest numbers "
+        "first.",
+    )
+    joint_exposures: int = Field(
+        16, ge=1, description="Fit the tensor PRF to this many usable exposures, the same way."
+    )
+    rounds: int = Field(
+        6, ge=1, le=20, description="Most repeats of the tensor fit: shifts, fluxes, then the PRF."
+    )
+    reach: float = Field(
+        40.0, ge=5, le=120, description="The tensor PRF ends here (pixels along either axis)."
     )
     n_r_knots: int = Field(28, ge=5, le=60, description="Radial knots, uniform in sqrt(r).")
     n_phi_knots: int = Field(24, ge=4, le=60, description="Angular knots, wrapped.")
@@ -182,7 +200,19 @@ class Fit(_Section):
         description="Stop when no flux moves by more than this fraction of its error.",
     )
     reweight: int = Field(
-        1, ge=0, le=5, description="Repeats of the fit with the photon noise of its own model."
+        2,
+        ge=0,
+        le=5,
+        description="Repeats of the fit with the photon noise of its own model, without outliers.",
+    )
+    clip: float = Field(
+        6.0,
+        gt=3,
+        description="Between the repeats, leave out pixels this many sigmas off the model, the "
+        "error of the PRF allowed for: cosmic rays.",
+    )
+    register_frames: bool = Field(
+        True, description="Solve a shift of each exposure: pointings are not known to 0.002 pixel."
     )
 
 

@@ -37,6 +37,7 @@ class SourceFlag(IntFlag):
     CONTAMINANT = 64  # brighter neighbours dominate the light at its position
     PRIOR = 128  # the prior holds more information than the pixels
     BAD_EXPOSURE = 256  # the exposure is flagged; without usable pixels flux and error are NaN
+    OUTLIER = 1024  # a pixel of the core stands out of the model, as a cosmic ray, and is not used
     AMBIGUOUS = 512  # more than one plausible match in the reference catalogue
 
 

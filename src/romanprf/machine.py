@@ -25,11 +25,12 @@ from romanprf.photometry.scene import (
     centroid_shift,
     learn_scene,
     recognise_scene,
+    refine_scene,
 )
 from romanprf.photometry.series import Series, make_grids
 from romanprf.photometry.solver import NotConvergedError
 from romanprf.photometry.stamps import Stamps
-from romanprf.prf import LogPolarPRF
+from romanprf.prf import PRF, LogPolarPRF
 from romanprf.prf.shape import Usage
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 #: Up to so many pairs of sources and pixels, offsets are dense arrays.
 _DENSE = 200_000
+#: Most rounds of fitting a tensor model.
+_ROUNDS = 6
 #: Cells per axis of ``bin_data=True``.
 _BINS = 30
 #: Geometry of the PRF model that suits pixels of 0.11, 4 and 21 arcsec; Roman images hold the sky.
@@ -119,7 +122,7 @@ class Machine:
         Fraction of each source's flux in each pixel.
     radius : ndarray, shape (nsources,)
         Of the footprints, arcsec.
-    prf : LogPolarPRF
+    prf : LogPolarPRF or TensorPRF
         The PRF model, normalised.
     position_offset : tuple of float
         (east, north) by which all sources are moved to fit the images, arcsec.
@@ -388,7 +391,7 @@ class Machine:
     # ---- the PRF ----
 
     @property
-    def prf(self) -> LogPolarPRF:
+    def prf(self) -> PRF:
         """The PRF model, normalised."""
         return self.scene.prf
 
@@ -428,8 +431,10 @@ class Machine:
             Median of the pixels in so many bins per axis of angle and radius; True means 30.
         plot : bool
             Return the picture of `plot_shape_model`.
-        model : {"log-polar"}
-            Kind of PRF.
+        model : {"log-polar", "tensor"}
+            Kind of PRF: splines of its logarithm on the sky; or, starting from these, splines of
+            its value on the detector's axes, fitted to all pixels (see docs/shape.md), which
+            undersampled images of many dithers need and many stars.
         **kwargs
             ``source_flux_limit`` (1): use a source out to where its light falls under this
             (e-/s per pixel); ``iterations`` (4): rounds of selecting pixels and fitting;
@@ -445,18 +450,21 @@ class Machine:
         ValueError
             If an argument is wrong, or if too few pixels belong to one source only.
         """
-        if model != "log-polar":
-            raise ValueError(f"model={model!r}, expected 'log-polar'")
+        if model not in ("log-polar", "tensor"):
+            raise ValueError(f"model={model!r}, expected 'log-polar' or 'tensor'")
         bins = _BINS if bin_data is True else arrays.count(bin_data, "bin_data")
         limit, settings, reference = self._mask_settings(kwargs)
+        frames = self._series.choose(frame_index)
         scene = learn_scene(
-            self._series.choose(frame_index),
+            frames,
             self._catalogue,
             settings,
             self._usage(bins, limit),
             self._reach,
             arrays.positive(flux_cut_off, "flux_cut_off"),
         )
+        if model == "tensor":
+            scene = refine_scene(scene, frames, self._catalogue, _ROUNDS, self.fit_background)
         self._adopt(scene, reference)
         return self.plot_shape_model(frame_index, bins > 0) if plot else None
 
@@ -504,6 +512,11 @@ class Machine:
         """
         from romanprf.io.shape_files import write_shape  # noqa: PLC0415
 
+        if not isinstance(self.prf, LogPolarPRF):
+            raise ValueError(
+                "the files are those of log-polar models, and this is a tensor model: "
+                'save that of build_shape_model(model="log-polar")'
+            )
         plain = {k: v for k, v in self.meta.items() if isinstance(v, (str, int, float))}
         known = {k: v for k, v in plain.items() if len(k) <= _FITS_KEY}
         write_shape(path, self.prf, {"jd-obs": float(self.time[0]), **known, **self._shape_facts})
@@ -706,7 +719,7 @@ class Machine:
             return polynomials(self.time, poly_order, segments=False)
         if isinstance(vectors, str) and vectors == "centroid":
             frames = (self._series.frame(t) for t in range(self.nt))
-            shifts = [centroid_shift(self.scene, frame, self._settings) for frame in frames]
+            shifts = [centroid_shift(self.scene, frame) for frame in frames]
             x, y = np.transpose(shifts - np.mean(shifts, axis=0))
             return np.stack([x, y, x * x, x * y, y * y], axis=1)
         if isinstance(vectors, str):

@@ -34,7 +34,9 @@ def reduce(config: Config) -> Paths:
     crossmatch.run(catalogues, tables, {**sections, "field": frames.field(exposures)})
     chosen = dependencies.shape_exposures(exposures, config.shape.max_exposures)
     deltas.run(tables, tables, {**sections, "exposures": chosen["exposure"].tolist()})
-    shape.run({name: tables[name] for name in ("deltas", "sources")}, tables, sections)
+    chosen = dependencies.shape_exposures(exposures, config.shape.joint_exposures)
+    numbers = {"exposures": chosen["exposure"].tolist(), "prior_width": config.fit.prior_width}
+    shape.run(tables, tables, {**sections, **numbers})
     photometry = _fit(config, paths, tables)
     products = {"metrics": paths.metrics, "lightcurves": paths.lightcurves}
     metrics.run({**tables, "photometry": photometry}, products, sections)

@@ -127,13 +127,13 @@ DELTAS = TableSchema(
 
 PRF = TableSchema(
     "prf",
-    1,
-    "PRF model: spline coefficients; knots and ranges are in the metadata key `model`.",
+    2,
+    "PRF model: spline coefficients; its kind, knots and ranges are in the metadata key `model`.",
     (
         Column("node", _I4, "", "node of the detector, 0 when the PRF is constant"),
-        Column("i", _I4, "", "radial basis function"),
-        Column("j", _I4, "", "angular basis function; -1: the angle-free core"),
-        Column("coefficient", _F8, "", "coefficient of log10 of the PRF"),
+        Column("i", _I4, "", "tensor: function along rows (y); log-polar: radial function"),
+        Column("j", _I4, "", "tensor: along columns (x); log-polar: angular, -1: angle-free"),
+        Column("coefficient", _F8, "", "of the PRF (tensor) or of its log10 (log-polar)"),
     ),
 )
 
@@ -162,14 +162,18 @@ PHOTOMETRY = TableSchema(
 
 FRAME_STATS = TableSchema(
     "frame_stats",
-    1,
+    2,
     "One row per exposure of a batch.",
     (
         Column("exposure", _I8, "", "exposure number"),
         Column("time", _F8, "d", "mid-exposure, Julian date"),
         Column("n_sources", _I4, "", "sources with a flux"),
         Column("n_pixels", _I8, "", "pixels used"),
-        Column("n_masked", _I8, "", "pixels rejected"),
+        Column("n_masked", _I8, "", "pixels rejected, outliers included"),
+        Column("n_outliers", _I8, "", "pixels left out because they stand out of the model"),
+        Column("shift_x", _F8, "pix", "stars are off their WCS place by, along columns"),
+        Column("shift_y", _F8, "pix", "the same along rows"),
+        Column("shift_err", _F8, "pix", "1 sigma of either, the larger", nullable=True),
         Column("background", _F8, "electron / s", "per pixel", nullable=True),
         Column("background_err", _F8, "electron / s", "1 sigma", nullable=True),
         Column("chi2", _F8, "", "mean squared normalised residual of used pixels", nullable=True),

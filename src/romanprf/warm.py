@@ -26,7 +26,14 @@ _TINY: dict[str, Any] = {
         "transits": 0,
         "eclipses": 0,
     },
-    "shape": {"n_r_knots": 5, "n_phi_knots": 4, "iterations": 1, "contamination": 0.9},
+    "shape": {
+        "n_r_knots": 5,
+        "n_phi_knots": 4,
+        "iterations": 1,
+        "contamination": 0.9,
+        "rounds": 1,
+        "reach": 5.0,
+    },
     "metrics": {"subpixels": 1},
 }
 

@@ -113,3 +113,14 @@ def test_normal_matrix_is_the_dense_one(stamps, weight):
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert np.abs((matrix - expected) / scale).max() < 1e-10
     assert matrix[-1, -1] == sigma[-1] ** -2.0
+
+
+@both(nb.leverage)
+def test_leverage(kernel, stamps, weight):
+    precision = np.random.default_rng(9).uniform(0.5, 2.0, len(stamps))
+    arguments = stamps.window, stamps.offset, stamps.values, weight, precision
+    out = np.zeros(SHAPE)
+    kernel(*arguments, out)
+    assert_allclose(out, naive.leverage(*arguments), rtol=1e-12)
+    assert (out[4:7, 10] == 0.0).all()
+    assert out.max() > 0.0

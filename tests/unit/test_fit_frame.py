@@ -11,8 +11,8 @@ import fields
 import naive
 from romanprf import accelerate
 from romanprf.flags import PixelFlag, SourceFlag
-from romanprf.photometry import solver
-from romanprf.photometry.frame import fit_frame
+from romanprf.photometry import normal, solver
+from romanprf.photometry.frame import fit_frame, solve_frame
 from romanprf.photometry.image import masked_image
 
 SHAPE = (40, 44)
@@ -391,3 +391,128 @@ def test_moving_everything_by_whole_pixels_moves_the_answer(seed, rows, columns)
     assert_allclose((other.flux - fit.flux) / fit.flux_err, 0.0, atol=1e-4)
     assert_allclose(other.flux_err, fit.flux_err, rtol=1e-4)
     assert other.background == pytest.approx(fit.background, abs=1e-5)
+
+
+#: Light of a cosmic ray by (row, column): beside the first star of `_four`, on its peak ...
+RAYS = {
+    "beside": {(10, 15): 1e4},
+    "beside, two pixels": {(10, 15): 1e4, (11, 15): 7e3},
+    "peak": {(10, 12): 1e4},
+    "peak, two pixels": {(10, 12): 1e4, (11, 12): 7e3},
+    "shoulder": {(11, 13): 300.0},
+    "shoulder, two pixels": {(11, 13): 200.0, (11, 12): 120.0},
+}
+
+
+def _four(brightness=800.0):
+    x, y = [12.3, 30.4, 20.1, 25.2], [10.2, 12.6, 28.7, 30.1]
+    return fields.scene(x, y, [brightness, 3000.0, 150.0, 60.0], SHAPE)
+
+
+def _clipped(scene, rays, clip=6.0, mu=None, reweight=3, seed=0):
+    """Fit of a noisy image with rays, as the workflow sets the priors."""
+    mu = scene.flux if mu is None else mu
+    clean = scene.image(np.random.default_rng(seed))
+    data = clean.flux.copy()
+    for place, light in rays.items():
+        data[place] += light
+    error = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * np.maximum(data, 0.0))
+    image = masked_image(data, error, clean.flags, fields.SLOPE)
+    sigma = 5.0 * np.sqrt(np.maximum(mu, 1.0))
+    return fit_frame(image, scene.stamps, mu, sigma, TOLERANCE, reweight, clip=clip)
+
+
+@pytest.mark.parametrize("case", RAYS)
+def test_cosmic_rays_are_left_out(case):
+    scene, rays = _four(), RAYS[case]
+    for seed in range(3):
+        fit, naive_fit = (_clipped(scene, rays, clip, seed=seed) for clip in (6.0, np.inf))
+        for place in rays:
+            assert np.isnan(fit.residual[place])
+        assert fit.n_outliers == np.isnan(fit.residual).sum() == len(rays)
+        pull, without = ((f.flux - scene.flux) / f.flux_err for f in (fit, naive_fit))
+        assert np.abs(pull).max() < 4.0
+        assert abs(pull[0]) < 3.0
+        assert without[0] > 10.0
+        assert naive_fit.n_outliers == 0
+        assert not _has(naive_fit, SourceFlag.OUTLIER).any()
+        near = "beside" not in case
+        assert_array_equal(_has(fit, SourceFlag.OUTLIER), [near, False, False, False])
+
+
+def test_a_ray_of_one_pixel_takes_one_repeat():
+    for rays in (RAYS["beside"], RAYS["peak"], RAYS["shoulder"]):
+        fit = _clipped(_four(), rays, reweight=1)
+        assert np.isnan(fit.residual[next(iter(rays))])
+        assert abs(fit.flux[0] - 800.0) < 3.0 * fit.flux_err[0]
+
+
+def test_light_on_outliers_is_lost():
+    fit, clean = _clipped(_four(), RAYS["peak"]), _clipped(_four(), {})
+    lost = _four().stamps.model(np.array([1.0, 0.0, 0.0, 0.0]))[10, 12]
+    assert clean.psf_fraction[0] - fit.psf_fraction[0] == pytest.approx(lost, rel=1e-9)
+    assert fit.flux_err[0] > 1.2 * clean.flux_err[0]
+
+
+@pytest.mark.parametrize("prior", [100.0, 1000.0, 5000.0])
+def test_a_star_that_brightens_is_no_outlier(prior):
+    scene = _four(30.0 * prior)
+    mu = scene.flux.copy()
+    mu[0] = prior
+    for seed in range(4):
+        fit = _clipped(scene, {}, mu=mu, seed=seed)
+        assert fit.n_outliers == 0
+        assert fit.flags.tolist() == [0, 0, 0, 0]
+        # The prior itself draws the flux back by the ratio of the variances.
+        pulled = (fit.flux_err[0] / 5.0) ** 2 / prior * (scene.flux[0] - prior)
+        assert 0.0 < pulled < 0.07 * scene.flux[0]
+        assert abs(fit.flux[0] + pulled - scene.flux[0]) < 4.0 * fit.flux_err[0]
+
+
+def test_noise_in_a_crowded_field_is_no_outlier():
+    rng = np.random.default_rng(61)
+    scene = fields.random_scene(rng, 1000, (96, 96))
+    image = scene.image(rng)
+    for width in (5.0, 100.0):
+        sigma = width * np.sqrt(np.maximum(scene.flux, 1.0))
+        fits = [
+            fit_frame(image, scene.stamps, scene.flux, sigma, 1e-6, 2, clip=clip)
+            for clip in (6.0, np.inf)
+        ]
+        assert fits[0].n_outliers == 0
+        assert_array_equal(fits[0].flux, fits[1].flux)
+
+
+def test_leverage_is_how_far_a_pixel_draws_the_model():
+    """The residual of a pixel of a lone star, against that of a fit without the pixel."""
+    scene = fields.scene([20.3], [18.7], [2e4], SHAPE)
+    image = scene.image(np.random.default_rng(62))
+    image = replace(image, poisson_slope=0.0)
+    weight, sigma = image.flux_err**-2.0, np.array([1e5])
+    matrix = normal.normal_matrix(scene.stamps, weight, sigma, normal.overlaps(scene.stamps))
+    part = normal.leverage(scene.stamps, weight, matrix)
+    assert 0.0 <= part.min() <= part.max() < 1.0
+    assert part.sum() == pytest.approx(1.0, abs=1e-4)  # as many as there are parameters
+    for place in [(19, 20), (18, 20), (19, 22)]:
+        flags = np.zeros(SHAPE, np.int32)
+        flags[place] = int(PixelFlag.BAD)
+        residuals = []
+        for masked in (image, masked_image(image.flux, image.flux_err, flags, 0.0)):
+            solution = solve_frame(masked, scene.stamps, scene.flux, sigma, 1e-12, 0, False)
+            residuals.append(image.flux[place] - solution.model[place])
+        assert residuals[0] == pytest.approx((1.0 - part[place]) * residuals[1], rel=1e-6)
+
+
+def test_outliers_do_not_depend_on_the_number_of_threads():
+    scene, rng = _random(63, 400, (96, 96))
+    image = scene.image(rng)
+    data = image.flux + np.where(rng.random(image.flux.shape) < 0.01, 500.0, 0.0)
+    image, fits = masked_image(data, image.flux_err, image.flags, fields.SLOPE), []
+    sigma = 5.0 * np.sqrt(np.maximum(scene.flux, 1.0))
+    for threads in (1, 2):
+        accelerate.set_threads(threads)
+        fits.append(fit_frame(image, scene.stamps, scene.flux, sigma, 1e-4, 2, clip=6.0))
+    assert fits[0].n_outliers > 60
+    assert_array_equal(np.isnan(fits[1].residual), np.isnan(fits[0].residual))
+    assert_array_equal(fits[1].flags, fits[0].flags)
+    assert_allclose(fits[1].flux, fits[0].flux, rtol=1e-9, atol=1e-9)

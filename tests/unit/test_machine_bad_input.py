@@ -235,7 +235,7 @@ SHAPE = {
     "text flux_cut_off": ({"flux_cut_off": "a"}, ValueError, ("flux_cut_off='a'", "positive")),
     "negative bins": ({"bin_data": -1}, ValueError, ("bin_data=-1", "0 or more")),
     "broken bins": ({"bin_data": 2.5}, ValueError, ("bin_data=2.5", "whole number")),
-    "another model": ({"model": "tensor"}, ValueError, ("model='tensor'", "'log-polar'")),
+    "another model": ({"model": "moffat"}, ValueError, ("model='moffat'", "'log-polar'")),
     "unknown argument": (
         {"source_limit": 1.0},
         TypeError,

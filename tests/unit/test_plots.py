@@ -126,7 +126,8 @@ def test_model_image_is_that_of_the_fit(inputs):
     flux = sources["flux"].to_numpy()
     solution = fit_frame(image, stamps, flux, 5.0 * np.sqrt(flux), 1e-6, 0)
     assert np.isnan(solution.flux).any()  # sources outside the image
-    model = fit.model_image(exposure, sources, prf, solution.flux, solution.background, 0.1)
+    statistics = {"background": solution.background, "shift_x": 0.0, "shift_y": 0.0}
+    model = fit.model_image(exposure, sources, prf, solution.flux, statistics, 0.1)
     used = np.isfinite(solution.residual)
     assert_allclose((image.flux - model)[used], solution.residual[used], atol=1e-8)
 

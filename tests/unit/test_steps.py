@@ -13,7 +13,7 @@ from romanprf.config import load_config
 from romanprf.flags import ExposureFlag, SourceFlag
 from romanprf.io.tables import read_metadata, read_table
 from romanprf.paths import Paths
-from romanprf.prf import LogPolarPRF
+from romanprf.prf import TensorPRF
 from romanprf.reduce import reduce
 from romanprf.steps import simulate
 from romanprf.steps.shape import read_prf
@@ -38,6 +38,8 @@ CONFIG = load_config(
             "rmax": 1.4,
             "source_flux_limit": 100.0,
             "max_exposures": 3,
+            "rounds": 2,
+            "reach": 10.0,
         },
         "metrics": {"subpixels": 2},
     }
@@ -190,8 +192,8 @@ def test_statistics_of_frames(paths, photometry):
 
 def test_prf_table(paths):
     model = read_prf(paths.prf)
-    assert isinstance(model, LogPolarPRF)
-    assert model.rmax == 1.4
+    assert isinstance(model, TensorPRF)
+    assert model.reach > 10.0
     assert model.pixel_area == pytest.approx(0.11**2, rel=1e-3)
     assert model.integral() == pytest.approx(1.0, abs=0.1)
 

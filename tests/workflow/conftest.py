@@ -26,7 +26,14 @@ SMALL = {
         "transits": 1,
         "eclipses": 0,
     },
-    "shape": {"max_exposures": 3, "n_r_knots": 8, "n_phi_knots": 6},
+    "shape": {
+        "max_exposures": 3,
+        "joint_exposures": 3,
+        "n_r_knots": 8,
+        "n_phi_knots": 6,
+        "rounds": 2,
+        "reach": 8.0,
+    },
     "metrics": {"subpixels": 2},
 }
 

@@ -68,6 +68,12 @@ def shape_exposures(wildcards) -> pd.DataFrame:
     return dependencies.shape_exposures(exposures(wildcards), settings.shape.max_exposures)
 
 
+def joint_exposures(wildcards) -> pd.DataFrame:
+    """Rows of the exposures that the tensor PRF is fitted to; none without it."""
+    n = settings.shape.joint_exposures if settings.shape.model == "tensor" else 0
+    return dependencies.shape_exposures(exposures(wildcards), n)
+
+
 def batch_exposures(wildcards) -> pd.DataFrame:
     """Rows of the exposures of one batch."""
     return dependencies.batch_exposures(

@@ -1,9 +1,9 @@
-# `registered` is not read: a job that depends on the checkpoint is judged again once that has run.
 rule shape:
     """Fit the PRF."""
     input:
         paths.kernels,
-        ancient(registered),
+        ancient(images(joint_exposures)),
+        exposures=ancient(registered),
         deltas=paths.deltas,
         sources=paths.sources,
     output:
@@ -20,5 +20,8 @@ rule shape:
         runtime=60,
     params:
         shape=section("shape"),
+        prior_width=settings.fit.prior_width,
+        exposures=numbers(joint_exposures),
+        content=content(joint_exposures),
     script:
         "../scripts/shape.py"

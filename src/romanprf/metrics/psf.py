@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from romanprf.prf import LogPolarPRF
+from romanprf.prf import PRF
 from romanprf.wcs import TangentWCS
 
 
 def source_psf_fraction(
-    prf: LogPolarPRF,
+    prf: PRF,
     x: np.ndarray,
     y: np.ndarray,
     wcs: TangentWCS,
@@ -24,7 +24,7 @@ def source_psf_fraction(
 
     Parameters
     ----------
-    prf : LogPolarPRF
+    prf : PRF
         The model.
     x, y : ndarray, shape (nsources,)
         Pixel positions (column, row); NaN gives 0.

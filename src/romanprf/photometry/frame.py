@@ -9,12 +9,16 @@ import numpy as np
 
 from romanprf.flags import REJECTED_PIXEL, PixelFlag, SourceFlag
 from romanprf.photometry.image import Image
-from romanprf.photometry.normal import normal_matrix, overlaps
+from romanprf.photometry.normal import leverage, normal_matrix, overlaps
 from romanprf.photometry.solver import Solver, make_tiles
 from romanprf.photometry.stamps import Stamps
 
 #: The variance of a pixel never falls below this fraction of the file's own.
 _VARIANCE_FLOOR = 0.1
+#: A residual under this fraction of the stars' light is no outlier: the PRF may be off by as much.
+_PRF_ERROR = 0.05
+#: A pixel that alone tells a flux shows no residual; at least this part of it is assumed to.
+_LEFT = 1e-6
 #: A source is MASKED when more than this fraction of its light is on rejected pixels.
 _MASKED_FRACTION = 0.02
 #: Pixels within this distance of a source are its core (pixels).
@@ -44,6 +48,8 @@ class FrameFit:
         Image minus model, e-/s; NaN where rejected.
     mean_chi2 : float
         Mean squared normalised residual of the used pixels.
+    n_outliers : int
+        Pixels left out because they stand out of the model.
     iterations : int
         Of the solver.
     """
@@ -57,6 +63,7 @@ class FrameFit:
     background_err: float
     residual: np.ndarray
     mean_chi2: float
+    n_outliers: int
     iterations: int
 
 
@@ -76,6 +83,8 @@ class FrameFluxes(NamedTuple):
         Image of the sources and the background, e-/s.
     weight : ndarray
         Inverse variance of the pixels that the solution was made with, 0 where rejected.
+    outlier : ndarray of bool
+        Pixels that were left out because they stand out of the model.
     iterations : int
         Of the solver.
     """
@@ -87,6 +96,7 @@ class FrameFluxes(NamedTuple):
     background_err: float
     model: np.ndarray
     weight: np.ndarray
+    outlier: np.ndarray
     iterations: int
 
 
@@ -98,6 +108,7 @@ def solve_frame(
     tolerance: float,
     reweight: int = 0,
     with_background: bool = True,
+    clip: float = np.inf,
 ) -> FrameFluxes:
     """Fit the fluxes of all sources and the background of a frame jointly.
 
@@ -116,11 +127,15 @@ def solve_frame(
         prior fluxes; the data's own noise would bias faint fluxes low.
     with_background : bool
         Whether the sky is unknown; otherwise it is 0.
+    clip : float
+        Between the repeats, leave out pixels that stand out of the model by so many sigmas of
+        their variance and of the error of the PRF: cosmic rays.  A star that brightens is not
+        one, because its flux is free.
     """
     seen, inner = stamps.seen()
     priors = prior_mu[seen], prior_sigma[seen]
-    joint = _fit_seen(image, image.usable, inner, priors, tolerance, reweight, with_background)
-    light = stamps.dot(image.usable.astype(float))
+    joint = _fit_seen(image, inner, priors, tolerance, reweight, with_background, clip)
+    light = stamps.dot((image.usable & ~joint.outlier).astype(float))
     flux, sigma = np.full((2, len(stamps)), np.nan)
     flux[seen], sigma[seen] = joint.flux, joint.flux_err
     flux[light <= 0.0] = sigma[light <= 0.0] = np.nan
@@ -134,14 +149,15 @@ def fit_frame(
     prior_sigma: np.ndarray,
     tolerance: float,
     reweight: int,
+    clip: float = np.inf,
 ) -> FrameFit:
     """`solve_frame`, with what the photometry tables say of each source and of the frame.
 
     The parameters are those of `solve_frame`.
     """
-    solution = solve_frame(image, stamps, prior_mu, prior_sigma, tolerance, reweight)
-    light = solution.light
-    residual = np.where(image.usable, image.flux - solution.model, np.nan)
+    solution = solve_frame(image, stamps, prior_mu, prior_sigma, tolerance, reweight, clip=clip)
+    light, used = solution.light, image.usable & ~solution.outlier
+    residual = np.where(used, image.flux - solution.model, np.nan)
     chi2_image = solution.weight * np.nan_to_num(residual) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
         chi2 = np.where(light > 0.0, stamps.dot(chi2_image) / light, np.nan)
@@ -150,33 +166,35 @@ def fit_frame(
         flux_err=solution.flux_err,
         chi2=chi2,
         psf_fraction=light,
-        flags=source_flags(image, stamps, light, solution.flux_err, prior_sigma),
+        flags=source_flags(image, stamps, solution, prior_sigma),
         background=solution.background,
         background_err=solution.background_err,
         residual=residual,
-        mean_chi2=float(chi2_image.sum() / image.usable.sum()),
+        mean_chi2=float(chi2_image.sum() / used.sum()),
+        n_outliers=int(solution.outlier.sum()),
         iterations=solution.iterations,
     )
 
 
 def _fit_seen(
     image: Image,
-    usable: np.ndarray,
     stamps: Stamps,
     priors: tuple[np.ndarray, np.ndarray],
     tolerance: float,
     reweight: int,
     with_background: bool,
+    clip: float,
 ) -> FrameFluxes:
-    """Alternate between the weights of the pixels and the solution (see `fit_frame`)."""
+    """Alternate between the weights of the pixels and the solution (see `solve_frame`)."""
+    usable, outlier = image.usable, np.zeros(image.flux.shape, bool)
     pattern, tiles = overlaps(stamps), make_tiles(stamps.x, stamps.y, stamps.shape)
     flux, prior_sigma = priors
     model = stamps.model(flux)
     background = float(np.median((image.flux - model)[usable])) if with_background else 0.0
     model += background
     iterations = 0
-    for _ in range(reweight + 1):
-        weight = np.where(usable, 1.0 / _variance(image, model), 0.0)
+    for number in range(reweight + 1):
+        weight = np.where(usable & ~outlier, 1.0 / pixel_variance(image, model), 0.0)
         matrix = normal_matrix(stamps, weight, prior_sigma, pattern)
         solver = Solver(matrix, tiles)
         data = image.flux - background
@@ -186,11 +204,40 @@ def _fit_seen(
         background += step
         iterations += solver.iterations
         model = stamps.model(flux) + background
+        if number < reweight and np.isfinite(clip):
+            left = np.maximum(1.0 - leverage(stamps, weight, matrix), _LEFT)
+            outlier = _outliers(image, model, background, weight > 0.0, left, clip)
     light = np.empty(0)  # of the whole frame, later
-    return FrameFluxes(flux, sigma, light, background, background_err, model, weight, iterations)
+    sky = (background, background_err)
+    return FrameFluxes(flux, sigma, light, *sky, model, weight, outlier, iterations)
 
 
-def _variance(image: Image, model: np.ndarray) -> np.ndarray:
+def _outliers(
+    image: Image,
+    model: np.ndarray,
+    background: float,
+    used: np.ndarray,
+    left: np.ndarray,
+    clip: float,
+) -> np.ndarray:
+    """Pixels that stand out by ``clip`` sigmas of what the others say.
+
+    A cosmic ray on a star raises its flux: ``left`` is the part of the ray that the residual
+    still shows, and there are residuals of the other sign in the pixels around.  So only the
+    worst pixel of a neighbourhood is left out at a time; those left out before stay so unless
+    the model without the ray explains them.
+    """
+    from scipy.ndimage import maximum_filter  # noqa: PLC0415  (slow to import)
+
+    noise = np.sqrt(pixel_variance(image, model) * left)
+    error = np.hypot(noise, _PRF_ERROR * (model - background) * left)
+    residual = np.abs(image.flux - model)
+    significance = np.divide(residual, error, out=np.zeros_like(error), where=image.usable)
+    worst = significance >= maximum_filter(np.where(used, significance, 0.0), 3)
+    return (significance > clip) & (worst | ~used)
+
+
+def pixel_variance(image: Image, model: np.ndarray) -> np.ndarray:
     """Variance of the pixels with the photon noise of the model in place of the data's."""
     measured = image.flux_err**2
     if image.poisson_slope == 0.0:
@@ -227,13 +274,10 @@ def _solve(
 
 
 def source_flags(
-    image: Image,
-    stamps: Stamps,
-    light: np.ndarray,
-    sigma: np.ndarray,
-    prior_sigma: np.ndarray,
+    image: Image, stamps: Stamps, solution: FrameFluxes, prior_sigma: np.ndarray
 ) -> np.ndarray:
     """Bits of `SourceFlag` of each source on a frame, int32, shape (nsources,)."""
+    light, sigma = solution.light, solution.flux_err
     rejected = (image.flags & REJECTED_PIXEL) != 0
     nrows, ncols = stamps.shape
     edge = np.minimum.reduce(
@@ -245,6 +289,7 @@ def source_flags(
         SourceFlag.MASKED: stamps.dot(rejected.astype(float)) > _MASKED_FRACTION,
         SourceFlag.SATURATED: _in_core(image.flags & PixelFlag.SATURATED, stamps),
         SourceFlag.JUMP: _in_core(image.flags & PixelFlag.JUMP, stamps),
+        SourceFlag.OUTLIER: _in_core(solution.outlier, stamps),
         SourceFlag.PRIOR: ~(sigma <= prior_sigma / np.sqrt(2.0)),
     }
     flags = np.zeros(len(stamps), np.int32)

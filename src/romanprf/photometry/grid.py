@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from romanprf.deltas import deltas_nb, find_deltas
 from romanprf.photometry.image import Image, masked_image
 from romanprf.photometry.stamps import Stamps, make_stamps
-from romanprf.prf import LogPolarPRF
+from romanprf.prf import PRF
 from romanprf.wcs import STERADIAN, TangentWCS
 
 #: The sky coordinates of a pixel may depart by so much from a smooth solution (pixels).
@@ -116,15 +116,18 @@ class PixelGrid:
 
     def stamps(
         self,
-        prf: LogPolarPRF,
+        prf: PRF,
         ra: np.ndarray,
         dec: np.ndarray,
         flux: np.ndarray,
         flux_cut_off: float,
         points: int = 1,
+        shift: tuple[float, float] = (0.0, 0.0),
     ) -> Stamps:
         """PRF of sources on the pixels (see `romanprf.photometry.stamps.make_stamps`)."""
-        return make_stamps(prf, ra, dec, flux, self.wcs, self.shape, flux_cut_off, points=points)
+        return make_stamps(
+            prf, ra, dec, flux, self.wcs, self.shape, flux_cut_off, points=points, shift=shift
+        )
 
     def entries(self, stamps: Stamps) -> tuple[np.ndarray, np.ndarray]:
         """Source and pixel of each value of the stamps; pixel -1 where there is none."""

@@ -53,3 +53,20 @@ def normal_matrix(
     rows = np.repeat(np.arange(len(stamps)), np.diff(indptr))
     data[indices == rows] += prior_sigma**-2.0
     return csr_array((data, indices, indptr), shape=pattern.shape)
+
+
+def leverage(stamps: Stamps, weight: np.ndarray, matrix: csr_array) -> np.ndarray:
+    """How far each pixel draws the model to itself: the largest w p^2 / A_ss of its stars.
+
+    With all other fluxes held this is the diagonal of the hat matrix, so that the residual of a
+    pixel is 1 - leverage of what it would be if the fit did not know the pixel.
+
+    Returns
+    -------
+    ndarray, shape (nrows, ncols)
+        0 to 1.
+    """
+    out = np.zeros(stamps.shape)
+    precision = matrix.diagonal()
+    normal_nb.leverage(stamps.window, stamps.offset, stamps.values, weight, precision, out)
+    return out

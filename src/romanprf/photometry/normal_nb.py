@@ -113,3 +113,18 @@ def fill_matrix(window, offset, values, weight, indptr, indices, data):
             if o > s:
                 low, high = indptr[o], indptr[o + 1]
                 data[k] = data[low + np.searchsorted(indices[low:high], s)]
+
+
+@njit
+def leverage(window, offset, values, weight, precision, out):
+    """Largest part that a pixel has in the flux of one star, w p^2 / A_ss -> out, which is 0.
+
+    weight, out (rows, columns); precision (s,): diagonal of the normal matrix.
+    """
+    for s in range(precision.size):
+        n = offset[s]
+        for row in range(window[s, 0], window[s, 1]):
+            for column in range(window[s, 2], window[s, 3]):
+                part = weight[row, column] * values[n] ** 2 / precision[s]
+                out[row, column] = max(out[row, column], part)
+                n += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from romanprf.photometry.grid import PixelGrid
+from romanprf.photometry.register import frame_shift
 from romanprf.photometry.series import Frame
 from romanprf.photometry.stamps import Stamps
-from romanprf.prf import LogPolarPRF
+from romanprf.prf import PRF, LogPolarPRF, TensorPRF
+from romanprf.prf.joint import Exposure, fit_joint
 from romanprf.prf.shape import Iteration, Usage, fit_shape, fit_shift, uncontaminated
 from romanprf.wcs import ARCSEC
 
@@ -23,6 +26,8 @@ CONTAMINATION = 0.1
 _ROUNDS = 2
 #: The scale of a catalogue is that of its brightest fifth, at least so many sources.
 _BRIGHTEST, _FEWEST = 5, 10
+#: Sources of so many times the noise of a pixel shape a tensor model; so many tell a centroid.
+_PRECISE, _CENTROID_STARS = 30.0, 200
 #: A source is measured where this fraction of its light falls on the pixels.
 _SHOWN = 0.2
 #: Pixels are listed out to this fraction of the flux limit; the first look at the fluxes goes out
@@ -50,7 +55,7 @@ class Scene:
         Degrees ICRS.
     flux : ndarray, shape (nsources,)
         e-/s, positive; decides how far each footprint reaches.
-    prf : LogPolarPRF
+    prf : LogPolarPRF or TensorPRF
         Normalised.
     flux_cut_off : float
         A footprint ends where the light of its source falls under this (e-/s per pixel).
@@ -65,15 +70,18 @@ class Scene:
     ra: np.ndarray
     dec: np.ndarray
     flux: np.ndarray
-    prf: LogPolarPRF
+    prf: PRF
     flux_cut_off: float
     shift: tuple[float, float]
     flux_scale: float = 1.0
     history: list[Iteration] = field(default_factory=list)
 
-    def stamps(self, grid: PixelGrid, points: int = 1) -> Stamps:
-        """PRF of all sources on a grid (see `PixelGrid.stamps`)."""
-        return grid.stamps(self.prf, self.ra, self.dec, self.flux, self.flux_cut_off, points)
+    def stamps(
+        self, grid: PixelGrid, points: int = 1, shift: tuple[float, float] = (0.0, 0.0)
+    ) -> Stamps:
+        """PRF of all sources on a grid (see `romanprf.photometry.stamps.make_stamps`)."""
+        stars = self.ra, self.dec, self.flux
+        return grid.stamps(self.prf, *stars, self.flux_cut_off, points, shift)
 
     def measured(
         self, frames: Sequence[Frame], catalogue: Catalogue, with_background: bool
@@ -211,11 +219,70 @@ def recognise_scene(
     return scene.measured(frames, catalogue, usage.background)
 
 
-def centroid_shift(scene: Scene, frame: Frame, settings: Mapping[str, Any]) -> tuple[float, float]:
-    """Common (east, north) shift of all sources of a frame from their places, arcsec."""
-    table = pixel_table([frame], scene.ra, scene.dec, scene.prf.rmax)
-    sources = pd.DataFrame({"flux": scene.flux, "flags": 0})
-    return fit_shift(scene.prf, table, sources, settings, Usage(background=False))
+def refine_scene(
+    scene: Scene,
+    frames: Sequence[Frame],
+    catalogue: Catalogue,
+    rounds: int,
+    with_background: bool,
+) -> Scene:
+    """Replace the log-polar PRF of a scene by a tensor model (see `romanprf.prf.joint`).
+
+    Parameters
+    ----------
+    scene : Scene
+        From `learn_scene`.
+    frames : sequence of Frame
+        To learn from.
+    catalogue : Catalogue
+        Its scale is measured again.
+    rounds : int
+        Most rounds of the fit.
+    with_background : bool
+        Whether frames have an unknown sky.
+    """
+    grid, log_polar = frames[0].grid, scene.prf
+    if not isinstance(log_polar, LogPolarPRF):
+        raise TypeError("expected a scene with a log-polar PRF to start from")
+    jacobian = grid.wcs.jacobian(*(np.asarray((n - 1) / 2.0) for n in reversed(grid.shape)))
+    reach = log_polar.rmax / grid.pixel_scale
+    start = TensorPRF.projected(log_polar.on_pixels(jacobian), reach, jacobian)
+    noise = float(np.median(frames[0].flux_err[frames[0].usable]))
+    settings = {
+        "rounds": rounds,
+        "flux_cut_off": scene.flux_cut_off,
+        "source_flux_limit": min(_PRECISE * noise, float(np.sort(scene.flux)[-3:].min())),
+    }
+    exposures = [
+        Exposure(
+            partial(f.grid.image, f.flux, f.flux_err, f.poisson_slope),
+            scene.ra,
+            scene.dec,
+            f.grid.wcs,
+            f.grid.shape,
+            None,
+        )
+        for f in frames
+    ]
+    flags, sigma = np.zeros(scene.flux.size, np.int32), 10.0 * scene.flux
+    prf, _, _ = fit_joint(exposures, scene.flux, flags, start, settings, sigma, with_background)
+    return replace(scene, prf=prf.normalised()).measured(frames, catalogue, with_background)
+
+
+def centroid_shift(scene: Scene, frame: Frame) -> tuple[float, float]:
+    """Common (x, y) shift of all sources of a frame from their places, pixels."""
+    image = frame.grid.image(frame.flux, frame.flux_err, frame.poisson_slope)
+    stars = np.argsort(-scene.flux)[:_CENTROID_STARS]
+    rest = scene.flux.copy()
+    rest[stars] = 0.0
+    others = scene.stamps(frame.grid).model(rest)
+    chosen = replace(scene, ra=scene.ra[stars], dec=scene.dec[stars], flux=scene.flux[stars])
+
+    def make(shift: tuple[float, float]) -> Stamps:
+        return chosen.stamps(frame.grid, shift=shift)
+
+    found = frame_shift(image, make, chosen.flux, others, (0.0, 0.0))
+    return found.x, found.y
 
 
 def pixel_table(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from romanprf.photometry import stamps_nb
-from romanprf.prf import LogPolarPRF
+from romanprf.prf import PRF
 from romanprf.wcs import STERADIAN, TangentWCS
 
 #: A footprint is never smaller than this (pixels).
@@ -75,7 +75,7 @@ class Stamps:
 
 
 def footprint_radius(
-    prf: LogPolarPRF, flux: np.ndarray, flux_cut_off: float, pixel_scale: float
+    prf: PRF, flux: np.ndarray, flux_cut_off: float, pixel_scale: float
 ) -> np.ndarray:
     """Radius (pixels) at which the light of each source falls under ``flux_cut_off`` (e-/s/pixel).
 
@@ -91,7 +91,7 @@ def footprint_radius(
 
 
 def make_stamps(
-    prf: LogPolarPRF,
+    prf: PRF,
     ra: np.ndarray,
     dec: np.ndarray,
     flux: np.ndarray,
@@ -100,12 +100,13 @@ def make_stamps(
     flux_cut_off: float,
     pixel_area: float | None = None,
     points: int = 1,
+    shift: tuple[float, float] = (0.0, 0.0),
 ) -> Stamps:
     """Evaluate the PRF for all sources of a frame.
 
     Parameters
     ----------
-    prf : LogPolarPRF
+    prf : PRF
         The model.
     ra, dec : ndarray, shape (nsources,)
         Degrees ICRS, at the time of the frame.
@@ -122,8 +123,10 @@ def make_stamps(
         times this area.  Without it a pixel collects light in proportion to its own area.
     points : int
         The value of a pixel is the mean of the PRF over so many places per axis.
+    shift : tuple of float
+        Pixels (x, y) by which the frame is off its WCS.
     """
-    x, y = wcs.sky_to_pixel(ra, dec)
+    x, y = (axis + off for axis, off in zip(wcs.sky_to_pixel(ra, dec), shift, strict=True))
     lost = ~(np.isfinite(x) & np.isfinite(y))
     x, y = np.where(lost, 0.0, x), np.where(lost, 0.0, y)
     jacobian = wcs.jacobian(x, y)

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from romanprf.plots.style import BLUE, SKY, new_figure
-from romanprf.prf import LogPolarPRF
+from romanprf.prf import PRF
 
 #: The picture ends where the mean profile falls under this fraction of the flux per pixel.
 _FAINTEST = 1e-4
@@ -19,12 +19,12 @@ _FAINTEST = 1e-4
 _SIDE, _RADII, _ANGLES = 401, 300, 180
 
 
-def prf_figure(prf: LogPolarPRF, history: Sequence[Mapping[str, Any]]) -> Figure:
+def prf_figure(prf: PRF, history: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the PRF on the sky and its radial profile.
 
     Parameters
     ----------
-    prf : LogPolarPRF
+    prf : PRF
         The model.
     history : sequence of mapping
         Iterations of its fit (`romanprf.prf.shape.Iteration`); the last one is told.
@@ -51,7 +51,7 @@ def prf_figure(prf: LogPolarPRF, history: Sequence[Mapping[str, Any]]) -> Figure
     return figure
 
 
-def _sky(figure: Figure, ax: Axes, prf: LogPolarPRF) -> None:
+def _sky(figure: Figure, ax: Axes, prf: PRF) -> None:
     """Image of the PRF, north up and east to the left."""
     half = min(1.2 * float(prf.radius(np.array(_FAINTEST))), prf.rmax)
     offset = np.linspace(-half, half, _SIDE)
@@ -70,7 +70,7 @@ def _sky(figure: Figure, ax: Axes, prf: LogPolarPRF) -> None:
     bar.set_label("fraction of the flux per pixel")
 
 
-def _profile(ax: Axes, prf: LogPolarPRF) -> None:
+def _profile(ax: Axes, prf: PRF) -> None:
     """Mean over angles, and the range over angles, against the radius."""
     r = np.linspace(0.0, prf.rmax * (1.0 - 1e-9), _RADII)
     phi = np.linspace(-np.pi, np.pi, _ANGLES, endpoint=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -153,6 +153,28 @@ class LogPolarPRF:
         flat = (np.ascontiguousarray(a).ravel() for a in (r, phi))
         logpolar_nb.evaluate(*flat, *self._evaluation, out)
         return out.reshape(r.shape)
+
+    def on_pixels(self, jacobian: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """PRF at offsets (dx, dy) in pixels, the r^-3 wing beyond ``rmax`` included.
+
+        Parameters
+        ----------
+        jacobian : ndarray, shape (2, 2)
+            (east, north) arcsec per (x, y) pixel.
+        """
+        phi = np.linspace(-np.pi, np.pi, 4 * self.n_phi, endpoint=False)
+        edge = self.evaluate(self.rmax * (1.0 - 1e-9), phi).mean()
+        area = np.abs(np.linalg.det(jacobian)) / self.pixel_area
+
+        def prf(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+            offset = np.stack(np.broadcast_arrays(dx, dy))
+            east, north = np.einsum("ij,j...->i...", jacobian, offset)
+            r = np.hypot(east, north)
+            wing = edge * (self.rmax / np.maximum(r, self.rmax)) ** _WING_POWER
+            inside = self.evaluate(r, np.arctan2(north, east))
+            return area * np.where(r < self.rmax, inside, wing)
+
+        return prf
 
     def fill_stamps(
         self,

@@ -16,9 +16,11 @@ from romanprf.flags import ExposureFlag, SourceFlag
 from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_table, write_table
 from romanprf.photometry.frame import FrameFit, fit_frame
+from romanprf.photometry.image import Image
+from romanprf.photometry.register import UNKNOWN, Shift, frame_shift, reference_stars
 from romanprf.photometry.solver import NotConvergedError
 from romanprf.photometry.stamps import Stamps, make_stamps
-from romanprf.prf import LogPolarPRF
+from romanprf.prf import PRF
 from romanprf.statistics import robust_spread
 from romanprf.steps.frames import read_exposures
 from romanprf.steps.shape import read_prf
@@ -70,7 +72,7 @@ def by_source(fluxes: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def fit_exposure(
     exposure: Mapping[str, Any],
     sources: pd.DataFrame,
-    prf: LogPolarPRF,
+    prf: PRF,
     params: Mapping[str, Any],
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Rows of ``photometry`` and the row of ``frame_stats`` of one exposure."""
@@ -79,7 +81,7 @@ def fit_exposure(
     if flags & ExposureFlag.UNUSABLE:
         return _no_fluxes(exposure, len(sources)), {**head, **_no_statistics(exposure)}
     try:
-        fit = frame_solution(exposure, sources, prf, params)
+        fit, shift = frame_solution(exposure, sources, prf, params)
     except NotConvergedError as error:
         logger.warning("exposure %d: %s", exposure["exposure"], error)
         head["flags"] = flags | int(ExposureFlag.NOT_CONVERGED)
@@ -98,6 +100,10 @@ def fit_exposure(
         "n_sources": int(np.isfinite(fit.flux).sum()),
         "n_pixels": int(used.sum()),
         "n_masked": int((~used).sum()),
+        "n_outliers": fit.n_outliers,
+        "shift_x": shift.x,
+        "shift_y": shift.y,
+        "shift_err": max(shift.x_err, shift.y_err),
         "background": fit.background,
         "background_err": fit.background_err,
         "chi2": fit.mean_chi2,
@@ -108,23 +114,50 @@ def fit_exposure(
 
 
 def frame_solution(
+    exposure: Mapping[str, Any], sources: pd.DataFrame, prf: PRF, params: Mapping[str, Any]
+) -> tuple[FrameFit, Shift]:
+    """Read one exposure, register it and fit it."""
+    image, settings = read_image(exposure), params["fit"]
+    cut_off = params["flux_cut_off"]
+    shift = UNKNOWN
+    if settings["register_frames"]:
+        shift = registered(image, exposure, sources, prf, cut_off)
+    stamps = exposure_stamps(exposure, sources, prf, cut_off, shift[:2])
+    flux = sources["flux"].to_numpy()
+    sigma = settings["prior_width"] * np.sqrt(np.maximum(flux, 1.0))
+    numbers = settings["tolerance"], settings["reweight"], settings["clip"]
+    return fit_frame(image, stamps, flux, sigma, *numbers), shift
+
+
+def registered(
+    image: Image,
     exposure: Mapping[str, Any],
     sources: pd.DataFrame,
-    prf: LogPolarPRF,
-    params: Mapping[str, Any],
-) -> FrameFit:
-    """Read one exposure and fit it."""
-    image = read_image(exposure)
-    stamps = exposure_stamps(exposure, sources, prf, params["flux_cut_off"])
+    prf: PRF,
+    flux_cut_off: float,
+) -> Shift:
+    """Shift of an exposure from the stars of its sources table."""
     flux = sources["flux"].to_numpy()
-    sigma = params["fit"]["prior_width"] * np.sqrt(np.maximum(flux, 1.0))
-    return fit_frame(
-        image, stamps, flux, sigma, params["fit"]["tolerance"], params["fit"]["reweight"]
-    )
+    stars = reference_stars(flux, sources["flags"].to_numpy())
+    if not stars.any():
+        return UNKNOWN
+    everything = exposure_stamps(exposure, sources, prf, flux_cut_off)
+    others = everything.model(np.where(stars, 0.0, flux))
+    others += np.median((image.flux - everything.model(flux))[image.usable])
+    chosen = sources[stars]
+
+    def make(shift: tuple[float, float]) -> Stamps:
+        return exposure_stamps(exposure, chosen, prf, 10.0 * flux_cut_off, shift)
+
+    return frame_shift(image, make, flux[stars], others, (0.0, 0.0))
 
 
 def exposure_stamps(
-    exposure: Mapping[str, Any], sources: pd.DataFrame, prf: LogPolarPRF, flux_cut_off: float
+    exposure: Mapping[str, Any],
+    sources: pd.DataFrame,
+    prf: PRF,
+    flux_cut_off: float,
+    shift: tuple[float, float] = (0.0, 0.0),
 ) -> Stamps:
     """PRF of each source on one exposure, at its position at that time.
 
@@ -134,10 +167,12 @@ def exposure_stamps(
         Row of the ``exposures`` table.
     sources : DataFrame
         Rows of the ``sources`` table.
-    prf : LogPolarPRF
+    prf : PRF
         The model.
     flux_cut_off : float
         e-/s per pixel at which a footprint ends.
+    shift : tuple of float
+        Pixels (x, y) by which the exposure is off its WCS.
     """
     area = exposure["pixel_area"]
     return make_stamps(
@@ -148,23 +183,26 @@ def exposure_stamps(
         (exposure["nrows"], exposure["ncols"]),
         flux_cut_off,
         area if np.isfinite(area) else None,
+        shift=shift,
     )
 
 
 def model_image(
     exposure: Mapping[str, Any],
     sources: pd.DataFrame,
-    prf: LogPolarPRF,
+    prf: PRF,
     flux: np.ndarray,
-    background: float,
+    statistics: Mapping[Any, Any],
     flux_cut_off: float,
 ) -> np.ndarray:
-    """Image (e-/s) of sources with these fluxes on a background, shape (nrows, ncols).
+    """Image (e-/s) of sources with these fluxes, shape (nrows, ncols).
 
-    A source whose flux is NaN, as one without a usable pixel, gives no light.
+    ``statistics`` is the exposure's row of ``frame_stats``, with its background and shift.  A
+    source whose flux is NaN, as one without a usable pixel, gives no light.
     """
-    stamps = exposure_stamps(exposure, sources, prf, flux_cut_off)
-    return stamps.model(np.nan_to_num(flux.astype(float))) + background
+    shift = float(statistics["shift_x"]), float(statistics["shift_y"])
+    stamps = exposure_stamps(exposure, sources, prf, flux_cut_off, shift)
+    return stamps.model(np.nan_to_num(flux.astype(float))) + float(statistics["background"])
 
 
 def _no_fluxes(exposure: Mapping[str, Any], n: int) -> dict[str, np.ndarray]:
@@ -186,6 +224,10 @@ def _no_statistics(exposure: Mapping[str, Any]) -> dict[str, Any]:
         "n_sources": 0,
         "n_pixels": 0,
         "n_masked": exposure["nrows"] * exposure["ncols"],
+        "n_outliers": 0,
+        "shift_x": 0.0,
+        "shift_y": 0.0,
+        "shift_err": np.nan,
         "background": np.nan,
         "background_err": np.nan,
         "chi2": np.nan,

@@ -18,7 +18,7 @@ from romanprf.flags import ExposureFlag
 from romanprf.io.tables import provenance, read_table, writing
 from romanprf.metrics.lightcurves import light_curve_statistics
 from romanprf.metrics.psf import source_psf_fraction
-from romanprf.prf import LogPolarPRF
+from romanprf.prf import PRF
 from romanprf.steps.frames import read_exposures
 from romanprf.steps.shape import read_prf
 from romanprf.wcs import TangentWCS
@@ -59,7 +59,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
 
 
 def psf_fraction(
-    exposures: pd.DataFrame, sources: pd.DataFrame, prf: LogPolarPRF, metrics: Mapping[str, Any]
+    exposures: pd.DataFrame, sources: pd.DataFrame, prf: PRF, metrics: Mapping[str, Any]
 ) -> np.ndarray:
     """`source_psf_fraction` of every source, mean over some usable exposures; NaN without any."""
     usable = exposures[(exposures["flags"] & int(ExposureFlag.UNUSABLE)) == 0]

@@ -114,7 +114,7 @@ def _image(
     part = _middle(exposure["nrows"]), _middle(exposure["ncols"])
     near = _near(exposure, sources, part, 1.1 * prf.rmax / np.sqrt(prf.pixel_area))
     light = flux["psf_flux"].to_numpy()[near]
-    model = model_image(exposure, sources[near], prf, light, stats["background"], flux_cut_off)
+    model = model_image(exposure, sources[near], prf, light, stats, flux_cut_off)
     shown = replace(
         image, flux=image.flux[part], flux_err=image.flux_err[part], flags=image.flags[part]
     )

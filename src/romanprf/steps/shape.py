@@ -6,12 +6,22 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from romanprf import schemas
+from romanprf.catalog.motion import positions_at
+from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
-from romanprf.prf import LogPolarPRF
+from romanprf.photometry.register import Shift
+from romanprf.prf import PRF, LogPolarPRF, TensorPRF
+from romanprf.prf.joint import Exposure, Round, fit_joint
 from romanprf.prf.shape import fit_shape
+from romanprf.steps.frames import read_exposures
+from romanprf.wcs import TangentWCS
 
 logger = logging.getLogger(__name__)
 
@@ -22,11 +32,12 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     Parameters
     ----------
     inputs : mapping
-        ``deltas`` and ``sources``: paths.
+        ``deltas``, ``sources`` and, for the tensor model, ``exposures``: paths.
     outputs : mapping
         ``prf``: path.
     params : mapping
-        Section ``shape`` of the configuration.
+        Section ``shape`` of the configuration; ``exposures``: the exposure numbers, and
+        ``prior_width`` of the fluxes, for the tensor model.
 
     Raises
     ------
@@ -36,18 +47,56 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     deltas = read_table(inputs["deltas"], schemas.DELTAS)
     sources = read_table(inputs["sources"], schemas.SOURCES)
     area = float(read_metadata(inputs["deltas"], schemas.DELTAS)["pixel_area"])
-    model, history = fit_shape(deltas, sources, params["shape"], area)
+    start, history = fit_shape(deltas, sources, params["shape"], area)
     for number, iteration in enumerate(history):
         logger.info("iteration %d: %s", number, iteration)
-    columns, metadata = model.to_table()
-    metadata["integral"] = repr(model.integral())
+    prf: PRF = start
+    told: dict[str, Any] = {"history": [asdict(iteration) for iteration in history]}
+    if params["shape"]["model"] == "tensor":
+        del deltas
+        exposures = read_exposures(inputs["exposures"], params["exposures"]).to_dict("records")
+        prf, rounds, shifts = joint_prf(exposures, sources, start, params)
+        for number, found in enumerate(rounds):
+            logger.info("round %d: %s", number, found)
+        told["rounds"] = [asdict(found) for found in rounds]
+        told["shifts"] = [shift._asdict() for shift in shifts]
+    columns, metadata = prf.to_table()
+    metadata["integral"] = repr(prf.integral())
     logger.info("integral %s (1 if catalogue, zero point and wings agree)", metadata["integral"])
-    metadata["history"] = json.dumps([asdict(iteration) for iteration in history])
-    write_table(outputs["prf"], columns, schemas.PRF, provenance(inputs, params), metadata)
+    metadata |= {name: json.dumps(value) for name, value in told.items()}
+    origin = provenance({name: inputs[name] for name in ("deltas", "sources")}, params)
+    write_table(outputs["prf"], columns, schemas.PRF, origin, metadata)
 
 
-def read_prf(path: str) -> LogPolarPRF:
+def joint_prf(
+    exposures: list[dict], sources: pd.DataFrame, start: LogPolarPRF, params: Mapping[str, Any]
+) -> tuple[TensorPRF, list[Round], list[Shift]]:
+    """Fit the tensor model to all pixels of exposures, from the log-polar one."""
+    first, settings = exposures[0], params["shape"]
+    middle = (np.asarray((first[name] - 1) / 2.0) for name in ("ncols", "nrows"))
+    jacobian = TangentWCS.from_json(first["wcs"]).jacobian(*middle)
+    tensor = TensorPRF.projected(start.on_pixels(jacobian), settings["reach"], jacobian)
+    flux = sources["flux"].to_numpy()
+    sigma = params["prior_width"] * np.sqrt(np.maximum(flux, 1.0))
+    frames = [_exposure(exposure, sources) for exposure in exposures]
+    return fit_joint(frames, flux, sources["flags"].to_numpy(), tensor, settings, sigma)
+
+
+def _exposure(row: dict, sources: pd.DataFrame) -> Exposure:
+    area = row["pixel_area"]
+    return Exposure(
+        partial(read_image, row),
+        *positions_at(sources, row["time"]),
+        TangentWCS.from_json(row["wcs"]),
+        (row["nrows"], row["ncols"]),
+        area if np.isfinite(area) else None,
+    )
+
+
+def read_prf(path: str) -> PRF:
     """Read the model of a ``prf`` table."""
     table = read_table(path, schemas.PRF)
     columns = {name: table[name].to_numpy() for name in schemas.PRF.names}
-    return LogPolarPRF.from_table(columns, read_metadata(path, schemas.PRF))
+    metadata = read_metadata(path, schemas.PRF)
+    kinds: dict[str, Any] = {"log-polar": LogPolarPRF, "tensor": TensorPRF}
+    return kinds[json.loads(metadata["model"])["kind"]].from_table(columns, metadata)

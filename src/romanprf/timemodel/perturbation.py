@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.interpolate import NdBSpline
 from scipy.sparse import csr_array
 
-from romanprf.prf import LogPolarPRF
+from romanprf.prf import PRF
 from romanprf.statistics import robust_spread
 from romanprf.timemodel.solver import normal_equations, posterior
 from romanprf.timemodel.vectors import checked, standardised
@@ -104,7 +104,7 @@ class TimeModel:
         factor, frames = self.factor(slice(None), dx, dy), np.ones(len(flux))
         return flux / _constant_shape(flux, _owners(source), factor, frames)
 
-    def normalised(self, prf: LogPolarPRF) -> TimeModel:
+    def normalised(self, prf: PRF) -> TimeModel:
         """Make the mean of the factor over the light of ``prf`` equal to 1 at all times.
 
         As the B-splines add up to 1, that is a constant off the coefficients of each vector.
@@ -124,7 +124,7 @@ def fit_time_model(
     dy: np.ndarray,
     flux: np.ndarray,
     flux_err: np.ndarray,
-    prf: LogPolarPRF,
+    prf: PRF,
     *,
     starts: np.ndarray,
     nknots: int,
@@ -147,7 +147,7 @@ def fit_time_model(
         Offsets of pixels from their sources, east and north, arcsec.
     flux, flux_err : ndarray, shape (nt, npairs)
         Electrons/s; not used where either is not finite or the error is not positive.
-    prf : LogPolarPRF
+    prf : PRF
         The mean PRF.
     starts : ndarray of int, shape (nsegments,)
         First frame of each segment; no bin spans two.

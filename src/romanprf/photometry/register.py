@@ -1,0 +1,103 @@
+"""How far a frame is off its WCS, from the images of its stars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from romanprf.flags import SourceFlag
+from romanprf.photometry.frame import pixel_variance
+from romanprf.photometry.image import Image
+from romanprf.photometry.stamps import Stamps
+
+#: Half the step of the derivatives, pixels.
+_STEP = 0.05
+#: Relative error of the PRF that is allowed for, so that the brightest stars do not rule alone.
+_PRF_ERROR = 0.02
+#: A pixel further off than this many sigmas does not take part.
+_CLIP = 5.0
+#: Steps at most; they end when one is shorter than this fraction of the error.  A frame that is far
+#: off takes several: its steepest pixels look like outliers at first.
+_ITERATIONS, _SETTLED = 8, 0.1
+#: So many stars, brighter than this (e-/s), are enough.
+_STARS, _FAINTEST = 500, 100.0
+_UNFIT = int(SourceFlag.BLENDED | SourceFlag.CONTAMINANT | SourceFlag.SATURATED)
+
+#: Stamps of the stars for a shift (x, y) of the frame in pixels.
+MakeStamps = Callable[[tuple[float, float]], Stamps]
+
+
+class Shift(NamedTuple):
+    """Pixels (x, y) by which a frame is off its WCS, and the 1 sigma errors."""
+
+    x: float
+    y: float
+    x_err: float
+    y_err: float
+
+
+#: The WCS as it is.
+UNKNOWN = Shift(0.0, 0.0, np.nan, np.nan)
+
+
+def reference_stars(flux: np.ndarray, flags: np.ndarray) -> np.ndarray:
+    """Choose the stars that tell where a frame is: bright, alone, not saturated.
+
+    Parameters
+    ----------
+    flux : ndarray, shape (nsources,)
+        e-/s.
+    flags : ndarray, shape (nsources,)
+        Bits of `SourceFlag` of the sources table.
+
+    Returns
+    -------
+    ndarray of bool, shape (nsources,)
+    """
+    good = np.flatnonzero(((flags & _UNFIT) == 0) & (flux >= _FAINTEST))
+    chosen = np.zeros(flux.shape, bool)
+    chosen[good[np.argsort(-flux[good], kind="stable")[:_STARS]]] = True
+    return chosen
+
+
+def frame_shift(
+    image: Image, make: MakeStamps, flux: np.ndarray, others: np.ndarray, start: tuple[float, float]
+) -> Shift:
+    """Least-squares shift of bright stars (Gauss-Newton, the fluxes held).
+
+    Parameters
+    ----------
+    image : Image
+        Of the frame.
+    make : callable
+        Stamps of the stars.
+    flux : ndarray, shape (nstars,)
+        e-/s.
+    others : ndarray, shape (nrows, ncols)
+        Light of everything else, e-/s.
+    start : tuple of float
+        First guess, pixels; also the answer, with errors NaN, if the stars are not in the image.
+    """
+    shift, covariance = np.array(start, float), np.zeros((2, 2))
+    for _ in range(_ITERATIONS):
+        model = make((shift[0], shift[1])).model(flux)
+        error = np.hypot(np.sqrt(pixel_variance(image, model + others)), _PRF_ERROR * model)
+        left = image.flux - model - others
+        good = image.usable & (np.abs(left) < _CLIP * error)
+        slopes = []
+        for dx, dy in ((_STEP, 0.0), (0.0, _STEP)):
+            ahead, behind = (make((shift[0] + t * dx, shift[1] + t * dy)) for t in (1.0, -1.0))
+            slopes.append((ahead.model(flux) - behind.model(flux)) / (2.0 * _STEP))
+        design = np.stack([slope[good] / error[good] for slope in slopes], axis=1)
+        normal = design.T @ design
+        if np.linalg.matrix_rank(normal) < 2:
+            return Shift(*start, np.nan, np.nan)
+        covariance = np.linalg.inv(normal)
+        step = covariance @ (design.T @ (left[good] / error[good]))
+        shift += step
+        if (np.abs(step) < _SETTLED * np.sqrt(np.diag(covariance))).all():
+            break
+    x_err, y_err = np.sqrt(np.diag(covariance))
+    return Shift(float(shift[0]), float(shift[1]), float(x_err), float(y_err))

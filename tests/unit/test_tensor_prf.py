@@ -1,0 +1,174 @@
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import fields
+from romanprf import schemas
+from romanprf.io.tables import read_metadata, read_table, write_table
+from romanprf.photometry.normal import normal_matrix, overlaps
+from romanprf.photometry.stamps import make_stamps
+from romanprf.prf import TensorPRF
+
+SHAPE = (40, 44)
+ANGLE = 0.7
+#: Turned, with east to the left.
+JACOBIAN = fields.SCALE * np.array(
+    [[-np.cos(ANGLE), -np.sin(ANGLE)], [-np.sin(ANGLE), np.cos(ANGLE)]]
+)
+
+
+def gaussian(fwhm):
+    sigma = fwhm / np.sqrt(8.0 * np.log(2.0))
+    return lambda dx, dy: np.exp(-0.5 * (dx**2 + dy**2) / sigma**2) / (2.0 * np.pi * sigma**2)
+
+
+def winged(dx, dy):
+    """Lopsided, with wings r^-3."""
+    r2 = (dx**2 + (1.2 * dy) ** 2) / 0.6
+    return 0.3 * (1.0 + r2) ** -1.5 * (1.0 + 0.1 * np.tanh(dx - 0.5 * dy))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return TensorPRF.projected(winged, 12.0, JACOBIAN)
+
+
+# the error falls with the fourth power of the spacing of the knots over the width
+@pytest.mark.parametrize(("fwhm", "error"), [(1.0, 1e-2), (1.4, 2e-3), (1.7, 1e-3), (2.4, 2e-4)])
+def test_projection_follows_a_gaussian(fwhm, error):
+    prf = gaussian(fwhm)
+    fitted = TensorPRF.projected(prf, 15.0, JACOBIAN)
+    dx, dy = np.random.default_rng(41).uniform(-5.0, 5.0, (2, 20_000))
+    assert np.abs(fitted.on_pixels(dx, dy) - prf(dx, dy)).max() < error * prf(0.0, 0.0)
+    assert fitted.integral() == pytest.approx(1.0, abs=1e-6)
+    assert fitted.reach >= 15.0
+
+
+def test_a_function_of_the_model_is_projected_on_itself(model):
+    again = TensorPRF.projected(winged, model.reach * (1.0 - 1e-9), JACOBIAN)
+    assert_allclose(again.coefficients, model.coefficients, atol=1e-12)
+    knots = model.knots
+    assert model.centres().size == model.intervals + 3 == len(model.coefficients)
+    assert_allclose(np.arcsinh(model.reach / (model.centres()[-1])), np.arcsinh(1.0), atol=0.2)
+    assert knots[3] == -knots[-4]
+
+
+def test_integral_is_the_sum_over_pixels(model):
+    pixels = np.arange(-16, 17)
+    phases = (np.arange(16) + 0.5) / 16 - 0.5
+    sums = [model.on_pixels(pixels - u, pixels[:, None] - v).sum() for u in phases for v in phases]
+    assert np.mean(sums) == pytest.approx(model.integral(), rel=2e-5)
+    assert np.ptp(sums) > 1e-3
+    assert model.brightened(1.7).integral() == pytest.approx(1.7 * model.integral(), rel=1e-14)
+
+
+def test_limits(model):
+    assert_array_equal(model.on_pixels([model.reach, 0.0, 99.0], [0.0, -model.reach, 3.0]), 0.0)
+    corner = 0.8 * model.reach
+    assert model.on_pixels(corner, corner) == 0.0
+    assert model.on_pixels(np.nan, 0.0) == 0.0
+    assert model.on_pixels(0.0, 0.0).shape == ()
+    assert model.on_pixels(np.zeros((3, 1)), np.zeros(4)).shape == (3, 4)
+    for offset in (model.reach * (1.0 - 1e-15), -model.reach * (1.0 - 1e-15)):
+        assert model.on_pixels(offset, 0.0) > 0.0
+
+
+def test_evaluate_turns_the_sky_to_pixels(model):
+    dx, dy = np.random.default_rng(42).uniform(-9.0, 9.0, (2, 6, 50))
+    east = fields.SCALE * (-np.cos(ANGLE) * dx - np.sin(ANGLE) * dy)
+    north = fields.SCALE * (-np.sin(ANGLE) * dx + np.cos(ANGLE) * dy)
+    sky = model.evaluate(np.hypot(east, north), np.arctan2(north, east))
+    assert_allclose(sky, model.on_pixels(dx, dy), atol=1e-13)
+    turned = model.evaluate(np.hypot(east, north), np.arctan2(north, east) + 0.5)
+    assert np.abs(turned - sky).max() > 1e-3
+
+
+def test_radius_falls_with_the_threshold(model):
+    threshold = np.logspace(-8, 1, 200)
+    radius = model.radius(threshold)
+    assert (np.diff(radius) <= 0.0).all()
+    assert radius[0] == pytest.approx(model.rmax)
+    assert radius[-1] == 0.0
+    phi = np.linspace(-np.pi, np.pi, 24, endpoint=False)
+    for r, limit in zip(radius, threshold, strict=True):
+        if 0.05 < r < 0.95 * model.rmax:
+            beyond = model.evaluate(np.linspace(r, model.rmax, 200)[:, None], phi).mean(axis=1)
+            assert 0.8 * limit < beyond.max() <= limit * (1.0 + 1e-3)
+
+
+def test_envelope_falls_outwards(model):
+    envelope = model.envelope()
+    middle = len(envelope) // 2
+    assert (envelope > 0.0).all()
+    assert (np.diff(envelope[middle, middle:]) <= 0.0).all()
+    assert envelope.max() == pytest.approx(winged(0.0, 0.0), rel=0.02)
+
+
+def test_table_round_trip(model, tmp_path):
+    columns, metadata = model.to_table()
+    path = tmp_path / "prf.parquet"
+    write_table(path, columns, schemas.PRF, {}, metadata)
+    again = TensorPRF.from_table(read_table(path, schemas.PRF), read_metadata(path, schemas.PRF))
+    assert_array_equal(again.coefficients, model.coefficients)
+    assert_array_equal(again.jacobian, model.jacobian)
+    assert (again.intervals, again.pixel_area) == (model.intervals, model.pixel_area)
+    assert len(set(zip(columns["i"], columns["j"], strict=True))) == model.coefficients.size
+
+
+def test_a_table_of_another_model_is_refused(model):
+    columns, metadata = model.to_table()
+    other = {"model": json.dumps(json.loads(metadata["model"]) | {"kind": "log-polar"})}
+    with pytest.raises(ValueError, match="expected a tensor model"):
+        TensorPRF.from_table(columns, other)
+
+
+def _stamps(prf, x, y, flux, **options):
+    wcs = fields.wcs(*SHAPE)
+    ra, dec = wcs.pixel_to_sky(np.asarray(x, float), np.asarray(y, float))
+    return make_stamps(prf, ra, dec, np.asarray(flux, float), wcs, SHAPE, 1e-9, **options)
+
+
+def test_stamps_are_the_prf_at_the_pixels(model):
+    stamps = _stamps(model, [20.3, -1.4, -60.0], [11.9, 39.2, 10.0], [9e9, 9e9, 9e9])
+    row, column = np.indices(SHAPE)
+    for s, flux in enumerate(np.eye(3)):
+        expected = model.on_pixels(column - stamps.x[s], row - stamps.y[s])
+        assert_allclose(stamps.model(flux), expected, rtol=1e-6, atol=1e-12)
+    assert stamps.offset[2] == stamps.offset[3]
+
+
+def test_light_does_not_depend_on_the_area_of_the_pixels():
+    """A pixel's share of the flux is what the model says, wherever the WCS puts its corners."""
+    here = TensorPRF.projected(gaussian(1.6), 6.0, JACOBIAN)
+    stretched = TensorPRF.projected(gaussian(1.6), 6.0, 1.03 * JACOBIAN)
+    light = [_stamps(m, [20.2], [19.7], [9e9]).values.sum() for m in (here, stretched)]
+    assert light[1] == pytest.approx(light[0], rel=1e-6)
+    assert light[0] == pytest.approx(here.integral(), rel=1e-3)  # differs with the phase
+    area = float(fields.wcs(*SHAPE).pixel_area(20.2, 19.7))
+    double = _stamps(here, [20.2], [19.7], [9e9], pixel_area=2.0 * area)
+    assert double.values.sum() == pytest.approx(2.0 * light[0], rel=1e-6)
+
+
+def test_stamps_end_where_the_model_does(model):
+    """A frame of smaller pixels asks for a larger radius than the model has."""
+    x, y, radius = np.array([20.0]), np.array([20.0]), np.array([60.0])
+    window, offset = np.array([[0, 40, 0, 44]], np.int32), np.array([0, 40 * 44])
+    values = model.fill_stamps(x, y, radius, JACOBIAN[None], np.ones(1), window, offset)
+    row, column = np.indices(SHAPE)
+    assert_allclose(values.reshape(SHAPE), model.on_pixels(column - 20, row - 20), atol=1e-14)
+
+
+def test_normal_equations_find_the_fluxes(model):
+    rng = np.random.default_rng(43)
+    x, y = rng.uniform(-2.0, 44.0, 60), rng.uniform(-2.0, 40.0, 60)
+    flux = 10.0 ** rng.uniform(1.0, 4.0, 60)
+    stamps = _stamps(model, x, y, flux)
+    weight = rng.uniform(0.1, 0.3, SHAPE)
+    image = stamps.model(flux)
+    prior_mu, prior_sigma = flux * rng.uniform(0.9, 1.1, 60), np.full(60, 1e6)
+    matrix = normal_matrix(stamps, weight, prior_sigma, overlaps(stamps)).toarray()
+    vector = stamps.dot(weight * image) + prior_mu / prior_sigma**2
+    found = np.linalg.solve(matrix, vector)
+    assert_allclose(found, flux, rtol=1e-5, atol=1e-3)
