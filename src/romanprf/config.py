@@ -84,8 +84,8 @@ class Crossmatch(_Section):
         12.0,
         ge=0,
         le=100,
-        description="Keep sources up to this far outside the images (pixels): their wings "
-        "fall inside.",
+        description="Keep sources up to this far outside the images (pixels), bright ones up to "
+        "100: their wings fall inside.",
     )
     match_radius: float = Field(
         0.25, gt=0, description="Largest separation of candidate matches (arcsec)."

@@ -35,8 +35,7 @@ def reduce(config: Config) -> Paths:
     chosen = dependencies.shape_exposures(exposures, config.shape.max_exposures)
     deltas.run(tables, tables, {**sections, "exposures": chosen["exposure"].tolist()})
     chosen = dependencies.shape_exposures(exposures, config.shape.joint_exposures)
-    numbers = {"exposures": chosen["exposure"].tolist(), "prior_width": config.fit.prior_width}
-    shape.run(tables, tables, {**sections, **numbers})
+    shape.run(tables, tables, {**sections, "exposures": chosen["exposure"].tolist()})
     photometry = _fit(config, paths, tables)
     products = {"metrics": paths.metrics, "lightcurves": paths.lightcurves}
     metrics.run({**tables, "photometry": photometry}, products, sections)

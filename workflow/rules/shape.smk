@@ -20,7 +20,6 @@ rule shape:
         runtime=60,
     params:
         shape=section("shape"),
-        prior_width=settings.fit.prior_width,
         exposures=numbers(joint_exposures),
         content=content(joint_exposures),
     script:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from romanprf.wcs import ARCSEC, project
 
@@ -22,7 +23,7 @@ def field_plane(
 
 
 def inside(
-    ra: np.ndarray, dec: np.ndarray, field: Mapping[str, float], margin: float
+    ra: np.ndarray, dec: np.ndarray, field: Mapping[str, float], margin: ArrayLike
 ) -> np.ndarray:
     """Tell which positions fall in the rectangle of the field.
 
@@ -33,7 +34,7 @@ def inside(
     field : mapping
         Tangent point ``ra0``, ``dec0`` and ``angle`` of `field_plane`, and the limits ``u_min``,
         ``u_max``, ``v_min``, ``v_max`` in that plane, all in degrees.
-    margin : float
+    margin : float or ndarray, shape (n,)
         Width of the border added on each side, arcsec.
 
     Returns
@@ -41,7 +42,7 @@ def inside(
     ndarray of bool, shape (n,)
     """
     u, v = field_plane(ra, dec, field["ra0"], field["dec0"], field["angle"])
-    border = margin / ARCSEC
+    border = np.asarray(margin) / ARCSEC
     return (  # positions on the far side of the sky are NaN in the plane: not inside
         (u >= field["u_min"] - border)
         & (u <= field["u_max"] + border)

@@ -40,6 +40,10 @@ _CLIP = 7.0
 _VARIABLE_SIGMA, _VARIABLE_FRACTION = 6.0, 0.03
 #: The fit ends when no coefficient moves by more than this fraction of the largest one.
 _SETTLED = 2e-4
+#: A star is measured where so much of its light falls on usable pixels.
+_SHOWN = 0.5
+#: The brightest fourth of the stars, at least so many, tell the scale of the catalogue.
+_BRIGHTEST, _FEWEST = 4, 10
 #: Chunks of rows whose sums are made apart; each has a normal matrix.
 _CHUNKS = 2
 #: Sources whose catalogue flux or position cannot be trusted do not shape the PRF.
@@ -179,7 +183,7 @@ def fit_joint(
                 f"shape: none of {bright.sum()} stars brighter than source_flux_limit is on a "
                 f"usable pixel of {len(exposures)} exposures, expected some to fit the PRF to"
             )
-        scale = float(np.median((mean / flux)[stars]))
+        scale = _scale(mean, flux, reference)
         mean = np.where(np.isfinite(mean), mean / scale, flux)
         better, chi2, n_pixels = frames.improved(mean, stars, shifts, start, prior_precision)
         step = np.abs(better.coefficients - prf.coefficients).max()
@@ -188,7 +192,20 @@ def fit_joint(
         history.append(Round(int(stars.sum()), n_pixels, chi2, scale, change, excess))
         if change < _SETTLED:
             break
-    return prf, history, shifts
+    # The last coefficients have not been held against the catalogue yet.
+    frames = _Frames(exposures, prf, *fixed)
+    mean, _ = frames.fluxes(shifts)
+    return prf.brightened(_scale(mean, flux, reference)), history, shifts
+
+
+def _scale(measured: np.ndarray, flux: np.ndarray, stars: np.ndarray) -> float:
+    """Typical ratio of measured and catalogued flux; the brightest of the stars tell it best."""
+    known = stars & np.isfinite(measured)
+    if not known.any():
+        return 1.0
+    enough = np.sort(flux[known])[::-1][: max(_FEWEST, int(known.sum()) // _BRIGHTEST)]
+    chosen = known & (flux >= enough[-1])
+    return float(np.median(measured[chosen] / flux[chosen]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +262,8 @@ class _Frames:
                 with_background=self.with_background,
                 clip=_CLIP,
             )
-            measured.append((fit.flux, fit.flux_err))
+            shown = fit.light > _SHOWN
+            measured.append(np.where(shown, [fit.flux, fit.flux_err], np.nan))
         flux, error = np.swapaxes(measured, 0, 1)
         # The error of the PRF counts like noise: photon noise alone would trust single frames.
         weight = np.nan_to_num(1.0 / (error**2 + (_MODEL_ERROR * self.flux) ** 2))

@@ -21,6 +21,9 @@ from romanprf.io.catalogues import read_catalogue
 from romanprf.io.tables import provenance, write_table
 
 _MOTION = ["pmra", "pmdec"]
+#: Far from a star a pixel gets 0.1 r^-3 of its light (F146, r in pixels); what is fainter than
+#: this (e-/s), or further than this (pixels), does not matter.
+_WING, _FAINTEST, _FARTHEST = 0.1, 0.1, 100.0
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -64,9 +67,8 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
             )
     sources = _at_epoch(sources, field["epoch"])
     sources = blends.merge(sources, settings.blend_limit)
-    within = inside(
-        sources["ra"].to_numpy(), sources["dec"].to_numpy(), field, _border(settings, field)
-    )
+    border = _border(settings, field, sources["mag"].to_numpy())
+    within = inside(sources["ra"].to_numpy(), sources["dec"].to_numpy(), field, border)
     if not within.any():
         raise _no_overlap(inputs["catalogue"], sources, field)
     sources = _finish(sources[within], settings, field)
@@ -78,9 +80,14 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     write_table(outputs["sources"], sources, schemas.SOURCES, origin, metadata)
 
 
-def _border(settings: Crossmatch, field: Mapping[str, float]) -> float:
-    """Width of the strip around the images in which sources are kept, arcsec."""
-    return settings.margin * field["pixel_scale"]
+def _border(settings: Crossmatch, field: Mapping[str, float], mag: np.ndarray) -> np.ndarray:
+    """Width of the strip around the images in which sources are kept, arcsec, shape (n,).
+
+    The wings of a bright star reach further than `margin`.
+    """
+    flux = 10.0 ** (-0.4 * (np.nan_to_num(mag, nan=99.0) - field["zero_point"]))
+    reach = np.minimum(np.cbrt(_WING * flux / _FAINTEST), _FARTHEST)
+    return np.maximum(settings.margin, reach) * field["pixel_scale"]
 
 
 def _load(
@@ -92,7 +99,7 @@ def _load(
     epoch = field["epoch"] if section["epoch"] is None else section["epoch"]
     table = table.reset_index(drop=True).assign(epoch=float(epoch))
     # Matching may still move a source by the offset between the catalogues.
-    margin = _border(settings, field) + 4.0 * settings.match_radius
+    margin = _border(settings, field, table["mag"].to_numpy()) + 4.0 * settings.match_radius
     moved = _at_epoch(table, field["epoch"])
     near = inside(moved["ra"].to_numpy(), moved["dec"].to_numpy(), field, margin)
     if not near.any():

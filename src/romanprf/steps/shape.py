@@ -25,6 +25,9 @@ from romanprf.wcs import TangentWCS
 
 logger = logging.getLogger(__name__)
 
+#: Prior sigma of the fluxes while the PRF is learned, in sqrt(e-/s).
+_PRIOR_WIDTH = 5.0
+
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Make ``prf.parquet``.
@@ -36,8 +39,8 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     outputs : mapping
         ``prf``: path.
     params : mapping
-        Section ``shape`` of the configuration; ``exposures``: the exposure numbers, and
-        ``prior_width`` of the fluxes, for the tensor model.
+        Section ``shape`` of the configuration; ``exposures``: the exposure numbers for the
+        tensor model.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def joint_prf(
     jacobian = TangentWCS.from_json(first["wcs"]).jacobian(*middle)
     tensor = TensorPRF.projected(start.on_pixels(jacobian), settings["reach"], jacobian)
     flux = sources["flux"].to_numpy()
-    sigma = params["prior_width"] * np.sqrt(np.maximum(flux, 1.0))
+    sigma = _PRIOR_WIDTH * np.sqrt(np.maximum(flux, 1.0))
     frames = [_exposure(exposure, sources) for exposure in exposures]
     return fit_joint(frames, flux, sources["flags"].to_numpy(), tensor, settings, sigma)
 
