@@ -9,3 +9,18 @@ MAD_SCALE = 1.4826
 def robust_spread(values: np.ndarray) -> float:
     """1.4826 times the median absolute deviation of ``values``."""
     return MAD_SCALE * float(np.median(np.abs(values - np.median(values))))
+
+
+def typical_ratio(
+    measured: np.ndarray, reference: np.ndarray, part: int, fewest: int = 10
+) -> float:
+    """Median of ``measured / reference`` over the largest references, which tell it best.
+
+    Those are one in ``part``, at least ``fewest``, with all that equal the last of them; 1 if
+    there are none.
+    """
+    if reference.size == 0:
+        return 1.0
+    number = max(fewest, reference.size // part)
+    chosen = reference >= np.sort(reference)[::-1][:number][-1]
+    return float(np.median(measured[chosen] / reference[chosen]))

@@ -12,7 +12,6 @@ from astropy.coordinates import SkyCoord
 from astropy.nddata import NoOverlapError, overlap_slices
 
 from romanprf.errors import InputError
-from romanprf.flags import REJECTED_PIXEL
 from romanprf.io.images import check_one_setup, read_image, register
 from romanprf.io.pixel_series import PixelPosition, PixelSeries
 from romanprf.wcs import TangentWCS
@@ -177,8 +176,7 @@ def _cut(
     inside, here, _ = window
     image = read_image(exposure)
     flux, flux_err = np.full(shape, np.nan), np.full(shape, np.inf)
-    rejected = (image.flags[inside] & REJECTED_PIXEL) != 0
-    flux[here] = np.where(rejected, np.nan, image.flux[inside])
+    flux[here] = np.where(image.usable[inside], image.flux[inside], np.nan)
     flux_err[here] = image.flux_err[inside]
     return flux.ravel(), flux_err.ravel(), image.poisson_slope
 

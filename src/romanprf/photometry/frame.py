@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from romanprf.flags import REJECTED_PIXEL, PixelFlag, SourceFlag
+from romanprf.flags import PixelFlag, SourceFlag
 from romanprf.photometry.image import Image
 from romanprf.photometry.normal import leverage, normal_matrix, overlaps
 from romanprf.photometry.solver import Solver, make_tiles
@@ -278,7 +278,6 @@ def source_flags(
 ) -> np.ndarray:
     """Bits of `SourceFlag` of each source on a frame, int32, shape (nsources,)."""
     light, sigma = solution.light, solution.flux_err
-    rejected = (image.flags & REJECTED_PIXEL) != 0
     nrows, ncols = stamps.shape
     edge = np.minimum.reduce(
         [stamps.x + 0.5, ncols - 0.5 - stamps.x, stamps.y + 0.5, nrows - 0.5 - stamps.y]
@@ -286,7 +285,7 @@ def source_flags(
     conditions = {
         SourceFlag.NO_DATA: light <= 0.0,
         SourceFlag.EDGE: edge < _EDGE,
-        SourceFlag.MASKED: stamps.dot(rejected.astype(float)) > _MASKED_FRACTION,
+        SourceFlag.MASKED: stamps.dot((~image.usable).astype(float)) > _MASKED_FRACTION,
         SourceFlag.SATURATED: _in_core(image.flags & PixelFlag.SATURATED, stamps),
         SourceFlag.JUMP: _in_core(image.flags & PixelFlag.JUMP, stamps),
         SourceFlag.OUTLIER: _in_core(solution.outlier, stamps),

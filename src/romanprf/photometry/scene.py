@@ -18,14 +18,15 @@ from romanprf.photometry.stamps import Stamps
 from romanprf.prf import PRF, LogPolarPRF, TensorPRF
 from romanprf.prf.joint import Exposure, fit_joint
 from romanprf.prf.shape import Iteration, Usage, fit_shape, fit_shift, uncontaminated
+from romanprf.statistics import typical_ratio
 from romanprf.wcs import ARCSEC
 
 #: A pixel belongs to one source where all others give less than this fraction of its light.
 CONTAMINATION = 0.1
 #: Rounds of fitting the PRF with the fluxes that the last one gave.
 _ROUNDS = 2
-#: The scale of a catalogue is that of its brightest fifth, at least so many sources.
-_BRIGHTEST, _FEWEST = 5, 10
+#: The scale of a catalogue is that of its brightest fifth.
+_BRIGHTEST = 5
 #: Sources of so many times the noise of a pixel shape a tensor model; so many tell a centroid.
 _PRECISE, _CENTROID_STARS = 30.0, 200
 #: A source is measured where this fraction of its light falls on the pixels.
@@ -345,9 +346,6 @@ def _rough_scale(
 
 
 def _scale(flux: np.ndarray, estimate: np.ndarray) -> float:
-    """Typical ratio of measured flux and catalogue estimate; the brightest by it tell it best."""
-    flux, estimate = flux[estimate > 0.0], estimate[estimate > 0.0]
-    if flux.size == 0:
-        return 1.0
-    bright = np.argsort(-estimate)[: max(_FEWEST, flux.size // _BRIGHTEST)]
-    return float(np.median(flux[bright] / estimate[bright]))
+    """Typical ratio of measured flux and catalogue estimate."""
+    known = estimate > 0.0
+    return typical_ratio(flux[known], estimate[known], _BRIGHTEST)

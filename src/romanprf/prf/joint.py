@@ -17,13 +17,14 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from romanprf.errors import InputError
-from romanprf.flags import SourceFlag
 from romanprf.photometry.frame import pixel_variance, solve_frame
 from romanprf.photometry.image import Image
 from romanprf.photometry.register import UNKNOWN, Shift, frame_shift, reference_stars
 from romanprf.photometry.stamps import Stamps, make_stamps
 from romanprf.prf import tensor_nb
+from romanprf.prf.shape import UNTRUSTED
 from romanprf.prf.tensor import SCALE, STEP, TensorPRF
+from romanprf.statistics import typical_ratio
 from romanprf.wcs import STERADIAN, TangentWCS
 
 #: The model itself is trusted to this fraction in each pixel, or bright cores would rule the fit.
@@ -42,14 +43,10 @@ _VARIABLE_SIGMA, _VARIABLE_FRACTION = 6.0, 0.03
 _SETTLED = 2e-4
 #: A star is measured where so much of its light falls on usable pixels.
 _SHOWN = 0.5
-#: The brightest fourth of the stars, at least so many, tell the scale of the catalogue.
-_BRIGHTEST, _FEWEST = 4, 10
+#: The brightest fourth of the stars tell the scale of the catalogue.
+_BRIGHTEST = 4
 #: Chunks of rows whose sums are made apart; each has a normal matrix.
 _CHUNKS = 2
-#: Sources whose catalogue flux or position cannot be trusted do not shape the PRF.
-_UNTRUSTED = int(SourceFlag.BLENDED | SourceFlag.CONTAMINANT)
-
-
 #: All sources of a table.
 ALL = slice(None)
 
@@ -162,7 +159,7 @@ def fit_joint(
     InputError
         If no star is bright enough.
     """
-    bright = ((flags & _UNTRUSTED) == 0) & (flux >= settings["source_flux_limit"])
+    bright = ((flags & UNTRUSTED) == 0) & (flux >= settings["source_flux_limit"])
     if not bright.any():
         raise InputError(
             f"shape: none of {flux.size} sources is brighter than source_flux_limit = "
@@ -199,13 +196,9 @@ def fit_joint(
 
 
 def _scale(measured: np.ndarray, flux: np.ndarray, stars: np.ndarray) -> float:
-    """Typical ratio of measured and catalogued flux; the brightest of the stars tell it best."""
+    """Typical ratio of measured and catalogued flux of the stars."""
     known = stars & np.isfinite(measured)
-    if not known.any():
-        return 1.0
-    enough = np.sort(flux[known])[::-1][: max(_FEWEST, int(known.sum()) // _BRIGHTEST)]
-    chosen = known & (flux >= enough[-1])
-    return float(np.median(measured[chosen] / flux[chosen]))
+    return typical_ratio(measured[known], flux[known], _BRIGHTEST)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ _CLIP = 4.0
 #: The light of neighbours that is subtracted is known to this fraction.
 _NEIGHBOUR_ERROR = 0.1
 #: Sources whose catalogue flux or position cannot be trusted do not shape the PRF.
-_UNTRUSTED = int(SourceFlag.BLENDED | SourceFlag.CONTAMINANT)
+UNTRUSTED = int(SourceFlag.BLENDED | SourceFlag.CONTAMINANT)
 #: Scales of the first guess that are tried, in units of cut_r, and how often.
 _SCALES, _GUESSES = np.geomspace(0.1, 10.0, 61), 2
 #: Pixels that share a bin are replaced by their median if there are at least this many.
@@ -185,7 +185,7 @@ class _Pixels:
         source = deltas["source"].to_numpy()
         self.source = source
         self.source_flux = sources["flux"].to_numpy()[source]
-        self.trusted = (sources["flags"].to_numpy()[source] & _UNTRUSTED) == 0
+        self.trusted = (sources["flags"].to_numpy()[source] & UNTRUSTED) == 0
         self.r, self.phi = deltas["r"].to_numpy(), deltas["phi"].to_numpy()
         self.shift = np.zeros(2)
         self.flux = deltas["flux"].to_numpy(dtype=float)
