@@ -7,7 +7,6 @@ from matplotlib import colormaps
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 
-from romanprf.flags import REJECTED_PIXEL
 from romanprf.photometry.image import Image
 from romanprf.plots.style import new_figure
 
@@ -33,7 +32,7 @@ def image_figure(
     corner : tuple of int
         Row and column of the first pixel, where this is a part of a larger image.
     """
-    usable = (image.flags & REJECTED_PIXEL) == 0
+    usable = image.usable
     flux = np.where(usable, image.flux, np.nan)
     residual = (flux - model) / image.flux_err
     figure = new_figure(3.15, layout="compressed")

@@ -27,18 +27,21 @@ def prf_figure(prf: PRF, history: Sequence[Mapping[str, Any]]) -> Figure:
     prf : PRF
         The model.
     history : sequence of mapping
-        Iterations of its fit (`romanprf.prf.shape.Iteration`); the last one is told.
+        Iterations of its fit (`romanprf.prf.shape.Iteration`), or of the tensor model the rounds
+        (`romanprf.prf.joint.Round`); the last one is told.
     """
     figure = new_figure(3.1)
     left, right = figure.subplots(1, 2, width_ratios=[1.0, 1.15], gridspec_kw={"wspace": 0.08})
     _sky(figure, left, prf)
     _profile(right, prf)
     last = history[-1]
-    facts = (
-        f"{last['n_sources']} stars, {last['n_pixels']} pixels",
-        f"rms of the pixels {last['rms']:.3f} dex",
-        f"integral {prf.integral():.3f}",
-    )
+    if "chi2" in last:
+        used = f"{last['n_stars']} stars, {last['n_pixels']} pixels"
+        quality = f"chi2 of the pixels {last['chi2']:.1f}"
+    else:
+        used = f"{last['n_sources']} stars, {last['n_pixels']} pixels"
+        quality = f"rms of the pixels {last['rms']:.3f} dex"
+    facts = (used, quality, f"integral {prf.integral():.3f}")
     right.text(
         0.98,
         0.76,

@@ -63,8 +63,9 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
 
 def _prf(inputs: Mapping[str, Any]) -> Figure:
     """Draw the PRF and how it was learned."""
-    history = json.loads(read_metadata(inputs["prf"], schemas.PRF)["history"])
-    return prf_figure(read_prf(inputs["prf"]), history)
+    told = read_metadata(inputs["prf"], schemas.PRF)
+    history = told.get("rounds", told["history"])  # the log-polar fit is the tensor model's start
+    return prf_figure(read_prf(inputs["prf"]), json.loads(history))
 
 
 def _light_curves(
