@@ -34,6 +34,7 @@ rule all:
     input:
         [paths.catalogue, paths.truth] if demo else [],
         paths.exposures,
+        paths.catalogue_sources,
         paths.sources,
         paths.deltas,
         paths.prf,

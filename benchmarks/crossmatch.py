@@ -54,11 +54,11 @@ def main() -> None:
             moved = plane[chosen] + OFFSET / ARCSEC
             path = Path(folder) / "reference.parquet"
             inputs["reference"] = write(path, moved, mag[chosen], random)
-        outputs = {"sources": Path(folder) / "sources.parquet"}
+        outputs = {"catalogue_sources": Path(folder) / "sources.parquet"}
         start = time.perf_counter()
         crossmatch.run(inputs, outputs, {**Config().model_dump(mode="json"), "field": FIELD})
         seconds = time.perf_counter() - start
-        metadata = read_metadata(outputs["sources"], SOURCES)
+        metadata = read_metadata(outputs["catalogue_sources"], SOURCES)
     names = ("astrometric_offset_ra", "astrometric_offset_dec")
     found = [float(metadata.get(name, "nan")) for name in names]
     error = np.hypot(*(np.array(found) - 1e3 * OFFSET))

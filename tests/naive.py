@@ -299,7 +299,7 @@ def add_stars(image, x, y, flux, radius, coefficients, oversampling):
         )
 
 
-# tensor_nb: fill_stamps and accumulate are called so in logpolar_nb too, hence another name here
+# tensor_nb: fill_stamps and gather are called so elsewhere too, hence another name here
 
 
 def axis(offset, scale, step, intervals):
@@ -315,39 +315,115 @@ def pixel_basis(offset, scale, step, n, points):
     return np.mean([axis(offset + place, scale, step, n - 3) for place in places], axis=0)
 
 
-def fill_tensor_stamps(x, y, radius, area, window, coefficients, scale, step, points):
+def fill_tensor_stamps(x, y, radius, area, window, node, share, coefficients, scale, step, points):
     """One array per source, shaped like its window: the mean over points in each pixel."""
-    places = (np.arange(points) + 0.5) / points - 0.5
-    stamps = []
+    n, stamps = coefficients.shape[1], []
     for s, (row0, row1, column0, column1) in enumerate(window):
         dy, dx = np.arange(row0, row1) - y[s], np.arange(column0, column1) - x[s]
-        fine = [
-            axis(dy + v, scale, step, len(coefficients) - 3)
-            @ coefficients
-            @ axis(dx + u, scale, step, len(coefficients) - 3).T
-            for v in places
-            for u in places
-        ]
+        along_y, along_x = (pixel_basis(d, scale, step, n, points) for d in (dy, dx))
+        value = along_y @ np.tensordot(share[s], coefficients[node[s]], 1) @ along_x.T
         inside = dx**2 + dy[:, None] ** 2 <= radius[s] ** 2
-        stamps.append(area[s] * np.where(inside, np.mean(fine, axis=0), 0.0))
+        stamps.append(area[s] * np.where(inside, value, 0.0))
     return stamps
 
 
-def accumulate_tensor(x, y, flux, radius, data, weight, scale, step, n):
-    """Normal equations of the coefficients from a dense design matrix of all pixels."""
-    rows, columns = np.indices(data.shape).reshape(2, -1)
-    design = np.zeros((data.size, n * n))
-    for star in range(len(x)):
-        along_x = axis(columns - x[star], scale, step, n - 3)
-        along_y = axis(rows - y[star], scale, step, n - 3)
-        both_axes = (along_y[:, :, None] * along_x[:, None, :]).reshape(data.size, -1)
-        near = _disc(x[star], y[star], radius[star], data.shape).ravel()
-        design += flux[star] * near[:, None] * both_axes
-    used = weight.ravel() > 0.0
-    design, weight, data = design[used], weight.ravel()[used], data.ravel()[used]
-    return design.T @ (weight[:, None] * design), design.T @ (weight * data)
+def tensor_design(x, y, radius, light, window, node, share, shape, scale, step, k, n):
+    """What each coefficient adds to each source, shape (s, rows, columns, k, n, n)."""
+    rows, columns = np.arange(shape[0]), np.arange(shape[1])
+    inside = covered(window, shape).reshape(-1, *shape)
+    design = np.zeros((len(x), *shape, k, n, n))
+    for s in range(len(x)):
+        near = light[s] * (inside[s] & _disc(x[s], y[s], radius[s], shape))
+        along_y, along_x = (
+            axis(rows - y[s], scale, step, n - 3),
+            axis(columns - x[s], scale, step, n - 3),
+        )
+        for i, of_node in zip(node[s], share[s], strict=True):
+            design[s, :, :, i] += of_node * np.einsum("rc,ri,cj->rcij", near, along_y, along_x)
+    return design
 
 
-def add_pixel(index, value, data, weight, size):
-    design = np.bincount(index, value, minlength=size)
-    return np.tril(weight * np.outer(design, design)), weight * data * design
+def gather_tensor(design, image):
+    return np.einsum("srckij,rc->kij", design, image)
+
+
+def sum_row(pixels, offset, room, left, along_x, line):
+    """What is added to ``line``."""
+    value = np.where((offset + np.arange(len(pixels))) ** 2 <= room, pixels, 0.0)
+    index = left[:, None] + np.arange(4)
+    return np.bincount(index.ravel(), (along_x * value[:, None]).ravel(), len(line))
+
+
+def add_own_terms(design, weight):
+    """The band of the normal matrix, from its whole blocks of one source and one node."""
+    matrix = np.einsum("srckij,rc,srckab->kijab", design, weight, design, optimize=True)
+    k, n = matrix.shape[:2]
+    band = np.zeros((k, n, n, 4, 7))
+    for i, j, a, b in np.ndindex(n, n, 4, 7):
+        if i + a < n and 0 <= j + b - 3 < n:
+            band[:, i, j, a, b] = matrix[:, i, j, i + a, j + b - 3]
+    return band
+
+
+def spread(line, along_y, factor):
+    """Terms (4, n, 4, 7) of the functions of one row, whose products along x are ``line``."""
+    n = len(line)
+    matrix = sum(np.diag(line[: n - d, d], d) + np.diag(line[: n - d, d], -d) for d in (1, 2, 3))
+    padded = np.pad(matrix + np.diag(line[:, 0]), ((0, 0), (3, 3)))
+    along_x = np.stack([padded[j, j : j + 7] for j in range(n)])
+    return np.stack(
+        [
+            np.stack(
+                [
+                    factor * along_y[a] * along_y[a + c] * along_x if a + c < 4 else 0.0 * along_x
+                    for c in range(4)
+                ],
+                1,
+            )
+            for a in range(4)
+        ]
+    )
+
+
+# detect/stack_nb
+
+
+def match(x, y, residual, weight, template, cell):
+    """vector (p, k) and matrix (p, k, k) from a template laid on a padded image."""
+    side = template.shape[-1]
+    padded = [np.pad(image, side) for image in (residual, weight)]
+    k, fine = template.shape[4], template.shape[2] - 1
+    vector, matrix = np.zeros((len(x), k)), np.zeros((len(x), k, k))
+    inside = (np.abs(x - weight.shape[1] / 2 + 0.5) < weight.shape[1] / 2) & (
+        np.abs(y - weight.shape[0] / 2 + 0.5) < weight.shape[0] / 2
+    )
+    for i in np.flatnonzero(inside):
+        row, column = int(np.round(y[i])), int(np.round(x[i]))
+        v, u = (int(np.round((d + 0.5) * fine)) for d in (y[i] - row, x[i] - column))
+        near = template[row // cell, column // cell, v, u]
+        corner = slice(row - side // 2 + side, None), slice(column - side // 2 + side, None)
+        r, w = (image[corner][:side, :side] for image in padded)
+        if near[0][w > 0.0].sum() >= 0.5 * near[0].sum():
+            vector[i] = (near * w * r).sum(axis=(1, 2))
+            matrix[i] = np.einsum("amn,bmn,mn->ab", near, near, w)
+    return vector, matrix
+
+
+def lit(weight, light):
+    return light[weight > 0.0].sum()
+
+
+def triple(a, b, c):
+    return np.einsum("mn,mn,mn", a, b, c)
+
+
+def combine(vector, matrix, clip, spread):
+    """Sums over the frames that agree with the median flux."""
+    known = matrix > 0.0
+    flux = np.divide(vector, matrix, out=np.full(matrix.shape, np.nan), where=known)
+    median = np.array(
+        [np.median(f[k]) if k.any() else 0.0 for f, k in zip(flux.T, known.T, strict=True)]
+    )
+    error = np.hypot(np.where(known, matrix, np.inf) ** -0.5, spread * median)
+    kept = known & (np.abs(flux - median) <= clip * error)
+    return np.where(kept, vector, 0.0).sum(axis=0), np.where(kept, matrix, 0.0).sum(axis=0)

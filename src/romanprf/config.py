@@ -137,10 +137,29 @@ class Shape(_Section):
         16, ge=1, description="Fit the tensor PRF to this many usable exposures, the same way."
     )
     rounds: int = Field(
-        6, ge=1, le=20, description="Most repeats of the tensor fit: shifts, fluxes, then the PRF."
+        8, ge=1, le=20, description="Most repeats of the tensor fit: shifts, fluxes, then the PRF."
+    )
+    nodes: int | None = Field(
+        None,
+        ge=1,
+        le=9,
+        description="Nodes per axis of a PRF that changes over the images; null: 3 on images of "
+        "at least 2000 pixels a side, 1 on smaller ones.",
+    )
+    search_rounds: int = Field(
+        3,
+        ge=0,
+        le=10,
+        description="With the tensor PRF, search so many times at most for stars that the "
+        "catalogue lacks; 0: never.",
+    )
+    search_threshold: float = Field(
+        5.0,
+        ge=3,
+        description="Least significance (sigmas in all exposures of the fit) of such a star.",
     )
     reach: float = Field(
-        40.0, ge=5, le=120, description="The tensor PRF ends here (pixels along either axis)."
+        100.0, ge=5, le=120, description="The tensor PRF ends here (pixels along either axis)."
     )
     n_r_knots: int = Field(28, ge=5, le=60, description="Radial knots, uniform in sqrt(r).")
     n_phi_knots: int = Field(24, ge=4, le=60, description="Angular knots, wrapped.")
@@ -156,7 +175,7 @@ class Shape(_Section):
         description="Radial functions that end inside this (arcsec) do not depend on the angle.",
     )
     flux_cut_off: float = Field(
-        0.1,
+        0.05,
         gt=0,
         description="A footprint ends where the source's own flux per pixel falls under this "
         "(e-/s).",
@@ -188,7 +207,7 @@ class Fit(_Section):
     """All fluxes of a frame at once."""
 
     prior_width: float = Field(
-        5.0,
+        20.0,
         gt=0,
         description="Prior sigma of each flux around its catalogue value, in sqrt(flux) "
         "(e-/s): sigma = prior_width * sqrt(max(flux, 1)).",
@@ -210,6 +229,13 @@ class Fit(_Section):
         gt=3,
         description="Between the repeats, leave out pixels this many sigmas off the model, the "
         "error of the PRF allowed for: cosmic rays.",
+    )
+    background_nodes: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Sky of each exposure: a spline mesh of so many functions per axis, solved "
+        "with the fluxes; 1: constant, 2: tilted.",
     )
     register_frames: bool = Field(
         True, description="Solve a shift of each exposure: pointings are not known to 0.002 pixel."
@@ -238,6 +264,13 @@ class Simulate(_Section):
     exposures: int = Field(16, ge=1, le=10000, description="Number of exposures.")
     size: int = Field(128, ge=32, le=4088, description="Pixels per side.")
     sca: int = Field(2, ge=1, le=18, description="Detector (WFI01 to WFI18), sets the PRF.")
+    prf_span: float = Field(
+        0.0,
+        ge=0,
+        le=4088,
+        description="Over the image the PRF changes as over this many pixels of the detector: 4088 "
+        "shows all of it on a small field; 0: that of the detector's centre for all stars.",
+    )
     ra: float = Field(268.0, ge=0, lt=360, description="Field centre (degrees ICRS).")
     dec: float = Field(-29.2, ge=-90, le=90, description="Field centre (degrees ICRS).")
     density: float = Field(

@@ -31,17 +31,19 @@ class SourceFlag(IntFlag):
     NO_DATA = 1  # no usable pixel in the footprint: flux and error are NaN
     EDGE = 2  # the core reaches the border: within 3 pixels of it, or outside
     MASKED = 4  # part of the light falls on rejected pixels
-    SATURATED = 8  # expected to saturate, or saturated pixels in the core
+    SATURATED = 8  # expected to saturate, or pixels in the core that did, by the file or the model
     JUMP = 16  # a removed cosmic ray in the core
     BLENDED = 32  # a neighbour closer than crossmatch.blend_limit was merged into it
     CONTAMINANT = 64  # brighter neighbours dominate the light at its position
     PRIOR = 128  # the prior holds more information than the pixels
     BAD_EXPOSURE = 256  # the exposure is flagged; without usable pixels flux and error are NaN
     OUTLIER = 1024  # a pixel of the core stands out of the model, as a cosmic ray, and is not used
+    DEGENERATE = 2048  # error over 3 times that of a flux alone: known only in sum with neighbours
     AMBIGUOUS = 512  # more than one plausible match in the reference catalogue
 
 
-#: Flags that exclude a measurement from light-curve metrics.
+#: Flags that exclude a measurement from light-curve metrics.  DEGENERATE does not: its error says
+#: how little is known, and in a crowded field that depends on the dither.
 BAD_MEASUREMENT = int(SourceFlag.NO_DATA | SourceFlag.BAD_EXPOSURE)
 
 

@@ -26,7 +26,8 @@ def reduce(config: Config) -> Paths:
         files = dependencies.simulated_files(config.simulate, paths)
     else:
         files = read_sheet(config.exposures.sheet)
-    tables = {name: getattr(paths, name) for name in ("exposures", "sources", "deltas", "prf")}
+    names = ("exposures", "catalogue_sources", "sources", "deltas", "prf")
+    tables = {name: getattr(paths, name) for name in names}
     images = [str(item["file"]) for item in files]
     frames.run({"images": images}, tables, {"files": files, **sections["exposures"]})
     exposures = frames.read_exposures(paths.exposures)

@@ -86,23 +86,27 @@ EXPOSURES = TableSchema(
 SOURCES = TableSchema(
     "sources",
     1,
-    "The sources of a reduction, numbered 0 ... n-1.",
+    "The sources of a reduction, numbered 0 ... n-1: those of the catalogue, then those found.",
     (
         Column("source", _I4, "", "row number, the key of all later tables"),
-        Column("source_id", _I8, "", "identifier in the input catalogue"),
+        Column("source_id", _I8, "", "identifier in the input catalogue; of stars found: negative"),
         Column("ra", _F8, "deg", "right ascension, ICRS, at `epoch`"),
         Column("dec", _F8, "deg", "declination, ICRS, at `epoch`"),
         Column("epoch", _F8, "yr", "Julian year of ra and dec"),
         Column("pmra", _F8, "mas / yr", "proper motion in ra times cos(dec); 0 if unknown"),
         Column("pmdec", _F8, "mas / yr", "proper motion in dec; 0 if unknown"),
-        Column("mag", _F8, "mag(AB)", "catalogue magnitude (all merged members together)"),
-        Column("flux", _F8, "electron / s", "flux from `mag` and the zero point"),
+        Column(
+            "mag", _F8, "mag(AB)", "of the catalogue (all merged members together), or from `flux`"
+        ),
+        Column(
+            "flux", _F8, "electron / s", "from `mag` and the zero point; of stars found: measured"
+        ),
         Column("match_id", _I8, "", "source_id of the match in the reference", nullable=True),
         Column("match_separation", _F8, "arcsec", "distance to the match", nullable=True),
         Column("match_ambiguous", _BOOL, "", "another candidate was nearly as good"),
         Column("nearest", _F8, "arcsec", "distance to the nearest other source", nullable=True),
         Column("n_merged", _I4, "", "catalogue rows merged into this source, at least 1"),
-        Column("origin", _STR, "", "where the source comes from: catalogue"),
+        Column("origin", _STR, "", "catalogue, or residual: found in what the model leaves"),
         Column("flags", _I4, "", "bits of romanprf.flags.SourceFlag, 0 = good"),
     ),
 )
@@ -127,19 +131,20 @@ DELTAS = TableSchema(
 
 PRF = TableSchema(
     "prf",
-    2,
+    3,
     "PRF model: spline coefficients; its kind, knots and ranges are in the metadata key `model`.",
     (
-        Column("node", _I4, "", "node of the detector, 0 when the PRF is constant"),
+        Column("node", _I4, "", "of the grid `rows` x `columns` in `model`, row by row; else 0"),
         Column("i", _I4, "", "tensor: function along rows (y); log-polar: radial function"),
         Column("j", _I4, "", "tensor: along columns (x); log-polar: angular, -1: angle-free"),
         Column("coefficient", _F8, "", "of the PRF (tensor) or of its log10 (log-polar)"),
+        Column("errors", pa.list_(_F4), "", "likely errors of it, mean square = variance (tensor)"),
     ),
 )
 
 PHOTOMETRY = TableSchema(
     "photometry",
-    1,
+    2,
     "One row per source and exposure of a batch, by source, then exposure.",
     (
         Column("source", _I4, "", "source number"),
@@ -149,6 +154,14 @@ PHOTOMETRY = TableSchema(
             "psf_flux_err", _F4, "electron / s", "1 sigma, marginal over neighbours", nullable=True
         ),
         Column(
+            "model_err",
+            _F4,
+            "electron / s",
+            "1 sigma from the error of the PRF, the same in all exposures: of the flux, not of "
+            "its changes; null if unknown",
+            nullable=True,
+        ),
+        Column(
             "chi2",
             _F4,
             "",
@@ -156,13 +169,14 @@ PHOTOMETRY = TableSchema(
             nullable=True,
         ),
         Column("psf_fraction", _F4, "", "fraction of the model's light on usable pixels"),
+        Column("n_outliers", pa.int8(), "", "pixels within 1.5 pixels left out as outliers"),
         Column("flags", _I4, "", "bits of romanprf.flags.SourceFlag, 0 = good"),
     ),
 )
 
 FRAME_STATS = TableSchema(
     "frame_stats",
-    2,
+    3,
     "One row per exposure of a batch.",
     (
         Column("exposure", _I8, "", "exposure number"),
@@ -174,8 +188,14 @@ FRAME_STATS = TableSchema(
         Column("shift_x", _F8, "pix", "stars are off their WCS place by, along columns"),
         Column("shift_y", _F8, "pix", "the same along rows"),
         Column("shift_err", _F8, "pix", "1 sigma of either, the larger", nullable=True),
-        Column("background", _F8, "electron / s", "per pixel", nullable=True),
+        Column("background", _F8, "electron / s", "per pixel, mean of those used", nullable=True),
         Column("background_err", _F8, "electron / s", "1 sigma", nullable=True),
+        Column(
+            "background_mesh",
+            pa.list_(_F8),
+            "electron / s",
+            "coefficients of romanprf.photometry.background.Mesh, row by row",
+        ),
         Column("chi2", _F8, "", "mean squared normalised residual of used pixels", nullable=True),
         Column("residual_rms", _F8, "electron / s", "1.4826 x MAD of residuals", nullable=True),
         Column("iterations", _I4, "", "iterations of the solver"),
@@ -189,11 +209,11 @@ METRICS = TableSchema(
     "One row per source: how well the model and the light curve are.",
     (
         Column("source", _I4, "", "source number"),
-        Column("source_id", _I8, "", "identifier in the input catalogue"),
+        Column("source_id", _I8, "", "as in sources"),
         Column("ra", _F8, "deg", "as in sources"),
         Column("dec", _F8, "deg", "as in sources"),
         Column("mag", _F8, "mag(AB)", "as in sources"),
-        Column("flux", _F8, "electron / s", "catalogue flux"),
+        Column("flux", _F8, "electron / s", "as in sources"),
         Column(
             "source_psf_fraction",
             _F8,
@@ -216,7 +236,7 @@ LIGHTCURVES = TableSchema(
     "One row per source with its whole light curve as lists, by time.",
     (
         Column("source", _I4, "", "source number"),
-        Column("source_id", _I8, "", "identifier in the input catalogue"),
+        Column("source_id", _I8, "", "as in sources"),
         Column("ra", _F8, "deg", "as in sources"),
         Column("dec", _F8, "deg", "as in sources"),
         Column("mag", _F8, "mag(AB)", "as in sources"),
@@ -224,6 +244,7 @@ LIGHTCURVES = TableSchema(
         Column("time", pa.list_(_F8), "d", "mid-exposure, Julian date"),
         Column("psf_flux", pa.list_(_F4), "electron / s", "flux"),
         Column("psf_flux_err", pa.list_(_F4), "electron / s", "1 sigma"),
+        Column("model_err", _F4, "electron / s", "1 sigma from the PRF, of all", nullable=True),
         Column("flags", pa.list_(_I4), "", "bits of romanprf.flags.SourceFlag"),
     ),
 )

@@ -48,15 +48,26 @@ def stars():
     return (x, y, radius, area, window.astype(np.int32)), offset
 
 
+def _around(count, nodes):
+    """Nodes around each source and what it takes of them: the only one, or four of many."""
+    rng = np.random.default_rng(33)
+    if nodes == 1:
+        return np.zeros((count, 1), np.int64), np.ones((count, 1))
+    node = np.stack([rng.choice(nodes, 4, replace=False) for _ in range(count)])
+    return node, rng.dirichlet(np.ones(4), count)
+
+
 @both(nb.fill_stamps)
+@pytest.mark.parametrize("nodes", [1, 9])
 @pytest.mark.parametrize("points", [1, 3])
 @pytest.mark.parametrize(("scale", "step", "n"), [(3.0, 0.2, 13), (2.0, 0.1, 23), (3.0, 0.2, 5)])
-def test_fill_stamps(kernel, stars, points, scale, step, n):
+def test_fill_stamps(kernel, stars, nodes, points, scale, step, n):
     arguments, offset = stars
-    coefficients = np.random.default_rng(31).normal(size=(n, n))
+    coefficients = np.random.default_rng(31).normal(size=(nodes, n, n))
+    around = _around(6, nodes)
     values = np.full(offset[-1] + 1, np.nan)
-    kernel(*arguments, offset, coefficients, scale, step, points, values)
-    expected = naive.fill_tensor_stamps(*arguments, coefficients, scale, step, points)
+    kernel(*arguments, offset, *around, coefficients, scale, step, points, values)
+    expected = naive.fill_tensor_stamps(*arguments, *around, coefficients, scale, step, points)
     assert_allclose(values[:-1], np.concatenate([a.ravel() for a in expected]), atol=1e-12)
     assert np.isnan(values[-1])
     assert (values[offset[0] : offset[1]] == 0.0).any()  # corners beyond the radius
@@ -64,76 +75,128 @@ def test_fill_stamps(kernel, stars, points, scale, step, n):
 
 @both(nb.fill_stamps)
 def test_no_stars(kernel):
-    empty = np.empty(0)
-    window = np.empty((0, 4), np.int32)
-    kernel(*[empty] * 4, window, np.zeros(1, np.int64), np.ones((13, 13)), SCALE, STEP, 1, empty)
-
-
-@both(nb._add_pixel)
-def test_add_pixel(kernel):
-    index, value = np.array([3, 0, 3, 5]), np.array([0.4, -1.0, 0.3, 2.0])  # two share a function
-    matrix, vector = np.ones((6, 6)), np.ones(6)
-    kernel(index, value, 2.5, 0.7, matrix, vector)
-    expected = naive.add_pixel(index, value, 2.5, 0.7, 6)
-    assert_allclose(matrix, 1.0 + expected[0], rtol=1e-14)
-    assert_allclose(vector, 1.0 + expected[1], rtol=1e-14)
+    empty, window = np.empty(0), np.empty((0, 4), np.int32)
+    start, around = np.zeros(1, np.int64), _around(0, 1)
+    kernel(*[empty] * 4, window, start, *around, np.ones((1, 13, 13)), SCALE, STEP, 1, empty)
 
 
 N = 9
 
 
-@pytest.fixture
-def image():
-    """Overlapping stars on and around an image, which rows they reach, and their pixels."""
+@pytest.fixture(params=[1, 9])
+def field(request):
+    """Overlapping stars on and around an image, their nodes; the image and its weights."""
     rng = np.random.default_rng(32)
-    nrows, ncols = 9, 11
-    x, y = rng.uniform(-2.0, ncols + 1.0, 8), rng.uniform(-2.0, nrows + 1.0, 8)
+    shape = 9, 11
+    x, y = rng.uniform(-2.0, shape[1] + 1.0, 8), rng.uniform(-2.0, shape[0] + 1.0, 8)
     x[0], y[0] = 4.0, 5.0  # on the centre of a pixel
-    radius = rng.uniform(1.0, 3.0, 8)
-    reached = [np.flatnonzero(abs(row - y) <= radius + 0.1) for row in range(nrows)]
-    start = np.cumsum([0, *map(len, reached)])
-    data, weight = rng.normal(size=(nrows, ncols)), rng.uniform(0.5, 2.0, (nrows, ncols))
-    data[3, 4], weight[3, 4] = np.nan, 0.0
-    stars = x, y, rng.uniform(1.0, 50.0, 8), radius
-    return stars, (start, np.concatenate(reached)), (data, weight)
+    x[1], y[1] = 30.0, 2.0  # without a window
+    radius = np.append(3.0, rng.uniform(1.0, 3.0, 7))
+    edges = np.stack([np.ceil(y - radius), y + radius + 1, np.ceil(x - radius), x + radius + 1], 1)
+    window = np.clip(np.floor(edges), 0, np.repeat(shape, 2)).astype(np.int32)
+    window[1] = 0
+    light = rng.uniform(1.0, 50.0, 8)
+    stars = x, y, radius, light, window, *_around(8, request.param)
+    weight = rng.uniform(0.5, 2.0, shape)
+    weight[3, 4] = 0.0
+    return stars, rng.normal(size=shape), weight, request.param
 
 
-def _accumulate(kernel, image, chunks):
-    stars, reached, pixels = image
-    matrix, vector = np.zeros((chunks, N * N, N * N)), np.zeros((chunks, N * N))
-    kernel(*stars, *reached, *pixels, SCALE, STEP, N, matrix, vector)
-    return matrix.sum(axis=0), vector.sum(axis=0)
+def _design(stars, shape, nodes):
+    return naive.tensor_design(*stars, shape, SCALE, STEP, nodes, N)
 
 
-@both(nb.accumulate)
-def test_accumulate(kernel, image):
-    stars, _, pixels = image
-    matrix, vector = _accumulate(kernel, image, 2)
-    expected = naive.accumulate_tensor(*stars, *pixels, SCALE, STEP, N)
-    assert_allclose(matrix, np.tril(expected[0]), atol=1e-10 * np.abs(expected[0]).max(), rtol=0)
-    assert_allclose(vector, expected[1], atol=1e-10 * np.abs(expected[1]).max(), rtol=0)
-    assert np.abs(vector).max() > 1.0
+def _gather(kernel, stars, image, nodes, chunks=2):
+    total = np.zeros((chunks, nodes, N, N))
+    kernel(*stars, image, SCALE, STEP, total)
+    return total.sum(axis=0)
 
 
-@both(nb.accumulate)
-def test_a_star_adds_nothing_to_rows_beyond_its_radius(kernel, image):
-    """Though it is listed there and lies on the centre of a column."""
-    star = np.array([4.0]), np.array([5.0]), np.array([10.0]), np.array([0.5])
-    reached = np.arange(10), np.zeros(9, int)
-    matrix, vector = _accumulate(kernel, (star, reached, image[2]), 2)
-    expected = naive.accumulate_tensor(*star, *image[2], SCALE, STEP, N)
-    assert_allclose(matrix, np.tril(expected[0]), atol=1e-12)
-    assert_allclose(vector, expected[1], atol=1e-12)
+def _own_terms(kernel, stars, weight, nodes, chunks=2):
+    band = np.zeros((chunks, nodes, N, N, 4, 7))
+    kernel(*stars, weight, SCALE, STEP, band)
+    return band.sum(axis=0)
+
+
+@both(nb.gather)
+def test_gather(kernel, field):
+    stars, image, _, nodes = field
+    expected = naive.gather_tensor(_design(stars, image.shape, nodes), image)
+    assert_allclose(_gather(kernel, stars, image, nodes), expected, atol=1e-11)
+    assert np.abs(expected).max() > 1.0
+
+
+@both(nb.add_own_terms)
+def test_add_own_terms(kernel, field):
+    stars, _, weight, nodes = field
+    expected = naive.add_own_terms(_design(stars, weight.shape, nodes), weight)
+    ours = _own_terms(kernel, stars, weight, nodes)
+    assert_allclose(ours, expected, atol=1e-12 * expected.max(), rtol=0)
+    assert np.count_nonzero(expected[..., 3, 0]) > 10  # the farthest of the neighbours
+
+
+def test_sums_are_added_to(field):
+    stars, image, weight, nodes = field
+    total, band = np.ones((2, nodes, N, N)), np.ones((2, nodes, N, N, 4, 7))
+    nb.gather(*stars, image, SCALE, STEP, total)
+    nb.add_own_terms(*stars, weight, SCALE, STEP, band)
+    once = (
+        _gather(nb.gather, stars, image, nodes),
+        _own_terms(nb.add_own_terms, stars, weight, nodes),
+    )
+    assert_allclose(total.sum(axis=0), 2.0 + once[0], atol=1e-11)
+    assert_allclose(band.sum(axis=0), 2.0 + once[1], rtol=1e-12, atol=1e-11)
+
+
+@both(nb._sum_row)
+def test_sum_row(kernel):
+    rng = np.random.default_rng(34)
+    left, along_x = np.array([1, 1, 2, 4, 5]), rng.uniform(size=(5, 4))
+    pixels, line = rng.normal(size=5), np.ones(9)
+    kernel(pixels, -2.0, 1.0, left, along_x, line)  # the outer two are too far away
+    expected = naive.sum_row(pixels, -2.0, 1.0, left, along_x, line)
+    assert_allclose(line, 1.0 + expected, rtol=1e-14)
+    assert expected[0] == expected[8] == 0.0 != expected[1]
+
+
+@both(nb._spread)
+@pytest.mark.parametrize(("low", "high"), [(0, 9), (2, 8), (3, 7)])
+def test_spread(kernel, low, high):
+    rng = np.random.default_rng(35)
+    line, along_y = np.full((9, 4), np.nan), rng.uniform(size=4)
+    inside = low + np.arange(4) + np.arange(high - low)[:, None] < high
+    line[low:high] = np.where(inside, rng.uniform(size=(high - low, 4)), 0.0)
+    band = np.ones((4, 9, 4, 7))
+    kernel(line, low, high, along_y, 0.3, band)  # what lies outside is never read
+    expected = naive.spread(np.nan_to_num(line), along_y, 0.3)
+    assert_allclose(band, 1.0 + expected, rtol=1e-14)
+
+
+def test_gather_is_the_transpose_of_fill_stamps(field):
+    """<X c, image> == <c, X^T image> for any coefficients."""
+    (x, y, radius, light, window, *around), image, _, nodes = field
+    coefficients = np.random.default_rng(36).normal(size=(nodes, N, N))
+    sizes = (window[:, 1] - window[:, 0]) * (window[:, 3] - window[:, 2])
+    offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    values = np.empty(offset[-1])
+    stars = x, y, radius, light, window
+    nb.fill_stamps(*stars, offset, *around, coefficients, SCALE, STEP, 1, values)
+    back = _gather(nb.gather, field[0], image, nodes)
+    there = naive.dot(window, offset, values, image).sum()
+    assert np.vdot(coefficients, back) == pytest.approx(there, rel=1e-12)
+    assert abs(there) > 1.0
 
 
 @pytest.mark.parametrize("chunks", [1, 3, 20])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_sums_do_not_depend_on_chunks_and_threads(image, chunks, threads):
-    reference = _accumulate(nb.accumulate, image, 2)
-    try:
-        set_threads(threads)
-        ours = _accumulate(nb.accumulate, image, chunks)
-    finally:
-        set_threads(1_000)
-    for a, b in zip(ours, reference, strict=True):
-        assert_allclose(a, b, atol=1e-12 * np.abs(b).max(), rtol=0)
+def test_sums_do_not_depend_on_chunks_and_threads(field, chunks, threads):
+    stars, image, weight, nodes = field
+    jobs = (_gather, nb.gather, image), (_own_terms, nb.add_own_terms, weight)
+    for job, kernel, pixels in jobs:
+        reference = job(kernel, stars, pixels, nodes)
+        try:
+            set_threads(threads)
+            ours = job(kernel, stars, pixels, nodes, chunks)
+        finally:
+            set_threads(1_000)
+        assert_allclose(ours, reference, atol=1e-12 * np.abs(reference).max(), rtol=0)

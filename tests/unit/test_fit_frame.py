@@ -83,22 +83,23 @@ def test_solution_and_errors_are_those_of_the_dense_matrix(monkeypatch):
     assert_allclose(fit.chi2[seen], (design[:-1] @ normalised)[seen] / light[seen], rtol=1e-7)
 
 
+@pytest.mark.parametrize(("width", "least", "usual"), [(5.0, 0.99, 0.9999), (20.0, 0.96, 0.995)])
 @pytest.mark.parametrize("seed", [51, 52, 53])
-def test_errors_with_many_tiles(seed):
-    """The error of a star ignores what its tile does not hold: by less than 1 %."""
+def test_errors_with_many_tiles(seed, width, least, usual):
+    """The error of a star ignores what its tile does not hold: by less than 4 %."""
     shape = (96, 96)
     scene, _ = _random(seed, 800, shape, margin=12.0)  # a star for every 18 pixels
     image = replace(scene.image(), poisson_slope=0.0)
-    fit = _fit(scene, image, width=5.0)
+    fit = _fit(scene, image, width=width)
     tiles = solver.make_tiles(scene.stamps.x, scene.stamps.y, shape)
     assert len(tiles.n_halo) >= 9
-    sigma = 5.0 * np.sqrt(np.maximum(scene.flux, 1.0))
+    sigma = width * np.sqrt(np.maximum(scene.flux, 1.0))
     inverse, _, _ = _inverse(scene, image, sigma)
     seen = ~_has(fit, SourceFlag.NO_DATA)
     ratio = (fit.flux_err / np.sqrt(np.diag(inverse))[:-1])[seen]
     assert ratio.max() < 1.0 + 1e-6  # what is ignored only widens
-    assert ratio.min() > 0.99
-    assert np.percentile(ratio, 5) > 0.9999
+    assert ratio.min() > least
+    assert np.percentile(ratio, 5) > usual
 
 
 def test_pulls_are_normal():
@@ -418,7 +419,7 @@ def _clipped(scene, rays, clip=6.0, mu=None, reweight=3, seed=0):
         data[place] += light
     error = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * np.maximum(data, 0.0))
     image = masked_image(data, error, clean.flags, fields.SLOPE)
-    sigma = 5.0 * np.sqrt(np.maximum(mu, 1.0))
+    sigma = 20.0 * np.sqrt(np.maximum(mu, 1.0))
     return fit_frame(image, scene.stamps, mu, sigma, TOLERANCE, reweight, clip=clip)
 
 
@@ -464,8 +465,8 @@ def test_a_star_that_brightens_is_no_outlier(prior):
         assert fit.n_outliers == 0
         assert fit.flags.tolist() == [0, 0, 0, 0]
         # The prior itself draws the flux back by the ratio of the variances.
-        pulled = (fit.flux_err[0] / 5.0) ** 2 / prior * (scene.flux[0] - prior)
-        assert 0.0 < pulled < 0.07 * scene.flux[0]
+        pulled = (fit.flux_err[0] / 20.0) ** 2 / prior * (scene.flux[0] - prior)
+        assert 0.0 < pulled < 0.005 * scene.flux[0]
         assert abs(fit.flux[0] + pulled - scene.flux[0]) < 4.0 * fit.flux_err[0]
 
 

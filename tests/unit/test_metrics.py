@@ -145,8 +145,9 @@ def batches(tmp_path):
     for number, members in enumerate([[3, 4], [10, 11], [20]]):
         source, exposure = np.divmod(np.arange(7 * len(members)), len(members))
         table = pd.DataFrame({"source": source, "exposure": np.array(members)[exposure]})
-        for name in ("psf_flux", "psf_flux_err", "chi2", "psf_fraction"):
+        for name in ("psf_flux", "psf_flux_err", "model_err", "chi2", "psf_fraction"):
             table[name] = rng.random(len(table)).astype(np.float32)
+        table["n_outliers"] = np.int8(0)
         table["flags"] = rng.integers(0, 600, len(table)).astype(np.int32)
         table.loc[rng.random(len(table)) < 0.2, "psf_flux"] = np.nan
         paths.append(str(tmp_path / f"{number}.parquet"))
@@ -171,6 +172,7 @@ def test_light_curves_in_chunks(batches, monkeypatch, measurements):
             rows = rows.loc[[11, 20, 4, 3, 10]]
             assert_array_equal(curves["flux"][s], rows["psf_flux"])
             assert_array_equal(curves["flux_err"][s], rows["psf_flux_err"])
+            assert_array_equal(curves["model_err"][s], rows["model_err"])
             assert_array_equal(curves["flags"][s], rows["flags"])
 
 

@@ -118,15 +118,18 @@ def test_truth_is_optional(pictures, inputs, tmp_path):
     assert different == ["scatter", "light_curves"]
 
 
-def test_model_image_is_that_of_the_fit(inputs):
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_model_image_is_that_of_the_fit(inputs, nodes):
     exposure = read_exposures(inputs["exposures"], [1]).to_dict("records")[0]
     sources, prf = read_table(inputs["sources"], schemas.SOURCES), read_prf(inputs["prf"])
     image = read_image(exposure)
-    stamps = fit.exposure_stamps(exposure, sources, prf, 0.1)
+    stamps, far = fit.exposure_light(exposure, sources, prf, 0.1, (0.0, 0.0))
     flux = sources["flux"].to_numpy()
-    solution = fit_frame(image, stamps, flux, 5.0 * np.sqrt(flux), 1e-6, 0)
+    sigma = 5.0 * np.sqrt(flux)
+    solution = fit_frame(image, stamps, flux, sigma, 1e-6, 0, background_nodes=nodes, fixed=far)
     assert np.isnan(solution.flux).any()  # sources outside the image
-    statistics = {"background": solution.background, "shift_x": 0.0, "shift_y": 0.0}
+    mesh = solution.background_mesh.ravel()
+    statistics = {"background_mesh": mesh, "shift_x": 0.0, "shift_y": 0.0}
     model = fit.model_image(exposure, sources, prf, solution.flux, statistics, 0.1)
     used = np.isfinite(solution.residual)
     assert_allclose((image.flux - model)[used], solution.residual[used], atol=1e-8)
@@ -221,6 +224,35 @@ def test_running_median():
     assert_allclose(middle, [18.25, 18.75, 19.25, 19.75], atol=0.03)
     assert_allclose(median, middle**2, atol=0.05)
     assert running_median(np.array([1.0, 9.0]), np.array([1.0, 2.0]))[0].size == 0
+
+
+@pytest.mark.parametrize("n_good", [4, 16])
+def test_photon_limited_light_curves_scatter_around_one(n_good):
+    rng = np.random.default_rng(n_good)
+    limit = np.geomspace(1.0, 40.0, 4000)
+    values = rng.normal(0.0, limit[:, None], (limit.size, n_good))
+    deviation = np.abs(values - np.median(values, axis=1, keepdims=True))
+    metrics = metrics_table(limit.size).assign(
+        flux=100.0,
+        n_good=n_good,
+        scatter=1.4826 * np.median(deviation, axis=1),
+        expected_scatter=limit,
+    )
+    metrics.loc[::2, "scatter"] *= 50.0  # variables, which are not in the medians
+    kinds = np.where(metrics.index % 2, "constant", "transit")
+    truth = metrics[["source_id"]].assign(kind=kinds, flux=100.0)
+    upper, ratio, bias = scatter_figure(metrics, truth).axes
+    assert_allclose(ratio.lines[-1].get_ydata(), 1.0, atol=0.12)
+    measured, photon_limit = (line.get_ydata() for line in upper.lines[1:3])
+    assert_allclose(measured, photon_limit, rtol=0.12)
+    assert_allclose(bias.lines[-1].get_ydata(), 0.0)
+    assert len(scatter_figure(metrics).axes) == 2
+
+
+def test_ratios_far_above_the_limit_are_in_the_picture():
+    metrics = metrics_table(50).assign(flux=100.0, scatter=60.0, expected_scatter=2.0)
+    ratio = scatter_figure(metrics).axes[1]
+    assert ratio.get_ylim()[1] > 30.0
 
 
 def metrics_table(n: int) -> pd.DataFrame:

@@ -159,6 +159,7 @@ def _exposure_fit(field, monkeypatch, image, register=True):
     exposure = {"exposure": 0, "time": 2461500.0, "flags": 0, "wcs": WCS.to_json()}
     exposure |= {"nrows": SHAPE[0], "ncols": SHAPE[1], "pixel_area": np.nan}
     settings = {"prior_width": 5.0, "tolerance": 1e-4, "reweight": 1, "clip": 6.0}
+    settings["background_nodes"] = 1
     params = {"fit": {**settings, "register_frames": register}, "flux_cut_off": 0.01}
     monkeypatch.setattr(fit, "read_image", lambda row: image)
     return fit.fit_exposure(exposure, sources, PRF, params)

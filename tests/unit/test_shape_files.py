@@ -136,10 +136,9 @@ def test_reads_the_table_of_the_workflow(model, tmp_path):
     same(again, model)
     assert facts["n_rknots"] == model.n_r
     write_shape(tmp_path / "new.parquet", model, {})
-    assert_array_equal(
-        read_table(tmp_path / "new.parquet", schemas.PRF),
-        read_table(tmp_path / "prf.parquet", schemas.PRF),
-    )
+    numbers = [name for name in schemas.PRF.names if name != "errors"]  # lists, all empty
+    new, old = (read_table(tmp_path / f"{name}.parquet", schemas.PRF) for name in ("new", "prf"))
+    assert_array_equal(new[numbers], old[numbers])
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)

@@ -152,6 +152,35 @@ def test_saturated_and_bad_pixels_have_no_error():
     assert_array_equal(np.argwhere(error == 0), [[2, 3], [5, 5]])
 
 
+def test_bright_stars_saturate_and_keep_their_wings():
+    settings = Simulate(size=200, seed=3, bad_pixels=0.0, draw_limit=21.0)
+    field = make_field(settings)
+    dx, dy = dither(settings, 0)
+    stars = field.stars[["x", "y"]] + np.array([dx, dy])
+    inside = stars.ge(3).all(axis=1) & stars.le(196).all(axis=1)
+    saturated = make_exposure(field, settings, 0).flux_err == 0.0
+
+    def pixels(bright):
+        chosen = stars[inside & bright].round().astype(int)
+        boxes = [saturated[y - 2 : y + 3, x - 2 : x + 3] for x, y in chosen.to_numpy()]
+        return np.array([box.sum() for box in boxes])
+
+    mag = field.stars["mag"]
+    assert len(pixels(mag < 15)) > 3
+    assert (pixels(mag < 15) > 0).all()
+    assert pixels(mag < 15).max() < 10
+    assert (pixels(mag.between(16.5, 18)) > 0).mean() < 0.05
+
+
+def test_prf_span_changes_nothing_but_the_prf(field, exposure):
+    spread = SETTINGS.model_copy(update={"prf_span": 4088.0})
+    other = make_exposure(make_field(spread), spread, 3)
+    assert_array_equal(other.flux_err == 0, exposure.flux_err == 0)
+    brightest = np.nanmax(exposure.flux)
+    difference = np.nanmax(np.abs(other.flux - exposure.flux)) / brightest
+    assert 1e-3 < difference < 0.06
+
+
 def test_bad_pixels_stay_where_they_are(field):
     masks = [np.isnan(make_exposure(field, SETTINGS, n).flux) for n in (0, 9)]
     assert masks[0].any()

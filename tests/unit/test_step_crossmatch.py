@@ -51,9 +51,9 @@ def _run(folder, catalogue, reference=None, /, **params):
     if reference is not None:
         inputs["reference"] = folder / "reference.csv"
         reference.to_csv(inputs["reference"], index=False)
-    outputs = {"sources": folder / "sources.parquet"}
+    outputs = {"catalogue_sources": folder / "sources.parquet"}
     crossmatch.run(inputs, outputs, _params(**params))
-    return read_table(outputs["sources"], schemas.SOURCES)
+    return read_table(outputs["catalogue_sources"], schemas.SOURCES)
 
 
 def _place(sources, field=FIELD):

@@ -90,8 +90,10 @@ def _tables(paths):
         for name in ("photometry", "frame_stats")
         for batch in BATCHES
     ]
-    names = ("exposures", "sources", "deltas", "prf", "metrics", "lightcurves", "truth")
-    return [(getattr(paths, name), schemas.TABLES[name]) for name in names] + batched
+    names = ("exposures", "catalogue_sources", "sources", "deltas")
+    names += ("prf", "metrics", "lightcurves", "truth")
+    kinds = {**schemas.TABLES, "catalogue_sources": schemas.SOURCES}
+    return [(getattr(paths, name), kinds[name]) for name in names] + batched
 
 
 def test_every_table_has_its_schema_and_provenance(paths):
@@ -176,6 +178,7 @@ def test_an_unusable_exposure_gives_flagged_rows(paths, photometry):
     assert row["flags"] == int(ExposureFlag.UNUSABLE)
     assert (row["n_sources"], row["n_pixels"], row["n_masked"]) == (0, 0, 64 * 64)
     assert np.isnan(row["background"])
+    assert row["background_mesh"].size == 0
 
 
 def test_statistics_of_frames(paths, photometry):
@@ -188,6 +191,9 @@ def test_statistics_of_frames(paths, photometry):
     counted = photometry.groupby("exposure")["psf_flux"].count()
     assert table["n_sources"].tolist() == counted.tolist()
     assert good["background"].between(0.5, 12.0).all()
+    assert [mesh.tolist() for mesh in good["background_mesh"]] == [[b] for b in good["background"]]
+    counted = photometry.groupby("exposure")["n_outliers"].sum()
+    assert (counted[good.index] <= 9 * good["n_outliers"]).all()
 
 
 def test_prf_table(paths):

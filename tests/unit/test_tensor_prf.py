@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,18 @@ def model():
     return TensorPRF.projected(winged, 12.0, JACOBIAN)
 
 
+@pytest.fixture(scope="module")
+def varying():
+    """Two rows of three nodes that all differ, with two likely errors."""
+    rng = np.random.default_rng(44)
+    one = TensorPRF.projected(winged, 8.0, JACOBIAN)
+    light = rng.uniform(0.8, 1.2, 6)[:, None, None]
+    coefficients = light * (one.mean + 0.01 * rng.normal(size=(6, *one.mean.shape)))
+    errors = 0.01 * rng.normal(size=(2, *coefficients.shape))
+    rows, columns = np.array([0.0, 39.0]), np.array([0.0, 20.0, 43.0])
+    return replace(one, coefficients=coefficients, rows=rows, columns=columns, errors=errors)
+
+
 # the error falls with the fourth power of the spacing of the knots over the width
 @pytest.mark.parametrize(("fwhm", "error"), [(1.0, 1e-2), (1.4, 2e-3), (1.7, 1e-3), (2.4, 2e-4)])
 def test_projection_follows_a_gaussian(fwhm, error):
@@ -50,7 +63,9 @@ def test_a_function_of_the_model_is_projected_on_itself(model):
     again = TensorPRF.projected(winged, model.reach * (1.0 - 1e-9), JACOBIAN)
     assert_allclose(again.coefficients, model.coefficients, atol=1e-12)
     knots = model.knots
-    assert model.centres().size == model.intervals + 3 == len(model.coefficients)
+    n = model.intervals + 3
+    assert model.coefficients.shape == (1, n, n)
+    assert model.centres().size == n
     assert_allclose(np.arcsinh(model.reach / (model.centres()[-1])), np.arcsinh(1.0), atol=0.2)
     assert knots[3] == -knots[-4]
 
@@ -114,7 +129,21 @@ def test_table_round_trip(model, tmp_path):
     assert_array_equal(again.coefficients, model.coefficients)
     assert_array_equal(again.jacobian, model.jacobian)
     assert (again.intervals, again.pixel_area) == (model.intervals, model.pixel_area)
+    assert again.errors.size == 0
     assert len(set(zip(columns["i"], columns["j"], strict=True))) == model.coefficients.size
+
+
+def test_table_keeps_nodes_and_errors(varying, tmp_path):
+    columns, metadata = varying.to_table()
+    path = tmp_path / "prf.parquet"
+    write_table(path, columns, schemas.PRF, {}, metadata)
+    again = TensorPRF.from_table(read_table(path, schemas.PRF), read_metadata(path, schemas.PRF))
+    assert again.errors.shape == varying.errors.shape
+    for name in ("coefficients", "rows", "columns"):
+        assert_array_equal(getattr(again, name), getattr(varying, name))
+    assert_array_equal(again.errors, varying.errors.astype(np.float32))
+    assert np.abs(again.errors).min() > 0.0
+    assert set(columns["node"]) == set(range(6))
 
 
 def test_a_table_of_another_model_is_refused(model):
@@ -172,3 +201,96 @@ def test_normal_equations_find_the_fluxes(model):
     vector = stamps.dot(weight * image) + prior_mu / prior_sigma**2
     found = np.linalg.solve(matrix, vector)
     assert_allclose(found, flux, rtol=1e-5, atol=1e-3)
+
+
+# nodes
+
+
+def test_one_prf_at_all_nodes(model):
+    spread = model.with_nodes(3, SHAPE)
+    assert spread.grid == (3, 3)
+    assert_array_equal(spread.rows, [0.0, 19.5, 39.0])
+    assert_array_equal(spread.columns, [0.0, 21.5, 43.0])
+    assert spread.coefficients.shape == (9, *model.mean.shape)
+    assert_allclose(spread.mean, model.mean, rtol=1e-14)
+    stars = [3.2, 20.0, 50.0], [11.9, 39.0, -3.0], [9e9, 9e9, 9e9]
+    assert_allclose(_stamps(spread, *stars).values, _stamps(model, *stars).values, atol=1e-14)
+    assert spread.integral() == pytest.approx(model.integral(), rel=1e-12)
+
+
+def test_shares_are_those_of_a_bilinear_change(varying):
+    x, y = np.random.default_rng(45).uniform(-5.0, 48.0, (2, 300))
+    node, share = varying.shares(x, y)
+    assert node.shape == share.shape == (300, 4)
+    assert_allclose(share.sum(axis=1), 1.0, rtol=1e-14)
+    assert share.min() >= 0.0
+    down, across = np.divmod(np.arange(6), 3)
+    places = varying.columns[across], varying.rows[down]
+    inside = np.clip(x, 0.0, 43.0), np.clip(y, 0.0, 39.0)  # beyond the nodes nothing changes
+    for at_nodes, expected in zip(places, inside, strict=True):
+        assert_allclose((share * at_nodes[node]).sum(axis=1), expected, atol=1e-12)
+    products = (share * (places[0] * places[1])[node]).sum(axis=1)
+    assert_allclose(products, inside[0] * inside[1], atol=1e-10)
+
+
+def test_shares_at_the_nodes_and_of_one_node(varying, model):
+    x, y = (a.ravel() for a in np.meshgrid(varying.columns, varying.rows))
+    node, share = varying.shares(x, y)
+    assert_array_equal(share.max(axis=1), 1.0)
+    assert_array_equal(node[np.arange(6), share.argmax(axis=1)], np.arange(6))
+    node, share = model.shares(x, y)
+    assert_array_equal(node, np.zeros((6, 1)))
+    assert_array_equal(share, np.ones((6, 1)))
+
+
+def test_prf_at_a_place_is_that_of_the_stars_there(varying):
+    middle = varying.at(10.0, 39.0)
+    assert middle.grid == (1, 1)
+    assert_allclose(middle.mean, 0.5 * varying.coefficients[3:5].sum(axis=0), rtol=1e-13)
+    x, y = [4.3, 20.3, 41.6], [30.9, 11.9, -2.2]
+    stamps = _stamps(varying, x, y, [9e9, 9e9, 9e9])
+    row, column = np.indices(SHAPE)
+    for s, flux in enumerate(np.eye(3)):
+        here = varying.at(x[s], y[s]).on_pixels(column - stamps.x[s], row - stamps.y[s])
+        # radii are those of the mean over the nodes
+        near = np.hypot(column - stamps.x[s], row - stamps.y[s]) <= stamps.radius[s]
+        assert_allclose(stamps.model(flux), np.where(near, here, 0.0), atol=1e-7)
+    peaks = [varying.at(*place).on_pixels(0.0, 0.0) for place in zip(x, y, strict=True)]
+    assert np.ptp(peaks) > 0.01
+
+
+def test_levelled_nodes_have_the_same_light(varying):
+    def light(prf):
+        d = np.linspace(-6.0, 6.0, 601)
+        near = np.hypot(d, d[:, None]) < 6.0
+        places = [(x, y) for y in prf.rows for x in prf.columns]
+        return [np.sum(prf.at(*p).on_pixels(d, d[:, None]) * near) * 0.02**2 for p in places]
+
+    before, levelled = light(varying), varying.levelled()
+    assert np.ptp(before) > 0.1
+    assert_allclose(light(levelled), np.mean(before), rtol=2e-3)
+    ratio = levelled.coefficients / varying.coefficients
+    assert_allclose(np.ptp(ratio, axis=(1, 2)), 0.0, atol=1e-10)  # their shapes stay
+    assert_allclose(levelled.levelled().coefficients, levelled.coefficients, rtol=1e-12)
+
+
+def test_likely_errors_are_models_of_the_same_footprints(varying, model):
+    wrong = list(varying.wrong())
+    assert len(wrong) == 2
+    stars = [4.3, 20.3, 41.6], [30.9, 11.9, -2.2], [100.0, 3000.0, 40.0]
+    reference = _stamps(varying, *stars)
+    for error, coefficients in zip(wrong, varying.errors, strict=True):
+        stamps = _stamps(error, *stars)
+        assert_array_equal(stamps.window, reference.window)
+        both = replace(varying, coefficients=varying.coefficients + coefficients)
+        vars(both)["_outer_maximum"] = varying._outer_maximum
+        change = _stamps(both, *stars).values - reference.values
+        assert_allclose(stamps.values, change, atol=1e-12)
+        assert np.abs(change).max() > 1e-3
+    assert list(model.wrong()) == []
+
+
+def test_errors_are_brightened_with_the_model(varying):
+    bright = varying.brightened(1.7)
+    assert_allclose(bright.errors, 1.7 * varying.errors, rtol=1e-14)
+    assert bright.integral() == pytest.approx(1.7 * varying.integral(), rel=1e-12)

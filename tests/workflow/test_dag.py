@@ -32,7 +32,15 @@ def frame(demo, number: int) -> Path:
 
 
 def test_all_tables_are_written(finished):
-    expected = ["exposures", "sources", "deltas", "prf", "metrics", "lightcurves"]
+    expected = [
+        "exposures",
+        "catalogue_sources",
+        "sources",
+        "deltas",
+        "prf",
+        "metrics",
+        "lightcurves",
+    ]
     expected += [f"{name}/batch=0000{n}" for name in ("photometry", "frame_stats") for n in (0, 1)]
     for name in expected:
         assert pq.read_metadata(finished.results / f"{name}.parquet").num_rows > 0, name

@@ -4,7 +4,7 @@ rule crossmatch:
         ancient(registered),
         **catalogues,
     output:
-        sources=paths.sources,
+        catalogue_sources=paths.catalogue_sources,
     log:
         paths.log("crossmatch"),
     benchmark:

@@ -4,7 +4,7 @@ rule deltas:
         paths.kernels,
         ancient(images(shape_exposures)),
         exposures=ancient(registered),
-        sources=paths.sources,
+        catalogue_sources=paths.catalogue_sources,
     output:
         deltas=paths.deltas,
     log:

@@ -1,13 +1,14 @@
 rule shape:
-    """Fit the PRF."""
+    """Fit the PRF and find the stars that the catalogue lacks."""
     input:
         paths.kernels,
         ancient(images(joint_exposures)),
         exposures=ancient(registered),
         deltas=paths.deltas,
-        sources=paths.sources,
+        catalogue_sources=paths.catalogue_sources,
     output:
         prf=paths.prf,
+        sources=paths.sources,
     log:
         paths.log("shape"),
     benchmark:
@@ -20,6 +21,10 @@ rule shape:
         runtime=60,
     params:
         shape=section("shape"),
+        crossmatch=section(
+            "crossmatch",
+            include={"saturation_magnitude", "contaminant_radius", "contaminant_contrast"},
+        ),
         exposures=numbers(joint_exposures),
         content=content(joint_exposures),
     script:

@@ -141,7 +141,8 @@ def read_shape(
         facts, weights = _weights(path, hdus)
         if _EXACT in hdus:
             exact = hdus[_EXACT]
-            columns = {name: exact.data[name] for name in schemas.PRF.names}
+            names = [name for name in schemas.PRF.names if name != "errors"]
+            columns = {name: exact.data[name] for name in names}
             return _exact_model(path, columns, {"model": exact.header["MODEL"]}), facts
     if facts.get("origin") == _ORIGIN:
         raise InputError(f"{path}: truncated, expected the exact model in an HDU {_EXACT}")

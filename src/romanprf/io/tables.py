@@ -175,6 +175,6 @@ def read_table(
         If the file is not such a table.
     """
     read_metadata(path, schema)
-    return pq.read_table(
-        path, columns=list(columns) if columns else None, filters=filters, partitioning=None
-    ).to_pandas()
+    wanted = list(columns) if columns else None
+    table = pq.read_table(path, columns=wanted, filters=filters, partitioning=None)
+    return table.to_pandas(integer_object_nulls=True)  # floats would change long identifiers

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from romanprf.flags import PixelFlag, SourceFlag
+from romanprf.photometry.background import Mesh
 from romanprf.photometry.image import Image
 from romanprf.photometry.normal import leverage, normal_matrix, overlaps
 from romanprf.photometry.solver import Solver, make_tiles
@@ -23,6 +24,11 @@ _LEFT = 1e-6
 _MASKED_FRACTION = 0.02
 #: Pixels within this distance of a source are its core (pixels).
 _CORE = 1.5
+#: A flux is DEGENERATE when its error is this many times that with all other fluxes known.
+_DEGENERATE = 3.0
+#: Precision of the sky's coefficients around the start, in units of the best known one: keeps the
+#: matrix regular where a part of the frame has no usable pixel, and matters nowhere else.
+_RIDGE = 1e-10
 #: Half the core of the PRF: closer to the border than this, a source is at the EDGE (pixels).
 _EDGE = 3.0
 
@@ -42,8 +48,12 @@ class FrameFit:
         Fraction of the source's light that falls on usable pixels.
     flags : ndarray of int32
         Bits of `SourceFlag`.
+    core_outliers : ndarray of int
+        Pixels of the source's core that were left out because they stand out of the model.
     background, background_err : float
-        e-/s per pixel.
+        Mean of the sky over the used pixels, e-/s per pixel.
+    background_mesh : ndarray, shape (nodes, nodes)
+        Coefficients of the sky (see `romanprf.photometry.background.Mesh`), e-/s per pixel.
     residual : ndarray, shape (nrows, ncols)
         Image minus model, e-/s; NaN where rejected.
     mean_chi2 : float
@@ -59,8 +69,10 @@ class FrameFit:
     chi2: np.ndarray
     psf_fraction: np.ndarray
     flags: np.ndarray
+    core_outliers: np.ndarray
     background: float
     background_err: float
+    background_mesh: np.ndarray
     residual: np.ndarray
     mean_chi2: float
     n_outliers: int
@@ -75,10 +87,14 @@ class FrameFluxes(NamedTuple):
     flux, flux_err : ndarray
         e-/s; NaN where a source has no usable pixel.  The error is marginal over all other
         sources and the background.
+    alone_err : ndarray
+        What the error would be if all other fluxes and the background were known, e-/s.
     light : ndarray, shape (nsources,)
         Fraction of the source's light that falls on usable pixels.
     background, background_err : float
-        e-/s per pixel.
+        Mean of the sky over the used pixels, e-/s per pixel.
+    background_mesh : ndarray, shape (nodes, nodes)
+        Coefficients of the sky (see `romanprf.photometry.background.Mesh`), e-/s per pixel.
     model : ndarray
         Image of the sources and the background, e-/s.
     weight : ndarray
@@ -91,9 +107,11 @@ class FrameFluxes(NamedTuple):
 
     flux: np.ndarray
     flux_err: np.ndarray
+    alone_err: np.ndarray
     light: np.ndarray
     background: float
     background_err: float
+    background_mesh: np.ndarray
     model: np.ndarray
     weight: np.ndarray
     outlier: np.ndarray
@@ -109,6 +127,8 @@ def solve_frame(
     reweight: int = 0,
     with_background: bool = True,
     clip: float = np.inf,
+    background_nodes: int = 1,
+    fixed: np.ndarray | float = 0.0,
 ) -> FrameFluxes:
     """Fit the fluxes of all sources and the background of a frame jointly.
 
@@ -131,15 +151,21 @@ def solve_frame(
         Between the repeats, leave out pixels that stand out of the model by so many sigmas of
         their variance and of the error of the PRF: cosmic rays.  A star that brightens is not
         one, because its flux is free.
+    background_nodes : int
+        The sky is a mesh of so many splines per axis; 1: constant.
+    fixed : ndarray, shape (nrows, ncols)
+        Light that is known, e-/s, as that of `romanprf.photometry.stamps.far_light`.
     """
     seen, inner = stamps.seen()
     priors = prior_mu[seen], prior_sigma[seen]
-    joint = _fit_seen(image, inner, priors, tolerance, reweight, with_background, clip)
+    mesh = Mesh(background_nodes if with_background else 0, stamps.shape)
+    joint = _fit_seen(image, inner, priors, tolerance, reweight, mesh, clip, fixed)
     light = stamps.dot((image.usable & ~joint.outlier).astype(float))
-    flux, sigma = np.full((2, len(stamps)), np.nan)
-    flux[seen], sigma[seen] = joint.flux, joint.flux_err
-    flux[light <= 0.0] = sigma[light <= 0.0] = np.nan
-    return joint._replace(flux=flux, flux_err=sigma, light=light)
+    known = np.full((3, len(stamps)), np.nan)
+    known[:, seen] = joint.flux, joint.flux_err, joint.alone_err
+    known[:, light == 0.0] = np.nan
+    flux, sigma, alone = known
+    return joint._replace(flux=flux, flux_err=sigma, alone_err=alone, light=light)
 
 
 def fit_frame(
@@ -150,12 +176,24 @@ def fit_frame(
     tolerance: float,
     reweight: int,
     clip: float = np.inf,
+    background_nodes: int = 1,
+    fixed: np.ndarray | float = 0.0,
 ) -> FrameFit:
     """`solve_frame`, with what the photometry tables say of each source and of the frame.
 
     The parameters are those of `solve_frame`.
     """
-    solution = solve_frame(image, stamps, prior_mu, prior_sigma, tolerance, reweight, clip=clip)
+    solution = solve_frame(
+        image,
+        stamps,
+        prior_mu,
+        prior_sigma,
+        tolerance,
+        reweight,
+        clip=clip,
+        background_nodes=background_nodes,
+        fixed=fixed,
+    )
     light, used = solution.light, image.usable & ~solution.outlier
     residual = np.where(used, image.flux - solution.model, np.nan)
     chi2_image = solution.weight * np.nan_to_num(residual) ** 2
@@ -167,8 +205,10 @@ def fit_frame(
         chi2=chi2,
         psf_fraction=light,
         flags=source_flags(image, stamps, solution, prior_sigma),
+        core_outliers=_in_core(solution.outlier, stamps),
         background=solution.background,
         background_err=solution.background_err,
+        background_mesh=solution.background_mesh,
         residual=residual,
         mean_chi2=float(chi2_image.sum() / used.sum()),
         n_outliers=int(solution.outlier.sum()),
@@ -182,40 +222,50 @@ def _fit_seen(
     priors: tuple[np.ndarray, np.ndarray],
     tolerance: float,
     reweight: int,
-    with_background: bool,
+    mesh: Mesh,
     clip: float,
+    fixed: np.ndarray | float,
 ) -> FrameFluxes:
     """Alternate between the weights of the pixels and the solution (see `solve_frame`)."""
     usable, outlier = image.usable, np.zeros(image.flux.shape, bool)
     pattern, tiles = overlaps(stamps), make_tiles(stamps.x, stamps.y, stamps.shape)
     flux, prior_sigma = priors
-    model = stamps.model(flux)
-    background = float(np.median((image.flux - model)[usable])) if with_background else 0.0
-    model += background
+    stars = stamps.model(flux)
+    # The functions of the mesh add up to 1: equal coefficients are a constant sky.
+    coefficients = np.full(
+        (mesh.nodes, mesh.nodes), np.median((image.flux - stars - fixed)[usable])
+    )
+    response = np.zeros((mesh.nodes**2, len(stamps)))
+    model = stars + fixed + mesh.image(coefficients)
     iterations = 0
     for number in range(reweight + 1):
         weight = np.where(usable & ~outlier, 1.0 / pixel_variance(image, model), 0.0)
         matrix = normal_matrix(stamps, weight, prior_sigma, pattern)
         solver = Solver(matrix, tiles)
-        data = image.flux - background
-        flux, step, background_err, sigma = _solve(
-            solver, stamps, data, weight, flux, priors, tolerance, with_background
+        data = image.flux - fixed - mesh.image(coefficients)
+        flux, step, covariance, response = _solve(
+            solver, stamps, data, weight, flux, response, priors, tolerance, mesh
         )
-        background += step
+        coefficients += step.reshape(coefficients.shape)
         iterations += solver.iterations
-        model = stamps.model(flux) + background
+        stars = stamps.model(flux)
+        model = stars + fixed + mesh.image(coefficients)
         if number < reweight and np.isfinite(clip):
             left = np.maximum(1.0 - leverage(stamps, weight, matrix), _LEFT)
-            outlier = _outliers(image, model, background, weight > 0.0, left, clip)
+            outlier = _outliers(image, model, stars, weight > 0.0, left, clip)
+    sigma = np.sqrt(solver.sigma**2 + (response * (covariance @ response)).sum(axis=0))
+    used, alone = weight > 0.0, matrix.diagonal() ** -0.5
+    mean = mesh.dot(used) / used.sum()
+    sky = float(mean @ coefficients.ravel()), float(np.sqrt(mean @ covariance @ mean))
     light = np.empty(0)  # of the whole frame, later
-    sky = (background, background_err)
-    return FrameFluxes(flux, sigma, light, *sky, model, weight, outlier, iterations)
+    images = model, weight, outlier
+    return FrameFluxes(flux, sigma, alone, light, *sky, coefficients, *images, iterations)
 
 
 def _outliers(
     image: Image,
     model: np.ndarray,
-    background: float,
+    stars: np.ndarray,
     used: np.ndarray,
     left: np.ndarray,
     clip: float,
@@ -230,7 +280,7 @@ def _outliers(
     from scipy.ndimage import maximum_filter  # noqa: PLC0415  (slow to import)
 
     noise = np.sqrt(pixel_variance(image, model) * left)
-    error = np.hypot(noise, _PRF_ERROR * (model - background) * left)
+    error = np.hypot(noise, _PRF_ERROR * stars * left)
     residual = np.abs(image.flux - model)
     significance = np.divide(residual, error, out=np.zeros_like(error), where=image.usable)
     worst = significance >= maximum_filter(np.where(used, significance, 0.0), 3)
@@ -252,25 +302,29 @@ def _solve(
     data: np.ndarray,
     weight: np.ndarray,
     start: np.ndarray,
+    response: np.ndarray,
     priors: tuple[np.ndarray, np.ndarray],
     tolerance: float,
-    with_background: bool,
-) -> tuple[np.ndarray, float, float, np.ndarray]:
-    """Fluxes, background, its error, and errors of the fluxes (equations of `normal`).
+    mesh: Mesh,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Fluxes; step of the sky's coefficients, covariance; responses (equations of `normal`).
 
-    The background is eliminated exactly: f = A^-1 h - b A^-1 c.
+    The sky is eliminated exactly: f = A^-1 h - R b with the responses R = A^-1 c of all fluxes
+    to each of its coefficients, of which those of the last weights are a good first guess.
     """
     prior_mu, prior_sigma = priors
     h = stamps.dot(weight * data) + prior_mu / prior_sigma**2
     without = solver.solve(h, start, tolerance)
-    if not with_background:
-        return without, 0.0, 0.0, solver.sigma
-    c, d = stamps.dot(weight), weight.sum()
-    response = solver.solve(c, np.zeros_like(c), tolerance)
-    schur = d - c @ response
-    background = float(((weight * data).sum() - c @ without) / schur)
-    sigma = np.sqrt(solver.sigma**2 + response**2 / schur)
-    return without - background * response, background, float(schur**-0.5), sigma
+    c = np.empty_like(response)
+    for k, function in enumerate(mesh.functions()):
+        c[k] = stamps.dot(weight * function)
+        response[k] = solver.solve(c[k], response[k], tolerance)
+    schur = mesh.gram(weight) - c @ response.T
+    diagonal = np.einsum("kk->k", schur)
+    diagonal += _RIDGE * diagonal.max(initial=0.0)
+    covariance = np.linalg.inv(schur)
+    step = covariance @ (mesh.dot(weight * data) - c @ without)
+    return without - step @ response, step, covariance, response
 
 
 def source_flags(
@@ -286,10 +340,11 @@ def source_flags(
         SourceFlag.NO_DATA: light <= 0.0,
         SourceFlag.EDGE: edge < _EDGE,
         SourceFlag.MASKED: stamps.dot((~image.usable).astype(float)) > _MASKED_FRACTION,
-        SourceFlag.SATURATED: _in_core(image.flags & PixelFlag.SATURATED, stamps),
-        SourceFlag.JUMP: _in_core(image.flags & PixelFlag.JUMP, stamps),
-        SourceFlag.OUTLIER: _in_core(solution.outlier, stamps),
+        SourceFlag.SATURATED: _in_core(_saturated(image, solution.model), stamps) > 0,
+        SourceFlag.JUMP: _in_core(image.flags & PixelFlag.JUMP, stamps) > 0,
+        SourceFlag.OUTLIER: _in_core(solution.outlier, stamps) > 0,
         SourceFlag.PRIOR: ~(sigma <= prior_sigma / np.sqrt(2.0)),
+        SourceFlag.DEGENERATE: sigma > _DEGENERATE * solution.alone_err,
     }
     flags = np.zeros(len(stamps), np.int32)
     for flag, condition in conditions.items():
@@ -297,13 +352,22 @@ def source_flags(
     return flags
 
 
+def _saturated(image: Image, model: np.ndarray) -> np.ndarray:
+    """Pixels that the file calls saturated, or that it masks and nothing measured is as bright.
+
+    Formats without data quality only say that a pixel has no value; the wings say how bright it is.
+    """
+    lost = ~image.usable & (model > image.flux.max())
+    return ((image.flags & PixelFlag.SATURATED) != 0) | lost
+
+
 def _in_core(marked: np.ndarray, stamps: Stamps) -> np.ndarray:
-    """Whether a marked pixel lies in the core of each source."""
+    """Number of marked pixels in the core of each source."""
     rows, columns = np.nonzero(marked)
     if rows.size == 0:
-        return np.zeros(len(stamps), bool)
+        return np.zeros(len(stamps), int)
     from scipy.spatial import cKDTree  # noqa: PLC0415  (a fifth of the time to import Machine)
 
     tree = cKDTree(np.column_stack([columns, rows]))
-    distance, _ = tree.query(np.column_stack([stamps.x, stamps.y]), distance_upper_bound=_CORE)
-    return np.isfinite(distance)
+    places = np.column_stack([stamps.x, stamps.y])
+    return tree.query_ball_point(places, _CORE, return_length=True)

@@ -266,8 +266,9 @@ def refine_scene(
         for f in frames
     ]
     flags, sigma = np.zeros(scene.flux.size, np.int32), 10.0 * scene.flux
-    prf, _, _ = fit_joint(exposures, scene.flux, flags, start, settings, sigma, with_background)
-    return replace(scene, prf=prf.normalised()).measured(frames, catalogue, with_background)
+    stars = exposures, scene.flux, flags
+    joint = fit_joint(*stars, start, settings, sigma, with_background, with_errors=False)
+    return replace(scene, prf=joint.prf.normalised()).measured(frames, catalogue, with_background)
 
 
 def centroid_shift(scene: Scene, frame: Frame) -> tuple[float, float]:

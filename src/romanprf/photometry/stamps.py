@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,10 @@ from romanprf.prf import PRF
 from romanprf.wcs import STERADIAN, TangentWCS
 
 #: A footprint is never smaller than this (pixels).
-MIN_RADIUS = 3.0
+MIN_RADIUS = 5.0
+#: Light beyond the footprints counts until it falls under this fraction of the cut-off; the stamps
+#: of so many sources are made together.
+FAR, _TOGETHER = 0.2, 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +146,29 @@ def make_stamps(
     scale = area / prf.pixel_area
     values = prf.fill_stamps(x, y, radius, jacobian, scale, window, offset, points)
     return Stamps(x, y, radius, window, offset, values, shape)
+
+
+def far_light(make: Callable[..., Stamps], stamps: Stamps, flux: np.ndarray) -> np.ndarray:
+    """Light of the sources beyond their footprints, e-/s, shape (nrows, ncols).
+
+    One source gives a pixel there less than `flux_cut_off`, all of them together do not.  What is
+    known of their fluxes before is good enough for it, and it would make the footprints, whose
+    overlaps cost most of the time of a fit, several times larger.
+
+    Parameters
+    ----------
+    make : callable
+        Stamps of a slice of the sources, with this fraction of the cut-off.
+    stamps : Stamps
+        The footprints.
+    flux : ndarray, shape (nsources,)
+        e-/s.
+    """
+    light = -stamps.model(flux)
+    for start in range(0, len(stamps), _TOGETHER):
+        some = slice(start, start + _TOGETHER)
+        light += make(FAR, some).model(flux[some])
+    return light
 
 
 def _windows(x: np.ndarray, y: np.ndarray, radius: np.ndarray, shape: tuple) -> np.ndarray:

@@ -19,7 +19,9 @@ _FAINTEST = 1e-4
 _SIDE, _RADII, _ANGLES = 401, 300, 180
 
 
-def prf_figure(prf: PRF, history: Sequence[Mapping[str, Any]]) -> Figure:
+def prf_figure(
+    prf: PRF, history: Sequence[Mapping[str, Any]], searches: Sequence[Mapping[str, int]] = ()
+) -> Figure:
     """Draw the PRF on the sky and its radial profile.
 
     Parameters
@@ -29,6 +31,8 @@ def prf_figure(prf: PRF, history: Sequence[Mapping[str, Any]]) -> Figure:
     history : sequence of mapping
         Iterations of its fit (`romanprf.prf.shape.Iteration`), or of the tensor model the rounds
         (`romanprf.prf.joint.Round`); the last one is told.
+    searches : sequence of mapping
+        What each search for missing stars found (`romanprf.steps.search.Learned`).
     """
     figure = new_figure(3.1)
     left, right = figure.subplots(1, 2, width_ratios=[1.0, 1.15], gridspec_kw={"wspace": 0.08})
@@ -41,7 +45,10 @@ def prf_figure(prf: PRF, history: Sequence[Mapping[str, Any]]) -> Figure:
     else:
         used = f"{last['n_sources']} stars, {last['n_pixels']} pixels"
         quality = f"rms of the pixels {last['rms']:.3f} dex"
-    facts = (used, quality, f"integral {prf.integral():.3f}")
+    facts = [used, quality, f"integral {prf.integral():.3f}"]
+    if searches:
+        found, false = (sum(n[name] for n in searches) for name in ("n_found", "n_negative"))
+        facts += [f"{found} missing stars found", f"({false} in the negative)"]
     right.text(
         0.98,
         0.76,

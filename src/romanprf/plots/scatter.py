@@ -1,4 +1,4 @@
-"""Picture of the scatter of the light curves against magnitude."""
+"""Picture of the scatter of the light curves against magnitude and the photon limit."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from romanprf.flags import SourceFlag
 from romanprf.plots.style import BLACK, BLUE, GREY, ORANGE, VERMILLION, empty, new_figure
+from romanprf.statistics import small_sample_scatter
 
 #: A scatter of fewer measurements says little.
 MIN_GOOD = 3
 #: Running medians: width of a bin (mag) and the fewest points in one.
 _BIN, _MIN_POINTS = 0.5, 3
+#: Ratios of scatter and limit that are shown; more, if a running median reaches further.
+_RATIOS = 0.3, 5.0
 #: Magnitudes of stars that are saturated or several in one do not tell the bias.
 _NO_BIAS = int(SourceFlag.SATURATED | SourceFlag.BLENDED)
 
@@ -39,7 +43,10 @@ def running_median(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def scatter_figure(metrics: pd.DataFrame, truth: pd.DataFrame | None = None) -> Figure:
-    """Draw the scatter of light curves and, of simulated stars, the bias of the flux.
+    """Draw the scatter of light curves, its ratio to the photon limit, and the bias of the flux.
+
+    The photon limit is the marginal error of the joint fit, ``expected_scatter``; the bias is
+    drawn of simulated stars.
 
     Parameters
     ----------
@@ -51,32 +58,33 @@ def scatter_figure(metrics: pd.DataFrame, truth: pd.DataFrame | None = None) -> 
     rows = metrics[metrics["n_good"] >= MIN_GOOD]
     if rows.empty:
         return empty(f"no scatter: no source has {MIN_GOOD} good exposures")
-    figure = new_figure(3.6 if truth is None else 5.0)
-    if truth is None:
-        _scatter(figure.subplots(), rows, np.zeros(len(rows), bool))
-        return figure
-    true = truth.set_index("source_id").reindex(rows["source_id"])
-    variable = (true["kind"].notna() & (true["kind"] != "constant")).to_numpy()
-    upper, lower = figure.subplots(2, sharex=True, height_ratios=[1.7, 1.0])
-    _scatter(upper, rows, variable)
-    upper.set_xlabel("")
-    keep = ~variable & ((rows["flags"].to_numpy() & _NO_BIAS) == 0)
-    _bias(lower, rows[keep], true["flux"].to_numpy()[keep])
+    heights = [1.6, 1.0] if truth is None else [1.6, 1.0, 1.0]
+    figure = new_figure(2.2 + 1.55 * (len(heights) - 1))
+    panels = figure.subplots(len(heights), sharex=True, height_ratios=heights)
+    rows = rows.assign(scatter=rows["scatter"] / small_sample_scatter(rows["n_good"]))
+    variable = np.zeros(len(rows), bool)
+    if truth is not None:
+        true = truth.set_index("source_id").reindex(rows["source_id"])
+        variable = (true["kind"].notna() & (true["kind"] != "constant")).to_numpy()
+        keep = ~variable & ((rows["flags"].to_numpy() & _NO_BIAS) == 0)
+        _bias(panels[2], rows[keep], true["flux"].to_numpy()[keep])
+    _scatter(panels[0], rows, variable)
+    _ratio(panels[1], rows[~variable])
+    panels[-1].set_xlabel("magnitude [AB]")
     return figure
 
 
 def _scatter(ax: Axes, rows: pd.DataFrame, variable: np.ndarray) -> None:
-    """Measured and expected scatter, as fractions of the flux."""
-    ax.set(
-        title=f"Scatter of the light curves of {len(rows)} sources",
-        xlabel="magnitude [AB]",
-        ylabel="scatter / catalogue flux",
-    )
+    """Scatter and photon limit as fractions of the flux; medians are of constant stars."""
+    ax.set_title(f"Scatter of the light curves of {len(rows)} sources")
+    ax.set_ylabel("scatter / catalogue flux")
     mag, flux = rows["mag"].to_numpy(), rows["flux"].to_numpy()
-    scatter, expected = (rows[name].to_numpy() / flux for name in ("scatter", "expected_scatter"))
-    _points(ax, mag[~variable], scatter[~variable])
-    ax.plot(*running_median(mag, scatter), color=BLUE, label="measured, median")
-    ax.plot(*running_median(mag, expected), color=ORANGE, label="expected, median")
+    scatter, limit = (rows[name].to_numpy() / flux for name in ("scatter", "expected_scatter"))
+    constant = ~variable
+    _points(ax, mag[constant], scatter[constant])
+    ax.plot(*running_median(mag[constant], scatter[constant]), color=BLUE, label="measured, median")
+    limits = running_median(mag[constant], limit[constant])
+    ax.plot(*limits, "--", color=ORANGE, label="photon limit, median")
     if variable.any():
         ax.plot(
             mag[variable],
@@ -91,14 +99,29 @@ def _scatter(ax: Axes, rows: pd.DataFrame, variable: np.ndarray) -> None:
     ax.legend(loc="lower right")
 
 
+def _ratio(ax: Axes, rows: pd.DataFrame) -> None:
+    """Scatter in units of the photon limit."""
+    ratio = (rows["scatter"] / rows["expected_scatter"]).to_numpy()
+    mag = rows["mag"].to_numpy()
+    middle, median = running_median(mag, ratio)
+    _points(ax, mag, ratio)
+    ax.axhline(1.0, color=ORANGE, ls="--")
+    ax.plot(middle, median, color=BLUE)
+    low, high = _RATIOS
+    ax.set(title="Scatter in units of the photon limit", ylabel="scatter / limit", yscale="log")
+    ax.set_ylim(low, max(high, 1.5 * median.max(initial=0.0)))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("")
+
+
 def _bias(ax: Axes, rows: pd.DataFrame, true_flux: np.ndarray) -> None:
     """Median of the measured fluxes over the true flux; the axis is cut at 20 %."""
     mag, bias = rows["mag"].to_numpy(), rows["median_flux"].to_numpy() / true_flux - 1.0
     ax.axhline(0.0, color=BLACK, lw=0.7)
     _points(ax, mag, bias)
     ax.plot(*running_median(mag, bias), color=BLUE)
-    ax.set(title="Bias of the flux", xlabel="magnitude [AB]", ylabel=r"flux / true flux $-$ 1")
-    ax.set_ylim(-0.2, 0.2)
+    ax.set(title="Bias of the flux", ylabel=r"flux / true flux $-$ 1", ylim=(-0.2, 0.2))
 
 
 def _points(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:

@@ -1,52 +1,58 @@
 """Learning the tensor PRF from all pixels of many frames at once.
 
-What is fitted is bilinear: pixel = sum of flux x PRF + background.  So the fluxes are solved with
-the PRF held (`romanprf.photometry.frame.solve_frame`) and the coefficients with the fluxes held,
-in turn.  A star has one flux in all frames: what dithers make of it then shows in the PRF, not in
-the light curve.
+What is fitted is bilinear: pixel = sum of flux x PRF + background.  So the fluxes are solved frame
+by frame with the PRF held (`romanprf.photometry.frame.solve_frame`) and the coefficients with the
+fluxes held (`romanprf.prf.equations`), in turn.  A star has one flux in all frames, unless it
+varies: what dithers make of it then shows in the PRF, not in the light curve.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 from romanprf.errors import InputError
 from romanprf.photometry.frame import pixel_variance, solve_frame
 from romanprf.photometry.image import Image
 from romanprf.photometry.register import UNKNOWN, Shift, frame_shift, reference_stars
-from romanprf.photometry.stamps import Stamps, make_stamps
-from romanprf.prf import tensor_nb
+from romanprf.photometry.stamps import Stamps, far_light, make_stamps
+from romanprf.prf.equations import Equations, kept
 from romanprf.prf.shape import UNTRUSTED
-from romanprf.prf.tensor import SCALE, STEP, TensorPRF
+from romanprf.prf.tensor import TensorPRF
 from romanprf.statistics import typical_ratio
 from romanprf.wcs import STERADIAN, TangentWCS
 
 #: The model itself is trusted to this fraction in each pixel, or bright cores would rule the fit.
 _MODEL_ERROR = 0.002
-#: Prior sigma of a coefficient, as a fraction of the profile at its place.
-_PRIOR = 0.3
 #: Accuracy of the fluxes in units of their errors.
 _TOLERANCE = 1e-4
-#: The first guess may be off by this fraction; later, the PRF is off by what it moved last.
+#: The first guess may be off by this fraction, unless it was learned before; later, the PRF is off
+#: by what it moved last.
 _START_ERROR = 0.1
 #: Pixels that stand out by so many sigmas take no part.
 _CLIP = 7.0
 #: Stars whose flux differs between frames by more than this, in errors and in fractions, vary.
 _VARIABLE_SIGMA, _VARIABLE_FRACTION = 6.0, 0.03
 #: The fit ends when no coefficient moves by more than this fraction of the largest one.
-_SETTLED = 2e-4
+_SETTLED = 1e-4
+#: Stars shape the PRF out to where their light falls under this fraction of the noise of a pixel.
+_WINGS = 0.5
 #: A star is measured where so much of its light falls on usable pixels.
 _SHOWN = 0.5
-#: The brightest fourth of the stars tell the scale of the catalogue.
-_BRIGHTEST = 4
-#: Chunks of rows whose sums are made apart; each has a normal matrix.
-_CHUNKS = 2
+#: Footprints here end at this multiple of the cut-off; the light beyond is that of the last fluxes,
+#: which come closer with every round.
+_CORE = 4.0
+#: Frames are registered until none of them moves by more than this (pixels).
+_STILL = 2e-4
+#: Groups of stars that the errors of the coefficients are estimated from.
+_GROUPS = 8
+#: A flux is off the median of the frames by at most so many errors, or is none of the mean.
+_OFF = 6.0
 #: All sources of a table.
 ALL = slice(None)
 
@@ -90,6 +96,21 @@ class Exposure:
             prf, *stars, self.wcs, self.shape, flux_cut_off, self.pixel_area, shift=shift
         )
 
+    def far_light(
+        self,
+        prf: TensorPRF,
+        flux: np.ndarray,
+        flux_cut_off: float,
+        stamps: Stamps,
+        shift: tuple[float, float],
+    ) -> np.ndarray:
+        """Light beyond the footprints (see `romanprf.photometry.stamps.far_light`)."""
+
+        def make(fraction: float, some: slice) -> Stamps:
+            return self.stamps(prf, flux, fraction * flux_cut_off, some, shift)
+
+        return far_light(make, stamps, flux)
+
     def light(self, stamps: Stamps) -> np.ndarray:
         """What a pixel of the frame gets of each source over what one of the detector would.
 
@@ -106,7 +127,8 @@ class Round:
     """What one round of `fit_joint` found.
 
     ``scale`` is measured over catalogued flux, ``change`` the largest change of the PRF over its
-    peak, ``excess`` the scatter of bright stars beyond their errors, relative.
+    peak, ``excess`` the scatter of bright stars beyond their errors, relative; ``iterations`` are
+    those of the solver of the coefficients.
     """
 
     n_stars: int
@@ -115,6 +137,28 @@ class Round:
     scale: float
     change: float
     excess: float
+    iterations: int
+
+
+class Joint(NamedTuple):
+    """Result of `fit_joint`.
+
+    Attributes
+    ----------
+    prf : TensorPRF
+        The model, calibrated by the catalogue.
+    flux : ndarray, shape (nsources,)
+        Mean over the frames, e-/s; that of the catalogue where a source varies or is not seen.
+    shifts : list of Shift
+        Of the exposures; their mean is 0, as the PRF holds what they have in common.
+    rounds : list of Round
+        What each one found.
+    """
+
+    prf: TensorPRF
+    flux: np.ndarray
+    shifts: list[Shift]
+    rounds: list[Round]
 
 
 def fit_joint(
@@ -125,7 +169,8 @@ def fit_joint(
     settings: Mapping[str, Any],
     prior_sigma: np.ndarray,
     with_background: bool = True,
-) -> tuple[TensorPRF, list[Round], list[Shift]]:
+    with_errors: bool = True,
+) -> Joint:
     """Alternate between shifts and fluxes of all frames and the coefficients of the PRF.
 
     Parameters
@@ -144,15 +189,9 @@ def fit_joint(
         Of the fluxes in each frame, e-/s.
     with_background : bool
         Whether each frame has an unknown sky; otherwise it is 0.
-
-    Returns
-    -------
-    prf : TensorPRF
-        The model.
-    history : list of Round
-        One entry per round.
-    shifts : list of Shift
-        Of the exposures; their mean is 0, as the PRF holds what they have in common.
+    with_errors : bool
+        Whether the errors of the PRF are estimated, which takes as long as two rounds; otherwise
+        they are those of ``start``.
 
     Raises
     ------
@@ -165,40 +204,53 @@ def fit_joint(
             f"shape: none of {flux.size} sources is brighter than source_flux_limit = "
             f"{settings['source_flux_limit']} e-/s, expected some to fit the PRF to"
         )
-    prior_precision = (_PRIOR * start.envelope()) ** -2.0
     shifts = [UNKNOWN] * len(exposures)
     reference = reference_stars(flux, flags)
-    prf, history, change = start, [], _START_ERROR
+    calibrators = reference & bright if (reference & bright).any() else reference
+    known, moving, mean = len(start.errors) > 0, True, flux
+    prf, history, change = start, [], _SETTLED if known else _START_ERROR
+    fixed = (settings["flux_cut_off"], prior_sigma, bright, with_background)
     for _ in range(settings["rounds"]):
-        fixed = (flux, settings["flux_cut_off"], prior_sigma, bright, with_background, change)
-        frames = _Frames(exposures, prf, *fixed)
-        shifts = frames.register(shifts, reference)
-        mean, excess = frames.fluxes(shifts)
-        stars = bright & np.isfinite(mean)
-        if not stars.any():
+        frames = _Frames(exposures, prf, flux, *fixed, change)
+        if moving:
+            before = np.array(shifts)[:, :2]
+            shifts = frames.register(shifts, reference)
+            moved = np.abs(np.array(shifts)[:, :2] - before).max(axis=1)
+            moving = bool((moved > _STILL).any())
+        fluxes = frames.fluxes(shifts, mean)
+        if not fluxes.stars.any():
             raise InputError(
                 f"shape: none of {bright.sum()} stars brighter than source_flux_limit is on a "
                 f"usable pixel of {len(exposures)} exposures, expected some to fit the PRF to"
             )
-        scale = _scale(mean, flux, reference)
-        mean = np.where(np.isfinite(mean), mean / scale, flux)
-        better, chi2, n_pixels = frames.improved(mean, stars, shifts, start, prior_precision)
-        step = np.abs(better.coefficients - prf.coefficients).max()
-        change = float(step / prf.coefficients.max())
+        scale = _scale(fluxes.mean, flux, calibrators)
+        fluxes = fluxes.scaled(1.0 / scale, flux)
+        mean = fluxes.mean
+        equations, found = frames.equations(fluxes, shifts, start)
+        step = equations.solve()
+        better = replace(prf, coefficients=prf.coefficients + step).levelled()
+        found["iterations"] = equations.iterations
+        change = float(np.abs(step).max() / prf.coefficients.max())
         prf = better
-        history.append(Round(int(stars.sum()), n_pixels, chi2, scale, change, excess))
+        history.append(Round(scale=scale, change=change, excess=fluxes.excess, **found))
         if change < _SETTLED:
             break
+    if with_errors:
+        prf = replace(prf, errors=np.stack(list(equations.jackknife(step, _GROUPS))))
     # The last coefficients have not been held against the catalogue yet.
-    frames = _Frames(exposures, prf, *fixed)
-    mean, _ = frames.fluxes(shifts)
-    return prf.brightened(_scale(mean, flux, reference)), history, shifts
+    fluxes = _Frames(exposures, prf, flux, *fixed, change).fluxes(shifts, mean)
+    scale = _scale(fluxes.mean, flux, calibrators)
+    mean = fluxes.scaled(1.0 / scale, flux).mean
+    return Joint(prf.brightened(scale), mean, shifts, history)
 
 
 def _scale(measured: np.ndarray, flux: np.ndarray, stars: np.ndarray) -> float:
-    """Typical ratio of measured and catalogued flux of the stars."""
+    """Typical ratio of measured and catalogued flux of the stars.
+
+    The errors of the catalogue are larger than those of any of these fluxes: all count alike.
+    """
     known = stars & np.isfinite(measured)
-    return typical_ratio(measured[known], flux[known], _BRIGHTEST)
+    return typical_ratio(measured[known], flux[known], 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,12 +291,14 @@ class _Frames:
             return 0.0
         return float(np.median((image.flux - model)[image.usable]))
 
-    def fluxes(self, shifts: list[Shift]) -> tuple[np.ndarray, float]:
-        """Mean flux of each source over the frames, NaN if it varies; excess scatter."""
-        measured = []
+    def fluxes(self, shifts: list[Shift], flux: np.ndarray) -> _Fluxes:
+        """Fluxes with this PRF, NaN where no frame shows a source; ``flux`` is the last guess."""
+        measured, beyond = [], []
         for exposure, shift in zip(self.exposures, shifts, strict=True):
             place = (shift.x, shift.y)
-            stamps = exposure.stamps(self.prf, self.flux, self.flux_cut_off, ALL, place)
+            stamps = exposure.stamps(self.prf, flux, _CORE * self.flux_cut_off, ALL, place)
+            far = exposure.far_light(self.prf, flux, self.flux_cut_off, stamps, place)
+            beyond.append(kept(far))
             fit = solve_frame(
                 exposure.read(),
                 stamps,
@@ -252,15 +306,19 @@ class _Frames:
                 self.prior_sigma,
                 _TOLERANCE,
                 reweight=1,
-                with_background=self.with_background,
                 clip=_CLIP,
+                fixed=far,
+                with_background=self.with_background,
             )
             shown = fit.light > _SHOWN
             measured.append(np.where(shown, [fit.flux, fit.flux_err], np.nan))
         flux, error = np.swapaxes(measured, 0, 1)
         # The error of the PRF counts like noise: photon noise alone would trust single frames.
-        weight = np.nan_to_num(1.0 / (error**2 + (_MODEL_ERROR * self.flux) ** 2))
-        with np.errstate(invalid="ignore", divide="ignore"):
+        total = np.hypot(error, _MODEL_ERROR * self.flux)
+        with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of sources that no frame shows
+            struck = np.abs(flux - np.nanmedian(flux, axis=0)) > _OFF * total
+            weight = np.where(struck, 0.0, np.nan_to_num(total**-2.0))
             mean = (weight * np.nan_to_num(flux)).sum(axis=0) / weight.sum(axis=0)
             off = np.abs(flux - mean)
             measurable = self.bright & np.isfinite(mean)
@@ -269,63 +327,62 @@ class _Frames:
             fraction = max(_VARIABLE_FRACTION, _VARIABLE_SIGMA * typical)
             allowed = np.maximum(_VARIABLE_SIGMA * error, fraction * self.flux)
             varies = (off > allowed).sum(axis=0) > 0.2 * len(flux)
-            mean[varies] = np.nan
             brightest = self.bright & (error < 0.003 * self.flux).all(axis=0) & ~varies
             scatter = (off[:, brightest] / mean[brightest]) ** 2
             noise = (error[:, brightest] / mean[brightest]) ** 2
-        excess = np.median(scatter) / 0.4549 - np.median(noise) if brightest.any() else 0.0
-        return mean, float(np.sqrt(max(excess, 0.0)))
+        shown = np.isfinite(scatter)
+        excess = 0.0
+        if shown.any():
+            excess = np.median(scatter[shown]) / 0.4549 - np.median(noise[shown])
+        each = np.where(varies & np.isfinite(flux), flux, mean)
+        stars = measurable & ~varies
+        return _Fluxes(mean, each, stars, beyond, float(np.sqrt(max(excess, 0.0))))
 
-    def improved(
-        self,
-        flux: np.ndarray,
-        stars: np.ndarray,
-        shifts: list[Shift],
-        prior: TensorPRF,
-        prior_precision: np.ndarray,
-    ) -> tuple[TensorPRF, float, int]:
-        """Coefficients for these fluxes of the stars, mean chi2 and number of pixels."""
-        n = self.prf.coefficients.shape[0]
-        matrix, vector = np.zeros((_CHUNKS, n * n, n * n)), np.zeros((_CHUNKS, n * n))
+    def equations(
+        self, fluxes: _Fluxes, shifts: list[Shift], prior: TensorPRF
+    ) -> tuple[Equations, dict[str, Any]]:
+        """Equations of the coefficients for these fluxes; what a `Round` tells of them."""
+        mean, stars = fluxes.mean, fluxes.stars
+        equations = Equations(self.prf, prior, self.with_background)
         chi2, n_pixels = 0.0, 0
-        for exposure, shift in zip(self.exposures, shifts, strict=True):
+        known = zip(self.exposures, shifts, fluxes.each, fluxes.far, strict=True)
+        for exposure, shift, flux, far in known:
             image = exposure.read()
             place = (shift.x, shift.y)
-            everything = exposure.stamps(self.prf, flux, self.flux_cut_off, ALL, place)
+            everything = exposure.stamps(self.prf, mean, _CORE * self.flux_cut_off, ALL, place)
             model = everything.model(flux)
+            model += far
             model += self._sky(image, model)
             variance = pixel_variance(image, model)
-            # Wings under the noise of a pixel tell the PRF nothing, but cost most of the time.
-            noise = float(np.sqrt(np.median(variance[image.usable])))
-            chosen = exposure.stamps(self.prf, np.where(stars, flux, 0.0), noise, ALL, place)
-            others = model - chosen.model(np.where(stars, flux, 0.0))
+            noise = _WINGS * float(np.sqrt(np.median(variance[image.usable])))
+            chosen = exposure.stamps(self.prf, mean, noise, stars, place)
             variance += (_MODEL_ERROR * model) ** 2
-            left = (image.flux - model) ** 2
-            trusted = left < _CLIP**2 * (variance + (self.error * model) ** 2)
+            left = np.where(image.usable, image.flux - model, 0.0)
+            trusted = left**2 < _CLIP**2 * (variance + (self.error * model) ** 2)
             weight = np.where(image.usable & trusted, 1.0 / variance, 0.0)
-            start, members = _rows(chosen, np.flatnonzero(stars), exposure.shape[0])
-            data = np.where(image.usable, image.flux - others, 0.0)
-            light = np.where(stars, flux, 0.0) * exposure.light(chosen)
-            arrays = (chosen.x, chosen.y, light, chosen.radius)
-            tensor_nb.accumulate(
-                *arrays, start, members, data, weight, SCALE, STEP, n, matrix, vector
-            )
-            chi2 += float((weight * left).sum())
+            light = mean[stars] * exposure.light(chosen)
+            equations.add(chosen, light, left, weight)
+            chi2 += float((weight * left**2).sum())
             n_pixels += int((weight > 0.0).sum())
-        total = matrix.sum(axis=0)
-        total[np.diag_indices(n * n)] += prior_precision.ravel()
-        right = vector.sum(axis=0) + (prior_precision * prior.coefficients).ravel()
-        coefficients = cho_solve(cho_factor(total, lower=True, overwrite_a=True), right)
-        return replace(self.prf, coefficients=coefficients.reshape(n, n)), chi2 / n_pixels, n_pixels
+        found = {"n_stars": int(stars.sum()), "n_pixels": n_pixels, "chi2": chi2 / n_pixels}
+        return equations, found
 
 
-def _rows(stamps: Stamps, chosen: np.ndarray, nrows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sources that reach each row of an image: start (nrows + 1,) and members."""
-    low, high = (np.clip(stamps.window[chosen, i], 0, nrows) for i in (0, 1))
-    count = np.maximum(high - low, 0)
-    source = np.repeat(chosen, count)
-    row = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    row += np.repeat(low, count)
-    order = np.argsort(row, kind="stable")
-    start = np.searchsorted(row[order], np.arange(nrows + 1))
-    return start.astype(np.int64), source[order].astype(np.int64)
+class _Fluxes(NamedTuple):
+    """Mean over the frames, (nsources,), and that of each frame, (nframes, nsources), e-/s.
+
+    They differ where a source varies; ``stars`` (nsources,) are bright and do not.  ``far``: light
+    beyond the footprints on each frame, images.
+    """
+
+    mean: np.ndarray
+    each: np.ndarray
+    stars: np.ndarray
+    far: list[np.ndarray]
+    excess: float
+
+    def scaled(self, factor: float, otherwise: np.ndarray) -> _Fluxes:
+        """Multiply all, and put in the catalogue's fluxes where there are none."""
+        mean = np.where(np.isfinite(self.mean), factor * self.mean, otherwise)
+        each = np.where(np.isfinite(self.each), factor * self.each, otherwise)
+        return self._replace(mean=mean, each=each)

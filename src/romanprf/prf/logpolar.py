@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -280,7 +281,7 @@ class LogPolarPRF:
         profile = self.evaluate(r[:, None], phi[None, :]).mean(axis=1)
         return r, np.maximum.accumulate(profile[::-1])[::-1]
 
-    def to_table(self) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    def to_table(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Columns and metadata of the ``prf`` table."""
         i, j = np.arange(self.n_radial), np.full(self.n_radial, -1)
         ii, jj = np.mgrid[self.core : self.n_radial, 0 : self.n_phi]
@@ -289,6 +290,7 @@ class LogPolarPRF:
             "i": np.concatenate([i, ii.ravel()]).astype(np.int32),
             "j": np.concatenate([j, jj.ravel()]).astype(np.int32),
             "coefficient": self.coefficients,
+            "errors": [np.empty(0, np.float32)] * self.size,
         }
         numbers = {
             name: getattr(self, name)

@@ -1,10 +1,13 @@
-"""Kernels of the tensor model: evaluation on stamps and normal equations.
+"""Kernels of the tensor model: evaluation on stamps, its transpose, and parts of the normal matrix.
 
 PRF(dx, dy) = sum_ij c_ij B_i(u(dy)) B_j(u(dx)),  u(d) = asinh(d / scale)
 
 B_i: cubic B-splines on uniform knots in u, whose spacing in pixels therefore grows from
 scale * step in the core to step * d far outside.
-Letters: s = sources, p = pixels, n = functions per axis, k = chunks of rows.
+Where the PRF changes over the image, a source's c_ij are a mean of those of the nodes around it.
+Letters: s = sources, p = pixels, k = nodes, m = nodes around a source (1 or 4), n = functions per
+axis, t = chunks of sources.  window (s, 4): row0, row1, column0, column1; offset (s + 1,): start
+of each stamp in ``values``, rows first; node, share (s, m): what each source takes of which node.
 """
 
 import numpy as np
@@ -21,14 +24,15 @@ def axis(offset, scale, step, intervals):
 
 
 @njit_parallel
-def fill_stamps(x, y, radius, area, window, offset, coefficients, scale, step, points, values):
+def fill_stamps(
+    x, y, radius, area, window, offset, node, share, coefficients, scale, step, points, values
+):
     """PRF of every source on the pixels of its window, mean over points x points places in each.
 
-    x, y, radius (s,): pixels; area (s,): factor; window (s, 4): row0, row1, column0, column1;
-    offset (s + 1,): start of each stamp in ``values``, which is filled, rows first;
-    coefficients (n, n): rows along y.  Separable: a row of pixels shares one contraction.
+    x, y, radius (s,): pixels; area (s,): factor; coefficients (k, n, n): rows along y.
+    Separable: a row of pixels shares one contraction.
     """
-    n = coefficients.shape[0]
+    n = coefficients.shape[1]
     reach = 4 if points == 1 else min(n, 5 + int(1.0 / (scale * step)))
     for s in prange(x.size):
         row0, row1, column0, column1 = window[s]
@@ -45,10 +49,11 @@ def fill_stamps(x, y, radius, area, window, offset, coefficients, scale, step, p
             for row in range(height):
                 line[low:high] = 0.0
                 for a in range(reach):
-                    factor = area[s] * along_y[row, a]
-                    i = below[row] + a
-                    for j in range(low, high):
-                        line[j] += factor * coefficients[i, j]
+                    for b in range(node.shape[1]):
+                        factor = area[s] * along_y[row, a] * share[s, b]
+                        c = coefficients[node[s, b], below[row] + a]
+                        for j in range(low, high):
+                            line[j] += factor * c[j]
                 dy = row0 + row - y[s]
                 for column in range(width):
                     dx = column0 + column - x[s]
@@ -77,57 +82,104 @@ def _pixel_basis(offset, scale, step, n, points, first, weight):
 
 
 @njit_parallel
-def accumulate(x, y, flux, radius, start, members, data, weight, scale, step, n, matrix, vector):
-    """Add an image to the normal equations of the coefficients.
+def gather(x, y, radius, light, window, node, share, image, scale, step, total):
+    """Transpose of `fill_stamps` (one point a pixel) times ``light`` (s,): sums over the pixels.
 
-    x, y, flux, radius (s,); members[start[r]:start[r + 1]]: sources that reach row r of the image;
-    data, weight (rows, columns): light of these sources and its inverse variance; matrix
-    (k, n * n, n * n), lower triangle, and vector (k, n * n) are added to.  Rows are dealt out to
-    the chunks, so that the sums do not depend on the number of threads.
+    total (t, k, n, n) is added to: what ``image`` (rows, columns) says of each coefficient.  The
+    sources are dealt out to the chunks, so that the sums do not depend on the number of threads.
     """
-    chunks = matrix.shape[0]
-    nrows, ncols = data.shape
+    chunks, n = total.shape[0], total.shape[2]
     for chunk in prange(chunks):
-        for row in range(chunk, nrows, chunks):
-            m = start[row + 1] - start[row]
-            index = np.empty(16 * m, np.int64)
-            value = np.empty(16 * m)
-            first = np.empty(m, np.int64)
-            basis = np.empty((m, 4))
-            room = np.empty(m)
-            for i in range(m):
-                s = members[start[row] + i]
-                first[i], b = axis(row - y[s], scale, step, n - 3)
-                basis[i, 0], basis[i, 1], basis[i, 2], basis[i, 3] = b
-                room[i] = radius[s] ** 2 - (row - y[s]) ** 2
-            for column in range(ncols):
-                if weight[row, column] > 0.0:
-                    count = 0
-                    for i in range(m):
-                        s = members[start[row] + i]
-                        if (column - x[s]) ** 2 <= room[i]:
-                            k, b = axis(column - x[s], scale, step, n - 3)
-                            for a in range(4):
-                                for c in range(4):
-                                    index[count] = (first[i] + a) * n + k + c
-                                    value[count] = flux[s] * basis[i, a] * b[c]
-                                    count += 1
-                    _add_pixel(
-                        index[:count],
-                        value[:count],
-                        data[row, column],
-                        weight[row, column],
-                        matrix[chunk],
-                        vector[chunk],
+        line = np.empty(n)
+        for s in range(chunk, x.size, chunks):
+            row0, row1, column0, column1 = window[s]
+            height, width = row1 - row0, column1 - column0
+            if height > 0 and width > 0:
+                below, along_y = np.empty(height, np.int64), np.zeros((height, 4))
+                left, along_x = np.empty(width, np.int64), np.zeros((width, 4))
+                _pixel_basis(row0 - y[s], scale, step, n, 1, below, along_y)
+                _pixel_basis(column0 - x[s], scale, step, n, 1, left, along_x)
+                low, high = left[0], left[width - 1] + 4
+                for row in range(height):
+                    room = radius[s] ** 2 - (row0 + row - y[s]) ** 2
+                    line[low:high] = 0.0
+                    _sum_row(
+                        image[row0 + row, column0:column1],
+                        column0 - x[s],
+                        room,
+                        left,
+                        along_x,
+                        line,
                     )
+                    for a in range(4):
+                        for b in range(node.shape[1]):
+                            factor = light[s] * along_y[row, a] * share[s, b]
+                            sums = total[chunk, node[s, b], below[row] + a]
+                            for j in range(low, high):
+                                sums[j] += factor * line[j]
 
 
 @njit
-def _add_pixel(index, value, data, weight, matrix, vector):
-    """Add one pixel, value (p,) of the coefficients index (p,), to the lower triangle."""
-    for i in range(index.size):
-        wi = weight * value[i]
-        vector[index[i]] += wi * data
-        for j in range(index.size):
-            if index[j] <= index[i]:
-                matrix[index[i], index[j]] += wi * value[j]
+def _sum_row(pixels, offset, room, left, along_x, line):
+    """Add what a row of pixels (p,) within sqrt(room) of a star says of each function, line (n,).
+
+    offset: of the first pixel from the star; left (p,), along_x (p, 4): see `_pixel_basis`.
+    """
+    for p in range(pixels.size):
+        if (offset + p) ** 2 <= room:
+            for a in range(4):
+                line[left[p] + a] += along_x[p, a] * pixels[p]
+
+
+@njit_parallel
+def add_own_terms(x, y, radius, light, window, node, share, weight, scale, step, band):
+    """Add what sources alone, without their neighbours, give to the normal matrix.
+
+    weight (rows, columns): inverse variance; band (t, k, n, n, 4, 7): entry (i, j, a, b) is that
+    of the coefficients (i, j) and (i + a, j + b - 3) of one node.
+    """
+    chunks, n = band.shape[0], band.shape[2]
+    for chunk in prange(chunks):
+        line = np.empty((n, 4))
+        for s in range(chunk, x.size, chunks):
+            row0, row1, column0, column1 = window[s]
+            height, width = row1 - row0, column1 - column0
+            if height > 0 and width > 0:
+                below, along_y = np.empty(height, np.int64), np.zeros((height, 4))
+                left, along_x = np.empty(width, np.int64), np.zeros((width, 4))
+                _pixel_basis(row0 - y[s], scale, step, n, 1, below, along_y)
+                _pixel_basis(column0 - x[s], scale, step, n, 1, left, along_x)
+                low, high = left[0], left[width - 1] + 4
+                for row in range(height):
+                    room = radius[s] ** 2 - (row0 + row - y[s]) ** 2
+                    line[low:high] = 0.0
+                    for column in range(width):
+                        if (column0 + column - x[s]) ** 2 <= room:
+                            value = light[s] ** 2 * weight[row0 + row, column0 + column]
+                            for a in range(4):
+                                for c in range(a, 4):
+                                    product = along_x[column, a] * along_x[column, c]
+                                    line[left[column] + a, c - a] += product * value
+                    for b in range(node.shape[1]):
+                        _spread(
+                            line,
+                            low,
+                            high,
+                            along_y[row],
+                            share[s, b] ** 2,
+                            band[chunk, node[s, b], below[row] : below[row] + 4],
+                        )
+
+
+@njit
+def _spread(line, low, high, along_y, factor, band):
+    """Add the sums of one row of pixels, line (n, 4), to the band (4, n, 4, 7) of its functions."""
+    for a in range(4):
+        for c in range(a, 4):
+            product = along_y[a] * along_y[c] * factor
+            for j in range(low, high):
+                terms = band[a, j, c - a]
+                for d in range(min(4, high - j)):
+                    terms[3 + d] += product * line[j, d]
+                for d in range(1, min(4, j - low + 1)):
+                    terms[3 - d] += product * line[j - d, d]

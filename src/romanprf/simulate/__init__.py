@@ -13,6 +13,6 @@ Stars are drawn with GalSim's own Roman PSF, integrated over pixels.
 
 from romanprf.simulate.exposure import SimulatedExposure, make_exposure
 from romanprf.simulate.field import Field, make_field
-from romanprf.simulate.render import inject
+from romanprf.simulate.render import inject, true_prf
 
-__all__ = ["Field", "SimulatedExposure", "inject", "make_exposure", "make_field"]
+__all__ = ["Field", "SimulatedExposure", "inject", "make_exposure", "make_field", "true_prf"]

@@ -63,7 +63,8 @@ def make_exposure(field: Field, settings: Simulate, number: int) -> SimulatedExp
     dx, dy = dither(settings, number)
     time = float(wfi.to_time(number))
     x, y = field.stars["x"].to_numpy() + dx, field.stars["y"].to_numpy() + dy
-    rate = inject(np.zeros(shape), x, y, field.fluxes(time), settings.sca)
+    fluxes = field.fluxes(time)
+    rate = inject(np.zeros(shape), x, y, fluxes, settings.sca, settings.prf_span)
     hits = cosmic_rays(
         shape, settings.cosmic_rays, random(settings.seed, Stream.COSMIC_RAYS, number)
     )

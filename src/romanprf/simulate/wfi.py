@@ -5,6 +5,8 @@ import numpy as np
 FILTER = "F146"
 #: Arcsec per pixel.
 PIXEL_SCALE = 0.11
+#: Pixels along a side of a detector.
+SIDE = 4088
 #: Position angle of the columns' axis (east of north), degrees.
 ROLL = 30.0
 #: AB magnitude of 1 e-/s.
@@ -25,7 +27,7 @@ SATURATION_RATE = 1e5 / (2 * READ_TIME)
 #: log-linear between.  Nothing is drawn that is brighter than the first.
 COUNTS_MAGNITUDE = np.array([14.0, 21.0, 23.0, 25.0, 28.0])
 COUNTS = np.array([3.3e3, 3.0e5, 7.5e5, 1.9e6, 7.6e6])
-COUNTS_AREA = 4088.0**2
+COUNTS_AREA = float(SIDE) ** 2
 
 
 def to_flux(magnitude: np.ndarray) -> np.ndarray:

@@ -27,14 +27,14 @@ _WING, _FAINTEST, _FARTHEST = 0.1, 0.1, 100.0
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-    """Make ``sources.parquet``.
+    """Make ``catalogue_sources.parquet``.
 
     Parameters
     ----------
     inputs : mapping
         ``catalogue`` and, if there is one, ``reference``: paths.
     outputs : mapping
-        ``sources``: path.
+        ``catalogue_sources``: path.
     params : mapping
         Sections ``catalogue``, ``reference`` and ``crossmatch`` of the configuration, and
         ``field``: tangent point and outline of the images, ``pixel_scale`` (arcsec), ``epoch``
@@ -77,7 +77,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         metadata["n_ambiguous"] = str(int(sources["match_ambiguous"].sum()))
     files = {name: inputs[name] for name in ("catalogue", "reference") if name in inputs}
     origin = provenance(files, params)
-    write_table(outputs["sources"], sources, schemas.SOURCES, origin, metadata)
+    write_table(outputs["catalogue_sources"], sources, schemas.SOURCES, origin, metadata)
 
 
 def _border(settings: Crossmatch, field: Mapping[str, float], mag: np.ndarray) -> np.ndarray:
@@ -173,22 +173,28 @@ def _finish(
     """Sort by flux, number, flag, and keep the columns of the table."""
     order = np.lexsort((sources["source_id"].to_numpy(), sources["mag"].to_numpy()))
     sources = sources.iloc[order].reset_index(drop=True)
-    ra, dec, mag = (sources[name].to_numpy() for name in ("ra", "dec", "mag"))
-    faint = blends.contaminated(
-        ra, dec, mag, settings.contaminant_radius, settings.contaminant_contrast
-    )
     bits = {
-        SourceFlag.SATURATED: mag < settings.saturation_magnitude,
-        SourceFlag.CONTAMINANT: faint,
         SourceFlag.BLENDED: sources["n_merged"].to_numpy() > 1,
         SourceFlag.AMBIGUOUS: sources["match_ambiguous"].to_numpy(),
     }
-    return sources.assign(
+    sources = sources.assign(
         source=np.arange(len(sources), dtype=np.int32),
         pmra=sources["pmra"].fillna(0.0),
         pmdec=sources["pmdec"].fillna(0.0),
-        flux=10.0 ** (-0.4 * (mag - field["zero_point"])),
-        nearest=blends.nearest(ra, dec),
+        flux=10.0 ** (-0.4 * (sources["mag"] - field["zero_point"])),
         origin="catalogue",
         flags=sum(np.int32(bit) * set_ for bit, set_ in bits.items()),
-    )[schemas.SOURCES.names]
+    )
+    return described(sources, settings)[schemas.SOURCES.names]
+
+
+def described(sources: pd.DataFrame, settings: Crossmatch) -> pd.DataFrame:
+    """Sources with the distance to the nearest one, flagged for neighbours and saturation."""
+    ra, dec, mag = (sources[name].to_numpy() for name in ("ra", "dec", "mag"))
+    numbers = settings.contaminant_radius, settings.contaminant_contrast
+    bits = {
+        SourceFlag.SATURATED: mag < settings.saturation_magnitude,
+        SourceFlag.CONTAMINANT: blends.contaminated(ra, dec, mag, *numbers),
+    }
+    flags = sum(np.int32(bit) * set_ for bit, set_ in bits.items())
+    return sources.assign(nearest=blends.nearest(ra, dec), flags=sources["flags"] | flags)

@@ -27,7 +27,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     Parameters
     ----------
     inputs : mapping
-        ``exposures`` and ``sources``: paths.
+        ``exposures`` and ``catalogue_sources``: paths.
     outputs : mapping
         ``deltas``: path.
     params : mapping
@@ -44,8 +44,8 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
             f"{inputs['exposures']}: no exposure has flags = 0, expected one to fit the PRF to"
         )
     exposures = read_exposures(inputs["exposures"], params["exposures"])
-    sources = read_table(inputs["sources"], schemas.SOURCES)
-    origin = provenance({"sources": inputs["sources"]}, params)
+    sources = read_table(inputs["catalogue_sources"], schemas.SOURCES)
+    origin = provenance({"sources": inputs["catalogue_sources"]}, params)
     area = pixel_area(exposures.to_dict("records")[0])
     with writing(outputs["deltas"], schemas.DELTAS, origin, {"pixel_area": repr(area)}) as table:
         for exposure in tqdm(exposures.to_dict("records"), "deltas", disable=None):

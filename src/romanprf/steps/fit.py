@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,13 @@ from romanprf.catalog.motion import positions_at
 from romanprf.flags import ExposureFlag, SourceFlag
 from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_table, write_table
+from romanprf.photometry.background import Mesh
 from romanprf.photometry.frame import FrameFit, fit_frame
 from romanprf.photometry.image import Image
+from romanprf.photometry.model_error import error_images, model_error
 from romanprf.photometry.register import UNKNOWN, Shift, frame_shift, reference_stars
 from romanprf.photometry.solver import NotConvergedError
-from romanprf.photometry.stamps import Stamps, make_stamps
+from romanprf.photometry.stamps import Stamps, far_light, make_stamps
 from romanprf.prf import PRF
 from romanprf.statistics import robust_spread
 from romanprf.steps.frames import read_exposures
@@ -30,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 #: Rows per group of the photometry: a light curve is found by reading one group per batch.
 ROW_GROUP = 65536
+#: A star this many times brighter than catalogued shines beyond the footprint of its catalogue
+#: flux, where its light would pass for that of neighbours or for outliers.
+_RISEN = 10.0
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -49,9 +56,10 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     sources = read_table(inputs["sources"], schemas.SOURCES)
     prf = read_prf(inputs["prf"])
     fluxes, statistics = [], []
+    errors = model_errors(exposures.to_dict("records"), sources, prf, params)
     for exposure in tqdm(exposures.to_dict("records"), "fit", disable=None):
         rows, row = fit_exposure(exposure, sources, prf, params)
-        fluxes.append(rows)
+        fluxes.append(rows | {"model_err": errors})
         statistics.append(row)
     origin = provenance({name: inputs[name] for name in ("sources", "prf")}, params)
     write_table(outputs["frame_stats"], pd.DataFrame(statistics), schemas.FRAME_STATS, origin)
@@ -62,6 +70,34 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         origin,
         row_group_size=ROW_GROUP,
     )
+
+
+def model_errors(
+    exposures: list[dict], sources: pd.DataFrame, prf: PRF, params: Mapping[str, Any]
+) -> np.ndarray:
+    """Errors of the fluxes that the PRF makes, e-/s, float32; NaN if unknown.
+
+    They change little from frame to frame: those of the first good exposures that show a source.
+    """
+    out = np.full(len(sources), np.nan, np.float32)
+    flux, sigma = flux_prior(sources, params["fit"]["prior_width"])
+    for exposure in exposures:
+        if exposure["flags"] & ExposureFlag.UNUSABLE or not np.isnan(out).any():
+            continue
+        make = partial(exposure_stamps, exposure, sources, flux_cut_off=params["flux_cut_off"])
+        stamps = make(prf)
+        if not np.isnan(out[stamps.seen()[0]]).any():
+            continue
+        errors = error_images(prf, make, flux)
+        new = model_error(read_image(exposure), stamps, errors, flux, sigma)
+        out = np.where(np.isnan(out), new, out).astype(np.float32)
+    return out
+
+
+def flux_prior(sources: pd.DataFrame, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and sigma (e-/s) of the prior of each flux of a frame."""
+    flux = sources["flux"].to_numpy()
+    return flux, width * np.sqrt(np.maximum(flux, 1.0))
 
 
 def by_source(fluxes: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -93,6 +129,7 @@ def fit_exposure(
         "psf_flux_err": fit.flux_err.astype(np.float32),
         "chi2": fit.chi2.astype(np.float32),
         "psf_fraction": fit.psf_fraction.astype(np.float32),
+        "n_outliers": fit.core_outliers.astype(np.int8),
         "flags": fit.flags | (int(SourceFlag.BAD_EXPOSURE) if flags else 0),
     }
     used = np.isfinite(fit.residual)
@@ -106,6 +143,7 @@ def fit_exposure(
         "shift_err": max(shift.x_err, shift.y_err),
         "background": fit.background,
         "background_err": fit.background_err,
+        "background_mesh": fit.background_mesh.ravel(),
         "chi2": fit.mean_chi2,
         "residual_rms": robust_spread(fit.residual[used]),
         "iterations": fit.iterations,
@@ -122,11 +160,20 @@ def frame_solution(
     shift = UNKNOWN
     if settings["register_frames"]:
         shift = registered(image, exposure, sources, prf, cut_off)
-    stamps = exposure_stamps(exposure, sources, prf, cut_off, shift[:2])
-    flux = sources["flux"].to_numpy()
-    sigma = settings["prior_width"] * np.sqrt(np.maximum(flux, 1.0))
-    numbers = settings["tolerance"], settings["reweight"], settings["clip"]
-    return fit_frame(image, stamps, flux, sigma, *numbers), shift
+    flux, sigma = flux_prior(sources, settings["prior_width"])
+    names = ("tolerance", "reweight", "clip", "background_nodes")
+    numbers = {name: settings[name] for name in names}
+
+    def fitted(stars: pd.DataFrame) -> FrameFit:
+        stamps, far = exposure_light(exposure, stars, prf, cut_off, shift[:2])
+        return fit_frame(image, stamps, flux, sigma, **numbers, fixed=far)
+
+    fit = fitted(sources)
+    with np.errstate(invalid="ignore"):
+        risen = fit.flux > np.maximum(_RISEN * flux, flux + 5.0 * fit.flux_err)
+    if risen.any():
+        fit = fitted(sources.assign(flux=np.where(risen, fit.flux, flux)))
+    return fit, shift
 
 
 def registered(
@@ -187,6 +234,22 @@ def exposure_stamps(
     )
 
 
+def exposure_light(
+    exposure: Mapping[str, Any],
+    sources: pd.DataFrame,
+    prf: PRF,
+    flux_cut_off: float,
+    shift: tuple[float, float],
+) -> tuple[Stamps, np.ndarray]:
+    """`exposure_stamps`, and the light of the catalogue's fluxes beyond them, e-/s, an image."""
+
+    def make(fraction: float, some: slice) -> Stamps:
+        return exposure_stamps(exposure, sources[some], prf, fraction * flux_cut_off, shift)
+
+    stamps = make(1.0, slice(None))
+    return stamps, far_light(make, stamps, sources["flux"].to_numpy())
+
+
 def model_image(
     exposure: Mapping[str, Any],
     sources: pd.DataFrame,
@@ -201,8 +264,11 @@ def model_image(
     source whose flux is NaN, as one without a usable pixel, gives no light.
     """
     shift = float(statistics["shift_x"]), float(statistics["shift_y"])
-    stamps = exposure_stamps(exposure, sources, prf, flux_cut_off, shift)
-    return stamps.model(np.nan_to_num(flux.astype(float))) + float(statistics["background"])
+    stamps, far = exposure_light(exposure, sources, prf, flux_cut_off, shift)
+    mesh = np.asarray(statistics["background_mesh"], dtype=float)
+    nodes = math.isqrt(mesh.size)
+    sky = Mesh(nodes, stamps.shape).image(mesh.reshape(nodes, nodes))
+    return stamps.model(np.nan_to_num(flux.astype(float))) + far + sky
 
 
 def _no_fluxes(exposure: Mapping[str, Any], n: int) -> dict[str, np.ndarray]:
@@ -215,6 +281,7 @@ def _no_fluxes(exposure: Mapping[str, Any], n: int) -> dict[str, np.ndarray]:
         "psf_flux_err": nothing,
         "chi2": nothing,
         "psf_fraction": np.zeros(n, np.float32),
+        "n_outliers": np.zeros(n, np.int8),
         "flags": np.full(n, int(SourceFlag.BAD_EXPOSURE), np.int32),
     }
 
@@ -230,6 +297,7 @@ def _no_statistics(exposure: Mapping[str, Any]) -> dict[str, Any]:
         "shift_err": np.nan,
         "background": np.nan,
         "background_err": np.nan,
+        "background_mesh": [],
         "chi2": np.nan,
         "residual_rms": np.nan,
         "iterations": 0,

@@ -15,7 +15,7 @@ from romanprf import schemas
 from romanprf.catalog.motion import positions_at
 from romanprf.errors import InputError
 from romanprf.flags import ExposureFlag
-from romanprf.io.tables import provenance, read_table, writing
+from romanprf.io.tables import provenance, read_metadata, read_table, writing
 from romanprf.metrics.lightcurves import light_curve_statistics
 from romanprf.metrics.psf import source_psf_fraction
 from romanprf.prf import PRF
@@ -31,6 +31,8 @@ _FRACTION_EXPOSURES = 16
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Make ``metrics.parquet`` and ``lightcurves.parquet``.
+
+    What the search for missing stars found is in the metadata of the first, key ``search``.
 
     Parameters
     ----------
@@ -48,8 +50,10 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     files = {name: inputs[name] for name in ("sources", "prf")}
     files |= {Path(path).name: path for path in batches}
     origin = provenance(files, params)
+    told = read_metadata(inputs["sources"], schemas.SOURCES)
+    search = {name: told[name] for name in ("search",) if name in told}
     with (
-        writing(outputs["metrics"], schemas.METRICS, origin) as metrics,
+        writing(outputs["metrics"], schemas.METRICS, origin, search) as metrics,
         writing(outputs["lightcurves"], schemas.LIGHTCURVES, origin) as lightcurves,
     ):
         for low, curves in light_curves(batches, exposures, len(sources)):
@@ -83,8 +87,8 @@ def light_curves(
     low : int
         First source of the range.
     curves : dict of ndarray
-        ``flux``, ``flux_err`` and ``flags``, shape (nsources, nt); ``exposure`` and ``time``,
-        shape (nt,); in order of time.
+        ``flux``, ``flux_err``, ``model_err`` and ``flags``, shape (nsources, nt); ``exposure``
+        and ``time``, shape (nt,); in order of time.
     """
     exposures = exposures.sort_values(["time", "exposure"])
     order, nt = exposures["exposure"].to_numpy(), len(exposures)
@@ -102,7 +106,8 @@ def light_curves(
                 f"{batches[0]} and its siblings: {len(table)} measurements of sources {low} to "
                 f"{high - 1}, expected one for each of {nt} exposures"
             )
-        columns = {"flux": "psf_flux", "flux_err": "psf_flux_err", "flags": "flags"}
+        columns = {"flux": "psf_flux", "flux_err": "psf_flux_err"}
+        columns |= {name: name for name in ("model_err", "flags")}
         grid = {
             name: table[column].to_numpy().reshape(high - low, nt)
             for name, column in columns.items()
@@ -137,5 +142,6 @@ def light_curve_rows(sources: pd.DataFrame, curves: Mapping[str, np.ndarray]) ->
         "time": lists(np.tile(curves["time"], n), pa.float64()),
         "psf_flux": lists(curves["flux"], pa.float32()),
         "psf_flux_err": lists(curves["flux_err"], pa.float32()),
+        "model_err": np.sqrt(pd.DataFrame(curves["model_err"] ** 2).mean(axis=1)).to_numpy(),
         "flags": lists(curves["flags"], pa.int32()),
     }

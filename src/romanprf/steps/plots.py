@@ -65,7 +65,8 @@ def _prf(inputs: Mapping[str, Any]) -> Figure:
     """Draw the PRF and how it was learned."""
     told = read_metadata(inputs["prf"], schemas.PRF)
     history = told.get("rounds", told["history"])  # the log-polar fit is the tensor model's start
-    return prf_figure(read_prf(inputs["prf"]), json.loads(history))
+    search = read_metadata(inputs["sources"], schemas.SOURCES).get("search", '{"rounds": []}')
+    return prf_figure(read_prf(inputs["prf"]), json.loads(history), json.loads(search)["rounds"])
 
 
 def _light_curves(

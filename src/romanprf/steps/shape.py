@@ -1,4 +1,4 @@
-"""Step ``shape``: the PRF of a reduction."""
+"""Step ``shape``: the PRF of a reduction, and the sources that the catalogue lacks."""
 
 from __future__ import annotations
 
@@ -14,75 +14,92 @@ import pandas as pd
 
 from romanprf import schemas
 from romanprf.catalog.motion import positions_at
+from romanprf.config import Crossmatch
+from romanprf.errors import InputError
 from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
-from romanprf.photometry.register import Shift
 from romanprf.prf import PRF, LogPolarPRF, TensorPRF
-from romanprf.prf.joint import Exposure, Round, fit_joint
+from romanprf.prf.joint import Exposure
 from romanprf.prf.shape import fit_shape
 from romanprf.steps.frames import read_exposures
+from romanprf.steps.search import Learned, learn, numbered
 from romanprf.wcs import TangentWCS
 
 logger = logging.getLogger(__name__)
 
-#: Prior sigma of the fluxes while the PRF is learned, in sqrt(e-/s).
-_PRIOR_WIDTH = 5.0
+#: Nodes per axis of a PRF that changes over images of at least this many pixels a side.
+_NODES, _LARGE = 3, 2000
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-    """Make ``prf.parquet``.
+    """Make ``prf.parquet`` and ``sources.parquet``.
 
     Parameters
     ----------
     inputs : mapping
-        ``deltas``, ``sources`` and, for the tensor model, ``exposures``: paths.
+        ``deltas``, ``catalogue_sources`` and, for the tensor model, ``exposures``: paths.
     outputs : mapping
-        ``prf``: path.
+        ``prf`` and ``sources``: paths.
     params : mapping
-        Section ``shape`` of the configuration; ``exposures``: the exposure numbers for the
+        Sections ``shape`` and ``crossmatch`` of the configuration (of this: saturation_magnitude,
+        contaminant_radius and contaminant_contrast); ``exposures``: the exposure numbers for the
         tensor model.
 
     Raises
     ------
     InputError
-        If too few pixels can be used.
+        If too few pixels can be used, or if a PRF with nodes meets images of several shapes.
     """
     deltas = read_table(inputs["deltas"], schemas.DELTAS)
-    sources = read_table(inputs["sources"], schemas.SOURCES)
+    sources = read_table(inputs["catalogue_sources"], schemas.SOURCES)
     area = float(read_metadata(inputs["deltas"], schemas.DELTAS)["pixel_area"])
     start, history = fit_shape(deltas, sources, params["shape"], area)
     for number, iteration in enumerate(history):
         logger.info("iteration %d: %s", number, iteration)
     prf: PRF = start
+    search: dict[str, str] = {}
     told: dict[str, Any] = {"history": [asdict(iteration) for iteration in history]}
     if params["shape"]["model"] == "tensor":
         del deltas
         exposures = read_exposures(inputs["exposures"], params["exposures"]).to_dict("records")
-        prf, rounds, shifts = joint_prf(exposures, sources, start, params)
-        for number, found in enumerate(rounds):
+        learned = joint_prf(exposures, sources, start, params)
+        for number, found in enumerate(learned.rounds):
             logger.info("round %d: %s", number, found)
-        told["rounds"] = [asdict(found) for found in rounds]
-        told["shifts"] = [shift._asdict() for shift in shifts]
+        prf, told["rounds"] = learned.prf, [asdict(found) for found in learned.rounds]
+        told["shifts"] = [shift._asdict() for shift in learned.shifts]
+        crossmatch = Crossmatch(**params["crossmatch"])
+        sources = numbered(learned.sources, exposures[0]["zero_point"], crossmatch)
+        threshold = params["shape"]["search_threshold"]
+        search = {"search": json.dumps({"threshold": threshold, "rounds": learned.searches})}
     columns, metadata = prf.to_table()
     metadata["integral"] = repr(prf.integral())
     logger.info("integral %s (1 if catalogue, zero point and wings agree)", metadata["integral"])
     metadata |= {name: json.dumps(value) for name, value in told.items()}
-    origin = provenance({name: inputs[name] for name in ("deltas", "sources")}, params)
+    origin = provenance({name: inputs[name] for name in ("deltas", "catalogue_sources")}, params)
     write_table(outputs["prf"], columns, schemas.PRF, origin, metadata)
+    write_table(outputs["sources"], sources, schemas.SOURCES, origin, search)
 
 
 def joint_prf(
     exposures: list[dict], sources: pd.DataFrame, start: LogPolarPRF, params: Mapping[str, Any]
-) -> tuple[TensorPRF, list[Round], list[Shift]]:
-    """Fit the tensor model to all pixels of exposures, from the log-polar one."""
+) -> Learned:
+    """Fit the tensor model and missing stars to all pixels, from the log-polar model."""
     first, settings = exposures[0], params["shape"]
     middle = (np.asarray((first[name] - 1) / 2.0) for name in ("ncols", "nrows"))
     jacobian = TangentWCS.from_json(first["wcs"]).jacobian(*middle)
     tensor = TensorPRF.projected(start.on_pixels(jacobian), settings["reach"], jacobian)
-    flux = sources["flux"].to_numpy()
-    sigma = _PRIOR_WIDTH * np.sqrt(np.maximum(flux, 1.0))
-    frames = [_exposure(exposure, sources) for exposure in exposures]
-    return fit_joint(frames, flux, sources["flags"].to_numpy(), tensor, settings, sigma)
+    shapes = {(exposure["nrows"], exposure["ncols"]) for exposure in exposures}
+    count = settings["nodes"] or (_NODES if min(map(min, shapes)) >= _LARGE else 1)
+    if count > 1 and len(shapes) > 1:
+        raise InputError(
+            f"shape.nodes: the exposures of the PRF fit have shapes {sorted(shapes)} (rows, "
+            f"columns), expected one shape for {count} x {count} nodes, or nodes: 1"
+        )
+    if count > 1:
+        tensor = tensor.with_nodes(count, shapes.pop())
+    return learn(
+        lambda table: [_exposure(row, table) for row in exposures], sources, tensor, settings
+    )
 
 
 def _exposure(row: dict, sources: pd.DataFrame) -> Exposure:

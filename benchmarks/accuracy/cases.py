@@ -1,0 +1,192 @@
+"""The fields: drawn, or read from folders with their own truth; and their reductions."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from astropy.table import Table
+from truth import Truth
+
+from romanprf import schemas
+from romanprf.config import Simulate, load_config
+from romanprf.io.simulated import write_catalogue, write_frame
+from romanprf.io.tables import read_table
+from romanprf.paths import Paths
+from romanprf.reduce import reduce
+from romanprf.simulate import Field, make_exposure, make_field
+from romanprf.simulate.exposure import pointing
+from romanprf.simulate.wfi import to_flux, to_time
+from romanprf.steps.frames import read_exposures
+
+#: Fields that nobody looked at while the package was written; repeats add `NEXT_SEED`.
+SEED, NEXT_SEED = 59341, 1009
+#: Of each kind, on 192 x 192 pixels.
+EVENTS = 40
+#: Close pairs: one every so many pixels; brighter member (F146); separations (pixels) and
+#: magnitude differences.
+PITCH, PAIR_MAGNITUDES = 14, (18.0, 19.5)
+SEPARATIONS, DIFFERENCES = (0.5, 1.0, 1.5, 2.0), (0.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of field.
+
+    Attributes
+    ----------
+    simulate : dict
+        Settings that differ from those of the simulation.
+    shift : float
+        1 sigma per axis (pixels) of the pointings that the WCS does not know.
+    events, pairs : bool
+        Whether it is full of events, or of close pairs.
+    """
+
+    simulate: dict[str, Any] = field(default_factory=dict)
+    shift: float = 0.0
+    events: bool = False
+    pairs: bool = False
+
+
+CASES = {
+    "complete to 25": Case(),
+    "cut at 23": Case({"catalogue_limit": 23.0}),
+    "cut at 21": Case({"catalogue_limit": 21.0}),
+    "shifts of 0.05 pixel": Case(shift=0.05),
+    "shifts, cut at 23": Case({"catalogue_limit": 23.0}, shift=0.05),
+    "WFI17, twice as dense": Case({"seed": 90217, "sca": 17, "density": 2.0}),
+    "PRF of 4088 pixels": Case({"seed": 31607, "prf_span": 4088}),
+    "events": Case({"seed": 77023}, events=True),
+    "close pairs": Case({"seed": 15331}, pairs=True),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """Results of the workflow, the truth, and the seconds it took."""
+
+    paths: Paths
+    truth: Truth
+    seconds: float
+
+
+def simulated(
+    name: str, number: int, size: int, exposures: int, results: Path, shape: dict[str, Any]
+) -> Reduction:
+    """Draw and reduce repeat ``number`` of a case."""
+    case = CASES[name]
+    settings = {"seed": SEED, **case.simulate}
+    settings["seed"] += number * NEXT_SEED
+    if case.events:
+        many = max(2, EVENTS * size**2 // 192**2)
+        settings |= {"microlensing": many, "transits": many, "eclipses": 0}
+    folder = results / f"{name.replace(' ', '_')}_{number}"
+    images, truth = draw(
+        Simulate(size=size, exposures=exposures, **settings), case, folder / "frames"
+    )
+    return reduced(images, folder, shape, lambda paths: truth)
+
+
+def reduced(images: dict[str, Any], folder: Path, shape: dict[str, Any], truth: Any) -> Reduction:
+    """Run the workflow; ``truth`` is made from the paths of what it wrote."""
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of astropy, on headers
+        paths = reduce(load_config({**images, "results": str(folder), **shape}))
+    return Reduction(paths, truth(paths), time.perf_counter() - start)
+
+
+def draw(settings: Simulate, case: Case, frames: Path) -> tuple[dict[str, Any], Truth]:
+    """Write the frames and the catalogue of a case; configuration that reduces them, and truth."""
+    frames.mkdir(parents=True, exist_ok=True)
+    for old in frames.glob("*.fits"):
+        old.unlink()
+    field = make_field(settings)
+    if case.pairs:
+        field = with_pairs(field, settings)
+    random = np.random.default_rng([settings.seed, settings.exposures])
+    for number in range(settings.exposures):
+        exposure = make_exposure(field, settings, number)
+        wcs = exposure.wcs.deepcopy()
+        wcs.wcs.crpix += random.normal(0.0, case.shift, 2)
+        write_frame(frames / f"{number:05d}.fits", replace(exposure, wcs=wcs))
+    write_catalogue(frames / "catalogue.csv", field, settings.catalogue_limit)
+    stars, times = field.stars.assign(kind="constant"), to_time(np.arange(settings.exposures))
+    factors = {}
+    for event in field.events:
+        stars.loc[event.star, "kind"] = event.kind
+        factors[int(stars["source_id"].iloc[event.star])] = event.factor(times)
+    truth = Truth(stars, settings, factors)
+    return folder_settings(frames, "*.fits", "catalogue.csv", frames.parent), truth
+
+
+def with_pairs(field: Field, settings: Simulate) -> Field:
+    """Field with close pairs of all kinds added, at random angles on a jittered grid."""
+    random = np.random.default_rng([settings.seed, 2])
+    steps = np.arange(PITCH, settings.size - PITCH + 1, PITCH, dtype=float)
+    centre = np.stack(np.meshgrid(steps, steps)).reshape(2, -1)
+    n = centre.shape[1]
+    centre += random.uniform(-2.0, 2.0, (2, n))
+    kind, angle = np.arange(n), random.uniform(0.0, 2.0 * np.pi, n)
+    separation = np.take(SEPARATIONS, kind % 4)
+    difference = np.take(DIFFERENCES, kind // 4 % 2)
+    half = 0.5 * separation * np.stack([np.cos(angle), np.sin(angle)])
+    bright = random.uniform(*PAIR_MAGNITUDES, n)
+    x, y = np.concatenate([centre - half, centre + half], axis=1)
+    mag = np.concatenate([bright, bright + difference])
+    ra, dec = pointing(settings, 0.0, 0.0).all_pix2world(x, y, 0)
+    members = {
+        "source_id": field.stars["source_id"].max() + 1 + np.arange(2 * n),
+        **{"ra": ra, "dec": dec, "x": x, "y": y, "mag": mag, "flux": to_flux(mag)},
+        "catalogue_mag": mag + random.normal(0.0, 0.02, 2 * n),
+        "pair": np.tile(1000 * settings.seed + kind, 2),
+        "separation": np.tile(separation, 2),
+        "difference": np.tile(difference, 2),
+    }
+    stars = pd.concat([field.stars.assign(pair=-1), pd.DataFrame(members)], ignore_index=True)
+    return replace(field, stars=stars)
+
+
+def folder_settings(folder: Path, images: str, catalogue: str, results: Path) -> dict[str, Any]:
+    """Configuration that reduces a folder."""
+    results.mkdir(parents=True, exist_ok=True)
+    sheet = results / "exposures.tsv"
+    sheet.write_text(f"file\n{folder.resolve() / images}\n")
+    return {
+        "exposures": {"sheet": str(sheet)},
+        "catalogue": {"path": str(folder / catalogue)},
+    }
+
+
+def rimtimsim(folder: Path, results: Path, shape: dict[str, Any]) -> Reduction:
+    """Reduce a folder in the layout of RImTimSim, with truth.csv and truth_lightcurves.npz."""
+    images = folder_settings(folder, "*.fits", "catalog.csv", results)
+    images["exposures"]["zero_point"] = 27.5777
+    images["catalogue"]["frame"] = "fk5"
+    stars = pd.read_csv(folder / "truth.csv").rename(columns={"sicbro_id": "source_id"})
+    with np.load(folder / "truth_lightcurves.npz") as curves:
+        factors = (curves["flux"] / stars["flux"].to_numpy()).T
+    factors = dict(zip(stars["source_id"], factors, strict=True))
+    return reduced(images, results, shape, lambda paths: folder_truth(paths, stars, factors))
+
+
+def roman_l2(folder: Path, results: Path, shape: dict[str, Any]) -> Reduction:
+    """Reduce a folder of official images with truth.ecsv; nothing in it varies."""
+    images = folder_settings(folder, "*_cal.asdf", "catalog.ecsv", results)
+    images["exposures"]["gain"] = 2.0
+    stars = Table.read(folder / "truth.ecsv").to_pandas().assign(kind="constant")
+    return reduced(images, results, shape, lambda paths: folder_truth(paths, stars, {}))
+
+
+def folder_truth(paths: Paths, stars: pd.DataFrame, factors: dict[int, np.ndarray]) -> Truth:
+    """True fluxes at the positions of the sources: these catalogues hold all stars."""
+    sources = read_table(paths.sources, schemas.SOURCES, ["source_id", "ra", "dec"])
+    stars = stars[["source_id", "flux", "kind"]].merge(sources, on="source_id")
+    detector = read_exposures(paths.exposures)["detector"].iloc[0]
+    return Truth(stars, Simulate(sca=int(detector[-2:])), factors)

@@ -1,0 +1,211 @@
+"""Light curves with their truth and limit, and what the tables say of them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import pandas as pd
+from scipy.stats import theilslopes
+from truth import Truth, limits
+
+from romanprf import schemas
+from romanprf.catalog.motion import positions_at
+from romanprf.flags import BAD_MEASUREMENT
+from romanprf.io.tables import read_metadata, read_table
+from romanprf.paths import Paths
+from romanprf.statistics import MAD_SCALE, robust_spread
+from romanprf.steps.frames import read_exposures
+from romanprf.wcs import TangentWCS
+
+#: F146, AB.
+BINS = ((15, 17), (17, 18), (18, 20), (20, 21), (21, 22), (22, 23))
+#: Pixels from the edge of every frame.
+INSIDE = 4.0
+#: Stars that tell the slope with magnitude, and the repeatability (F146).
+SLOPE_STARS, BRIGHT_STARS = (15.0, 21.0), (15.0, 18.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Light curves of stars well inside the images, n stars and nt exposures.
+
+    Attributes
+    ----------
+    source : ndarray, shape (n,)
+        Source numbers.
+    mag, true : ndarray, shape (n,)
+        F146 and flux out of events (e-/s).
+    kind : ndarray of str, shape (n,)
+        constant or that of an event.
+    pair, separation, difference : ndarray, shape (n,)
+        Of a member of a close pair; see `Truth`.
+    factor : ndarray, shape (n, nt)
+        True flux in units of ``true``.
+    flux, error, limit : ndarray, shape (n, nt)
+        e-/s; NaN where there is no good measurement.
+    """
+
+    source: np.ndarray
+    mag: np.ndarray
+    true: np.ndarray
+    kind: np.ndarray
+    pair: np.ndarray
+    separation: np.ndarray
+    difference: np.ndarray
+    factor: np.ndarray
+    flux: np.ndarray
+    error: np.ndarray
+    limit: np.ndarray
+
+    def __getitem__(self, chosen: np.ndarray) -> Curves:
+        return Curves(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+    @staticmethod
+    def pooled(parts: Sequence[Curves]) -> Curves:
+        """Stars of many fields together."""
+        names = [f.name for f in fields(Curves)]
+        return Curves(*(np.concatenate([getattr(c, name) for c in parts]) for name in names))
+
+    def constant(self) -> Curves:
+        """Those of stars that neither vary nor belong to a pair that was added."""
+        return self[(self.kind == "constant") & (self.pair < 0)]
+
+    def measured(self, flux: np.ndarray, error: np.ndarray) -> Curves:
+        """Fluxes and errors of another program, shape (sources, nt) as in the sources table."""
+        return replace(self, flux=flux[self.source], error=error[self.source])
+
+
+def curves(paths: Paths, truth: Truth) -> Curves:
+    """Light curves of a reduction, with truth and limit."""
+    exposures = read_exposures(paths.exposures).sort_values(["time", "exposure"])
+    sources = read_table(paths.sources, schemas.SOURCES)
+    sources = sources[sources["origin"] == "catalogue"].reset_index(drop=True)
+    flux, error = measurements(paths, sources)
+    known = truth.stars.set_index("source_id").reindex(sources["source_id"])
+    known = known.reindex(columns=["flux", "kind", "pair", "separation", "difference"])
+    # The brightest of merged stars lends its name; the truth of their sum is not looked up.
+    keep = (known["flux"].notna().to_numpy()) & (sources["n_merged"] == 1).to_numpy()
+    limit = np.empty(flux.shape)
+    for k, (_, exposure) in enumerate(exposures.iterrows()):
+        keep &= distance_inside(exposure, sources) >= INSIDE
+        limit[:, k] = limits(exposure, sources, truth)
+    keep &= np.isfinite(flux).sum(axis=1) > 2
+    true, factor = known["flux"].to_numpy(), np.ones(flux.shape)
+    for row, name in enumerate(sources["source_id"]):
+        factor[row] = truth.factors.get(name, 1.0)
+    return Curves(
+        sources["source"].to_numpy(),
+        exposures["zero_point"].iloc[0] - 2.5 * np.log10(true),
+        true,
+        known["kind"].to_numpy(str),
+        known["pair"].fillna(-1).to_numpy(np.int64),
+        known["separation"].to_numpy(float),
+        known["difference"].to_numpy(float),
+        *(factor, flux, error, limit),
+    )[keep]
+
+
+def measurements(paths: Paths, sources: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Good fluxes and their total errors, e-/s, shape (nsources, nt); NaN elsewhere."""
+    table = read_table(paths.lightcurves, schemas.LIGHTCURVES).set_index("source")
+    table = table.loc[sources["source"]]
+    names = ("psf_flux", "psf_flux_err", "flags")
+    flux, error, flags = (np.stack(table[name].tolist()) for name in names)
+    if "model_err" in table:
+        error = np.hypot(error, table["model_err"].to_numpy()[:, None])
+    good = ((flags & BAD_MEASUREMENT) == 0) & np.isfinite(flux) & (error > 0.0)
+    return np.where(good, flux.astype(float), np.nan), np.where(good, error.astype(float), np.nan)
+
+
+def distance_inside(exposure: pd.Series, sources: pd.DataFrame) -> np.ndarray:
+    """Pixels from each source to the nearest edge of a frame, negative outside."""
+    wcs = TangentWCS.from_json(exposure["wcs"])
+    x, y = wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))
+    right, top = exposure["ncols"] - 0.5 - x, exposure["nrows"] - 0.5 - y
+    return np.minimum.reduce([x + 0.5, right, y + 0.5, top])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One bin: stars, scatter over limit (NaN: one frame), bias, pull width, pull median."""
+
+    low: int
+    high: int
+    stars: int
+    scatter: float
+    bias: float
+    width: float
+    pull: float
+
+    def __str__(self) -> str:
+        scatter = f"{self.scatter:.2f}" if np.isfinite(self.scatter) else "-"
+        numbers = f"{scatter} | {100 * self.bias:+.2f} % | {self.width:.2f} | {self.pull:+.2f}"
+        return f"{self.low}-{self.high} | {self.stars} | {numbers}"
+
+
+def rows(curves: Curves) -> Iterator[Row]:
+    """The bins of constant stars."""
+    curves = curves.constant()
+    median, scatter = statistics(curves)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of medians without a measurement
+        ratio = scatter / np.nanmedian(curves.limit, axis=1)
+    bias = median / curves.true - 1.0
+    pull = pulls(curves)
+    for low, high in BINS:
+        chosen = (curves.mag >= low) & (curves.mag < high) & np.isfinite(median)
+        if not chosen.any():
+            continue
+        good = pull[chosen][np.isfinite(pull[chosen])]
+        typical = float(np.median(ratio[chosen])), float(np.median(bias[chosen]))
+        width, centre = robust_spread(good), float(np.median(good))
+        yield Row(low, high, int(chosen.sum()), *typical, width, centre)
+
+
+def statistics(curves: Curves) -> tuple[np.ndarray, np.ndarray]:
+    """Median and scatter of each light curve, e-/s; the scatter of one exposure is NaN."""
+    nt = curves.flux.shape[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        median = np.nanmedian(curves.flux, axis=1)
+        scatter = MAD_SCALE * np.nanmedian(np.abs(curves.flux - median[:, None]), axis=1)
+    return median, scatter / small_sample_scatter(nt) if nt > 1 else np.full(len(median), np.nan)
+
+
+def pulls(curves: Curves) -> np.ndarray:
+    """(flux - truth) / error of every measurement, shape (n, nt)."""
+    return (curves.flux - curves.true[:, None] * curves.factor) / curves.error
+
+
+def small_sample_scatter(n: int) -> float:
+    """Median of 1.4826 MAD of ``n`` normal deviates: 5 % under 1 for 16 (Croux & Rousseeuw 1992).
+
+    Without it light curves of few exposures would look better than the limit.
+    """
+    draws = np.random.default_rng(n).normal(size=(20000, n))
+    spread = np.abs(draws - np.median(draws, axis=1, keepdims=True))
+    return float(np.median(MAD_SCALE * np.median(spread, axis=1)))
+
+
+def linearity(curves: Curves) -> str:
+    """Slope s_NL of magnitude errors (mag per dex of flux) and repeatability of bright stars."""
+    curves = curves.constant()
+    median, scatter = statistics(curves)
+    good = (median > 0.0) & (curves.mag >= SLOPE_STARS[0]) & (curves.mag < SLOPE_STARS[1])
+    residual = -2.5 * np.log10(median[good] / curves.true[good])
+    slope, _, low, high = theilslopes(residual, np.log10(curves.true[good]), 0.68)
+    bright = (curves.mag >= BRIGHT_STARS[0]) & (curves.mag < BRIGHT_STARS[1])
+    light = curves.true[bright]
+    repeat = 100 * np.nanmedian(scatter[bright] / light)
+    limit = 100 * np.nanmedian(curves.limit[bright] / light[:, None])
+    error = 0.5e3 * (high - low)
+    return f"{good.sum()} | {1e3 * slope:+.2f} ± {error:.2f} | {repeat:.3f} % | {limit:.3f} %"
+
+
+def convergence(paths: Paths) -> list[dict[str, float]]:
+    """Rounds of the fit of the PRF."""
+    return json.loads(read_metadata(paths.prf, schemas.PRF).get("rounds", "[]"))

@@ -1,0 +1,180 @@
+"""What is in the images: the stars, the PRF that drew them, and the photon limit they set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from romanprf.catalog.motion import positions_at
+from romanprf.config import Simulate
+from romanprf.io.images import read_image
+from romanprf.paths import Paths
+from romanprf.photometry.frame import solve_frame
+from romanprf.photometry.image import masked_image
+from romanprf.photometry.stamps import Stamps, make_stamps
+from romanprf.simulate import inject
+from romanprf.simulate.prf import nodes_at
+from romanprf.steps.frames import read_exposures
+from romanprf.steps.shape import read_prf
+from romanprf.wcs import STERADIAN, TangentWCS
+
+#: Far from a star a pixel gets this much of its light over the cube of the distance (pixels).
+WING = 0.1
+#: Footprints of the limit end at this flux (e-/s per pixel): 1/15 of the noise of the sky.
+CUT_OFF = 0.02
+#: Sizes of footprints, pixels.
+SMALLEST, LARGEST = 4.0, 100.0
+#: Prior of the limit in units of the flux: none, but for stars of which a frame shows a glimpse.
+PRIOR = 10.0
+#: The PRFs are compared out to this offset along either axis, at phases of 1/20 pixel (pixels).
+CORE, PHASES = 4.0, np.arange(-10, 10) / 20.0
+#: Where a PRF that varies is compared: fractions of the image's sides.
+NODES = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What is in the images.
+
+    Attributes
+    ----------
+    stars : DataFrame
+        ``source_id``; ``ra``, ``dec`` (degrees ICRS); ``flux`` out of events (e-/s); ``kind``:
+        constant or that of an event; optionally ``pair``: number of a close pair, -1: none, and
+        its ``separation`` (pixels) and ``difference`` (mag).
+    settings : Simulate
+        Detector and change of the PRF.
+    factors : dict of int to ndarray, shape (nt,)
+        ``source_id`` of a variable star -> flux in units of ``flux``, in order of time.
+    """
+
+    stars: pd.DataFrame
+    settings: Simulate
+    factors: dict[int, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PRFError:
+    """Largest error of the model over the true peak, as it is and without its mean shift.
+
+    ``shift`` is what the model is off the truth (pixels, x and y).
+    """
+
+    largest: float
+    unshifted: float
+    shift: tuple[float, float]
+
+
+def true_values(stamps: Stamps, settings: Simulate) -> np.ndarray:
+    """True PRF of each star on the pixels of its window (see `Stamps.entries`)."""
+    star, row, column = stamps.entries()
+    dx, dy, value = column - stamps.x[star], row - stamps.y[star], np.zeros(star.size)
+    where = stamps.shape, settings.sca, settings.prf_span
+    for prf, weight in nodes_at(stamps.x, stamps.y, *where):
+        some = np.flatnonzero(weight[star] > 0.0)
+        value[some] += weight[star[some]] * prf.evaluate(dx[some], dy[some])
+    return value
+
+
+def true_stamps(
+    exposure: pd.Series, x: np.ndarray, y: np.ndarray, flux: np.ndarray, settings: Simulate
+) -> Stamps:
+    """True PRF of stars on an exposure."""
+    shape = exposure["nrows"], exposure["ncols"]
+    lost = ~(np.isfinite(x) & np.isfinite(y))
+    x, y = np.where(lost, 0.0, x), np.where(lost, 0.0, y)
+    radius = np.clip(np.cbrt(WING * flux / CUT_OFF), SMALLEST, LARGEST)
+    edges = [
+        np.clip(edge, 0, size)
+        for place, size in ((y, shape[0]), (x, shape[1]))
+        for edge in (np.ceil(place - radius), np.floor(place + radius) + 1)
+    ]
+    window = np.stack(edges, axis=1).astype(np.int32)
+    window[lost | (window[:, 1] <= window[:, 0]) | (window[:, 3] <= window[:, 2])] = 0
+    size = np.diff(window[:, :2]).ravel().astype(np.int64) * np.diff(window[:, 2:]).ravel()
+    offset = np.append(0, np.cumsum(size))
+    empty = Stamps(x, y, radius, window, offset, np.empty(0), shape)
+    values = true_values(empty, settings) * np.repeat(flat_field(exposure, x, y), size)
+    return replace(empty, values=values)
+
+
+def flat_field(exposure: pd.Series, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """What flat-fielding makes of the light at places of an exposure."""
+    if not np.isfinite(exposure["pixel_area"]):
+        return np.ones(len(x))
+    jacobian = TangentWCS.from_json(exposure["wcs"]).jacobian(x, y)
+    return STERADIAN * exposure["pixel_area"] / np.abs(np.linalg.det(jacobian))
+
+
+def limits(exposure: pd.Series, sources: pd.DataFrame, truth: Truth) -> np.ndarray:
+    """Photon limit of all catalogued fluxes on a frame, e-/s.
+
+    The marginal (Cramer-Rao) error of each flux with the true PRF, all catalogued fluxes and the
+    background free, the usable pixels of the frame and the variance of its noise-free image.
+    """
+    image = read_image(exposure)  # type: ignore[arg-type]
+    wcs = TangentWCS.from_json(exposure["wcs"])
+    ra, dec, true = (truth.stars[name].to_numpy() for name in ("ra", "dec", "flux"))
+    x, y = wcs.sky_to_pixel(ra, dec)
+    near = np.isfinite(x) & np.isfinite(y)
+    stars = x[near], y[near], true[near]
+    drawn = truth.settings.sca, truth.settings.prf_span
+    light = inject(np.zeros(image.flux.shape), *stars, *drawn)
+    light += np.median((image.flux - light)[image.usable])
+    # Files give the variance with the photon noise of the data: put that of the truth instead.
+    measured = image.flux_err**2
+    variance = measured + (light - np.maximum(image.flux, 0.0)) * image.poisson_slope
+    error = np.sqrt(np.maximum(variance, 0.1 * measured))
+    ideal = masked_image(light, error, image.flags, poisson_slope=0.0)
+    flux = sources["flux"].to_numpy()
+    places = wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))
+    stamps = true_stamps(exposure, *places, flux, truth.settings)
+    return solve_frame(ideal, stamps, flux, PRIOR * flux, 1e-3).flux_err
+
+
+def model_stamps(paths: Paths, exposure: pd.Series, x: np.ndarray, y: np.ndarray) -> Stamps:
+    """PRF of a reduction for stars at places of an exposure, out to about 10 pixels."""
+    wcs, area = TangentWCS.from_json(exposure["wcs"]), exposure["pixel_area"]
+    shape = exposure["nrows"], exposure["ncols"]
+    stars = *wcs.pixel_to_sky(x, y), np.ones(len(x))
+    area = area if np.isfinite(area) else None
+    return make_stamps(read_prf(paths.prf), *stars, wcs, shape, WING * 1e-3, area)
+
+
+def prf_error(paths: Paths, truth: Truth) -> PRFError:
+    """Compare the PRF with the truth at all sub-pixel phases, and in many places if it varies."""
+    exposure = read_exposures(paths.exposures).iloc[0]
+    nodes = NODES if truth.settings.prf_span else (0.5,)
+    found = [_error_at(paths, truth, exposure, fx, fy) for fy in nodes for fx in nodes]
+    worst = int(np.argmax([error.unshifted for error in found]))
+    return PRFError(
+        max(error.largest for error in found), found[worst].unshifted, found[worst].shift
+    )
+
+
+def _error_at(
+    paths: Paths, truth: Truth, exposure: pd.Series, across: float, up: float
+) -> PRFError:
+    dx, dy = (axis.ravel() for axis in np.meshgrid(PHASES, PHASES))
+    x = np.rint(across * (exposure["ncols"] - 1)) + dx
+    y = np.rint(up * (exposure["nrows"] - 1)) + dy
+    stamps = model_stamps(paths, exposure, x, y)
+    star, row, column = stamps.entries()
+    core = (np.abs(row - y[star]) <= CORE) & (np.abs(column - x[star]) <= CORE)
+    scale = flat_field(exposure, x, y)[star][core]
+
+    def true(shift: np.ndarray) -> np.ndarray:
+        moved = replace(stamps, x=x + shift[0], y=y + shift[1])
+        return true_values(moved, truth.settings)[core] * scale
+
+    shift, step = np.zeros(2), 0.01 * np.eye(2)
+    model, peak = stamps.values[core], true(shift).max()  # noqa: PD011
+    largest = np.abs(model - true(shift)).max() / peak
+    slope = [(true(s) - true(-s)) / 0.02 for s in step]
+    for _ in range(2):
+        error = model - true(shift)
+        shift = shift + np.linalg.lstsq(np.stack(slope, axis=1), error, rcond=None)[0]
+    unshifted = np.abs(model - true(shift)).max() / peak
+    return PRFError(float(largest), float(unshifted), (float(shift[0]), float(shift[1])))

@@ -1,0 +1,83 @@
+"""What the model of a frame leaves over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from romanprf.photometry.frame import solve_frame
+from romanprf.photometry.model_error import error_images
+from romanprf.photometry.register import Shift
+from romanprf.photometry.stamps import Stamps
+from romanprf.prf.joint import ALL, Exposure
+from romanprf.prf.tensor import TensorPRF
+
+#: The PRF may be off by this fraction of a star's light in a pixel, beyond its known errors.
+_PRF_ERROR = 0.01
+#: Accuracy of the fluxes in units of their errors.
+_TOLERANCE = 1e-3
+
+
+class Residual(NamedTuple):
+    """Frame minus model (e-/s) and inverse variance, images; fluxes and errors of all sources."""
+
+    image: np.ndarray
+    weight: np.ndarray
+    flux: np.ndarray
+    flux_err: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known: PRF, prior of the fluxes (e-/s), where footprints end, size of the sky."""
+
+    prf: TensorPRF
+    flux: np.ndarray
+    prior_sigma: np.ndarray
+    flux_cut_off: float
+    background_nodes: int
+
+    def residual(
+        self, exposure: Exposure, shift: Shift, n_exposures: int, clip: float = np.inf
+    ) -> Residual:
+        """Fit all fluxes of one of so many frames; ``clip`` is that of `solve_frame`."""
+        image = exposure.read()
+        stamps = exposure.stamps(self.prf, self.flux, self.flux_cut_off, ALL, (shift.x, shift.y))
+        reweight = int(np.isfinite(clip))
+        priors = self.flux, self.prior_sigma
+        nodes = self.background_nodes
+        far = exposure.far_light(self.prf, self.flux, self.flux_cut_off, stamps, (shift.x, shift.y))
+        fit = solve_frame(
+            image,
+            stamps,
+            *priors,
+            _TOLERANCE,
+            reweight,
+            clip=clip,
+            background_nodes=nodes,
+            fixed=far,
+        )
+        light = np.nan_to_num(fit.flux)
+
+        def wrong(prf: TensorPRF) -> Stamps:
+            return exposure.stamps(prf, self.flux, self.flux_cut_off, ALL, (shift.x, shift.y))
+
+        # The error of the PRF is the same in all frames: it does not average out among them.
+        error = (_PRF_ERROR * stamps.model(light)) ** 2
+        known = [image**2 for image in error_images(self.prf, wrong, light)]
+        error += np.mean(known, axis=0) if known else 0.0
+        error *= n_exposures
+        left = image.flux - fit.model
+        # Missing stars and cosmic rays have raised the sky.
+        left = np.where(fit.weight > 0.0, left - np.median(left[fit.weight > 0.0]), 0.0)
+        return Residual(left, fit.weight / (1.0 + fit.weight * error), fit.flux, fit.flux_err)
+
+
+def place(
+    exposure: Exposure, shift: Shift, ra: np.ndarray, dec: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (x, y) of positions (degrees ICRS) on a frame that is off its WCS by ``shift``."""
+    x, y = exposure.wcs.sky_to_pixel(ra, dec)
+    return x + shift.x, y + shift.y

@@ -1,0 +1,145 @@
+"""What the error of the PRF does to the fluxes, against fits with a PRF that is wrong."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import fields
+from romanprf.flags import PixelFlag
+from romanprf.photometry.frame import solve_frame
+from romanprf.photometry.image import masked_image
+from romanprf.photometry.model_error import error_images, model_error
+from romanprf.photometry.stamps import make_stamps
+from romanprf.prf.tensor import TensorPRF
+
+SHAPE = (44, 48)
+WCS = fields.wcs(*SHAPE)
+N, GROUPS = 60, 6
+BACKGROUND = 1.5
+
+
+def projected(width=1.0):
+    def prf(dx, dy):
+        a, b = 0.65 * width, 0.75 * width
+        core = np.exp(-0.5 * ((dx / a) ** 2 + (dy / b) ** 2)) / (2.0 * np.pi * a * b)
+        return 0.9 * core + 0.1 * np.exp(-(dx**2 + dy**2) / 8.0) / (8.0 * np.pi)
+
+    return TensorPRF.projected(prf, 6.0, WCS.jacobian(23.5, 21.5))
+
+
+@pytest.fixture(scope="module")
+def prf():
+    """A model with likely errors: its width, its place, its light and speckles."""
+    prf, rng = projected(), np.random.default_rng(71)
+    wider = projected(1.01).mean - prf.mean
+    shape = prf.mean.shape
+    speckles = 0.003 * prf.envelope() * rng.normal(size=(GROUPS, *shape))
+    parts = rng.normal(size=(GROUPS, 2))[:, :, None, None] * [wider, 0.005 * prf.mean]
+    return replace(prf, errors=(speckles + parts.sum(axis=1))[:, None])
+
+
+class Field:
+    """Stars on and around a frame without noise, and how its fluxes are fitted."""
+
+    def __init__(self, prf):
+        rng = np.random.default_rng(72)
+        self.flux = 10.0 ** rng.uniform(1.5, 4.0, N)
+        self.sky = WCS.pixel_to_sky(*rng.uniform(-2.0, 48.0, (2, N)))
+        self.sigma = 5.0 * np.sqrt(self.flux)
+        self.stamps = self.make(prf)
+        model = self.stamps.model(self.flux) + BACKGROUND
+        error = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * model)
+        flags = np.zeros(SHAPE, np.int32)
+        self.image = masked_image(model, error, flags, fields.SLOPE)
+
+    def make(self, prf):
+        return make_stamps(prf, *self.sky, self.flux, WCS, SHAPE, 0.1)
+
+    def fluxes(self, prf):
+        return solve_frame(self.image, self.make(prf), self.flux, self.sigma, 1e-6).flux
+
+    def model_error(self, prf):
+        errors = error_images(prf, self.make, self.flux)
+        return model_error(self.image, self.stamps, errors, self.flux, self.sigma)
+
+
+@pytest.fixture(scope="module")
+def field(prf):
+    return Field(prf)
+
+
+def off(prf, error, sign=1.0):
+    """PRF that is off by an error, with the footprints of the right one."""
+    wrong = replace(prf, coefficients=prf.coefficients + sign * error)
+    vars(wrong)["_outer_maximum"] = prf._outer_maximum
+    return wrong
+
+
+def test_error_is_what_a_wrong_prf_does(prf, field):
+    assert_allclose(field.fluxes(prf), field.flux, rtol=1e-3)
+    change = [
+        0.5 * (field.fluxes(off(prf, error)) - field.fluxes(off(prf, error, -1.0)))
+        for error in prf.errors
+    ]
+    rms = np.sqrt(np.mean(np.square(change), axis=0))
+    expected = field.model_error(prf)
+    inside = np.minimum(*(abs(field.stamps.x - 23.5) < 20.0, abs(field.stamps.y - 21.5) < 18.0))
+    assert inside.sum() > 30
+    assert_allclose(expected[inside], rms[inside], rtol=0.03)
+    assert np.median(rms[inside] / field.flux[inside]) > 0.005
+
+
+def test_light_that_is_wrong_by_a_part_makes_all_fluxes_wrong_by_it(prf):
+    brighter = replace(prf, errors=0.01 * prf.coefficients[None])
+    field = Field(brighter)
+    field.sigma[:] = 1e3 * field.flux
+    seen = field.stamps.dot(np.ones(SHAPE)) > 0.1
+    assert_allclose(field.model_error(brighter)[seen], 0.01 * field.flux[seen], rtol=0.03)
+
+
+def test_error_is_in_proportion_to_that_of_the_prf(prf, field):
+    twice = replace(prf, errors=2.0 * np.concatenate([prf.errors, prf.errors[:, ::-1]]))
+    assert_allclose(field.model_error(twice), 2.0 * field.model_error(prf), rtol=0.02)
+
+
+def test_error_images_are_the_light_that_is_wrong(prf, field):
+    images = list(error_images(prf, field.make, field.flux))
+    assert len(images) == GROUPS
+    right = field.make(prf).model(field.flux)
+    for image, error in zip(images, prf.errors, strict=True):
+        assert_allclose(field.make(off(prf, error)).model(field.flux) - right, image, atol=1e-9)
+        assert np.abs(image).max() > 1.0
+
+
+def test_unseen_sources_have_no_error(prf):
+    field = Field(prf)
+    ra, dec = (place.copy() for place in field.sky)
+    ra[[3, 7]] += 1.0
+    field.sky = ra, dec
+    field.stamps = field.make(prf)
+    unseen = np.flatnonzero(np.isnan(field.model_error(prf)))
+    assert unseen.tolist() == np.flatnonzero(np.diff(field.stamps.offset) == 0).tolist()
+    assert {3, 7} <= set(unseen)
+
+
+def test_masked_pixels_say_nothing(prf, field):
+    """Whatever light the errors of the PRF put there."""
+    bad = np.zeros(SHAPE, np.int32)
+    bad[20:24, 20:30] = int(PixelFlag.BAD)
+    image = masked_image(field.image.flux, field.image.flux_err, bad, fields.SLOPE)
+    errors = list(error_images(prf, field.make, field.flux))
+    rubbish = [np.where(bad > 0, 1e6, error) for error in errors]
+    priors = field.flux, field.sigma
+    one, two = (model_error(image, field.stamps, e, *priors) for e in (errors, rubbish))
+    assert_allclose(two, one, rtol=1e-12)
+    assert np.abs(one / field.model_error(prf) - 1.0).max() > 0.01
+
+
+@pytest.mark.parametrize("model", ["log-polar", "tensor without errors"])
+def test_a_prf_that_does_not_know_its_errors(prf, model):
+    field = Field(prf)
+    without = fields.prf() if model == "log-polar" else projected()
+    assert list(error_images(without, field.make, field.flux)) == []
+    assert np.isnan(field.model_error(without)).all()
