@@ -69,7 +69,7 @@ def print_rows(name: str, lines: Iterable[object]) -> None:
 
 def reductions(args: argparse.Namespace) -> Iterable[tuple[str, list[Reduction]]]:
     """Reduce all that was asked for, case by case."""
-    shape = {"shape": {"model": args.model}} if args.model else {}
+    shape = {"model": args.model} if args.model else {}
     for name in args.cases:
         settings = args.size, args.exposures, args.results, shape
         yield name, [simulated(name, number, *settings) for number in range(args.seeds)]

@@ -44,12 +44,15 @@ class Case:
         Settings that differ from those of the simulation.
     shift : float
         1 sigma per axis (pixels) of the pointings that the WCS does not know.
+    shape : dict
+        Settings of that section.
     events, pairs : bool
         Whether it is full of events, or of close pairs.
     """
 
     simulate: dict[str, Any] = field(default_factory=dict)
     shift: float = 0.0
+    shape: dict[str, Any] = field(default_factory=dict)
     events: bool = False
     pairs: bool = False
 
@@ -61,7 +64,7 @@ CASES = {
     "shifts of 0.05 pixel": Case(shift=0.05),
     "shifts, cut at 23": Case({"catalogue_limit": 23.0}, shift=0.05),
     "WFI17, twice as dense": Case({"seed": 90217, "sca": 17, "density": 2.0}),
-    "PRF of 4088 pixels": Case({"seed": 31607, "prf_span": 4088}),
+    "PRF of 4088 pixels": Case({"seed": 31607, "prf_span": 4088}, shape={"nodes": 3}),
     "events": Case({"seed": 77023}, events=True),
     "close pairs": Case({"seed": 15331}, pairs=True),
 }
@@ -90,7 +93,7 @@ def simulated(
     images, truth = draw(
         Simulate(size=size, exposures=exposures, **settings), case, folder / "frames"
     )
-    return reduced(images, folder, shape, lambda paths: truth)
+    return reduced(images, folder, {**case.shape, **shape}, lambda paths: truth)
 
 
 def reduced(images: dict[str, Any], folder: Path, shape: dict[str, Any], truth: Any) -> Reduction:
@@ -98,7 +101,7 @@ def reduced(images: dict[str, Any], folder: Path, shape: dict[str, Any], truth: 
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of astropy, on headers
-        paths = reduce(load_config({**images, "results": str(folder), **shape}))
+        paths = reduce(load_config({**images, "results": str(folder), "shape": shape}))
     return Reduction(paths, truth(paths), time.perf_counter() - start)
 
 
