@@ -425,5 +425,5 @@ def combine(vector, matrix, clip, spread):
         [np.median(f[k]) if k.any() else 0.0 for f, k in zip(flux.T, known.T, strict=True)]
     )
     error = np.hypot(np.where(known, matrix, np.inf) ** -0.5, spread * median)
-    kept = known & (np.abs(flux - median) <= clip * error)
+    kept = known & (np.abs(flux - median) <= clip * error) & (known.sum(axis=0) > 2)
     return np.where(kept, vector, 0.0).sum(axis=0), np.where(kept, matrix, 0.0).sum(axis=0)

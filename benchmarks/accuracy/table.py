@@ -17,7 +17,7 @@ from romanprf.catalog.motion import positions_at
 from romanprf.flags import BAD_MEASUREMENT
 from romanprf.io.tables import read_metadata, read_table
 from romanprf.paths import Paths
-from romanprf.statistics import MAD_SCALE, robust_spread
+from romanprf.statistics import MAD_SCALE, robust_spread, small_sample_scatter
 from romanprf.steps.frames import read_exposures
 from romanprf.wcs import TangentWCS
 
@@ -115,8 +115,8 @@ def measurements(paths: Paths, sources: pd.DataFrame) -> tuple[np.ndarray, np.nd
     table = table.loc[sources["source"]]
     names = ("psf_flux", "psf_flux_err", "flags")
     flux, error, flags = (np.stack(table[name].tolist()) for name in names)
-    if "model_err" in table:
-        error = np.hypot(error, table["model_err"].to_numpy()[:, None])
+    # The log-polar model does not know its errors.
+    error = np.hypot(error, table["model_err"].fillna(0.0).to_numpy()[:, None])
     good = ((flags & BAD_MEASUREMENT) == 0) & np.isfinite(flux) & (error > 0.0)
     return np.where(good, flux.astype(float), np.nan), np.where(good, error.astype(float), np.nan)
 
@@ -179,16 +179,6 @@ def statistics(curves: Curves) -> tuple[np.ndarray, np.ndarray]:
 def pulls(curves: Curves) -> np.ndarray:
     """(flux - truth) / error of every measurement, shape (n, nt)."""
     return (curves.flux - curves.true[:, None] * curves.factor) / curves.error
-
-
-def small_sample_scatter(n: int) -> float:
-    """Median of 1.4826 MAD of ``n`` normal deviates: 5 % under 1 for 16 (Croux & Rousseeuw 1992).
-
-    Without it light curves of few exposures would look better than the limit.
-    """
-    draws = np.random.default_rng(n).normal(size=(20000, n))
-    spread = np.abs(draws - np.median(draws, axis=1, keepdims=True))
-    return float(np.median(MAD_SCALE * np.median(spread, axis=1)))
 
 
 def linearity(curves: Curves) -> str:

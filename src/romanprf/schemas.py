@@ -232,7 +232,7 @@ METRICS = TableSchema(
 
 LIGHTCURVES = TableSchema(
     "lightcurves",
-    1,
+    2,
     "One row per source with its whole light curve as lists, by time.",
     (
         Column("source", _I4, "", "source number"),

@@ -11,7 +11,7 @@ SHAPE = (40, 44)
 
 def test_footprints():
     prf, scale = fields.prf(), fields.SCALE
-    flux = np.array([-5.0, 0.0, 0.2, 30.0, 1e3, 1e9])
+    flux = np.array([-5.0, 0.0, 0.2, 400.0, 1e3, 1e9])
     radius = footprint_radius(prf, flux, 0.1, scale)
     assert_array_equal(radius[:3], MIN_RADIUS)
     assert (np.diff(radius) >= 0.0).all()

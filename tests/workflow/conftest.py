@@ -33,6 +33,7 @@ SMALL = {
         "n_phi_knots": 6,
         "rounds": 2,
         "reach": 8.0,
+        "search_rounds": 1,
     },
     "metrics": {"subpixels": 2},
 }

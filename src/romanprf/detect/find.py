@@ -36,7 +36,7 @@ _FINE, _TILE = 3, 192
 _CLIP, _SPREAD = 5.0, 0.3
 #: Closer to a known star (pixels) two fluxes are degenerate.
 _DEGENERATE = 0.7
-#: Of peaks as close as this (pixels) the most significant one is taken.
+#: A peak as close as this (pixels) to a more significant one waits for the next search.
 _APART = 2.0
 
 
@@ -71,7 +71,6 @@ def find_stars(
     shifts: Sequence[Shift],
     threshold: float,
     flux_cut_off: float,
-    background_nodes: int = 1,
 ) -> Found:
     """Find stars in the stacked residuals of frames.
 
@@ -91,15 +90,13 @@ def find_stars(
         Least significance.
     flux_cut_off : float
         e-/s per pixel at which a footprint ends.
-    background_nodes : int
-        Of the sky (see `romanprf.photometry.frame.solve_frame`).
     """
     first, shift = exposures[0], shifts[0]
     x, y = place(first, shift, first.ra, first.dec)
     on_map = np.isfinite(x) & np.isfinite(y)
     known = cKDTree(np.column_stack([x[on_map], y[on_map]]))
     box = _box(exposures, shifts)
-    model = Known(prf, flux, prior_sigma, flux_cut_off, background_nodes)
+    model = Known(prf, flux, prior_sigma, flux_cut_off)
     with _stored(exposures, shifts, model) as images:
         filters = [templates(exposure, prf, derivatives=False) for exposure in exposures]
         tiles = [

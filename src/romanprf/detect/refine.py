@@ -38,7 +38,6 @@ def refine_positions(
     shifts: Sequence[Shift],
     flux_cut_off: float,
     which: np.ndarray,
-    background_nodes: int = 1,
 ) -> Steps:
     """Linear least-squares steps of stars, each alone with its flux in every frame.
 
@@ -46,12 +45,12 @@ def refine_positions(
 
     Parameters
     ----------
-    exposures, prf, flux, prior_sigma, shifts, flux_cut_off, background_nodes
+    exposures, prf, flux, prior_sigma, shifts, flux_cut_off
         As in `romanprf.detect.find.find_stars`.
     which : ndarray of bool, shape (nsources,)
         The n stars whose positions to correct.
     """
-    known = Known(prf, flux, prior_sigma, flux_cut_off, background_nodes)
+    known = Known(prf, flux, prior_sigma, flux_cut_off)
     n = int(np.count_nonzero(which))
     vector, matrix, light, trust = np.zeros((n, 2)), np.zeros((n, 2, 2)), np.zeros(n), np.zeros(n)
     for exposure, shift in zip(exposures, shifts, strict=True):

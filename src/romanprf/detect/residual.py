@@ -31,13 +31,12 @@ class Residual(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is known: PRF, prior of the fluxes (e-/s), where footprints end, size of the sky."""
+    """What is known: PRF, prior of the fluxes (e-/s), where footprints end."""
 
     prf: TensorPRF
     flux: np.ndarray
     prior_sigma: np.ndarray
     flux_cut_off: float
-    background_nodes: int
 
     def residual(
         self, exposure: Exposure, shift: Shift, n_exposures: int, clip: float = np.inf
@@ -47,7 +46,6 @@ class Known:
         stamps = exposure.stamps(self.prf, self.flux, self.flux_cut_off, ALL, (shift.x, shift.y))
         reweight = int(np.isfinite(clip))
         priors = self.flux, self.prior_sigma
-        nodes = self.background_nodes
         far = exposure.far_light(self.prf, self.flux, self.flux_cut_off, stamps, (shift.x, shift.y))
         fit = solve_frame(
             image,
@@ -56,7 +54,6 @@ class Known:
             _TOLERANCE,
             reweight,
             clip=clip,
-            background_nodes=nodes,
             fixed=far,
         )
         light = np.nan_to_num(fit.flux)
@@ -66,8 +63,8 @@ class Known:
 
         # The error of the PRF is the same in all frames: it does not average out among them.
         error = (_PRF_ERROR * stamps.model(light)) ** 2
-        known = [image**2 for image in error_images(self.prf, wrong, light)]
-        error += np.mean(known, axis=0) if known else 0.0
+        for one in error_images(self.prf, wrong, light):
+            error += one**2 / len(self.prf.errors)
         error *= n_exposures
         left = image.flux - fit.model
         # Missing stars and cosmic rays have raised the sky.

@@ -84,13 +84,14 @@ def combine(
 
     vector, matrix (f, p): sum w r t and sum w t t of each frame, 0 where it says nothing.  A frame
     stands out when its flux, vector / matrix, is off by ``clip`` times its error and ``spread``
-    of the median.  summed, precision (p,) are filled.
+    of the median; of fewer than three nobody can tell, and they say nothing.  summed, precision
+    (p,) are filled.
     """
     for i in prange(summed.size):
         known = np.flatnonzero(matrix[:, i] > 0.0)
         summed[i] = 0.0
         precision[i] = 0.0
-        if known.size > 0:
+        if known.size > 2:
             flux = np.empty(known.size)
             for n in range(known.size):
                 flux[n] = vector[known[n], i] / matrix[known[n], i]

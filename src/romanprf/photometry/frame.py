@@ -369,5 +369,7 @@ def _in_core(marked: np.ndarray, stamps: Stamps) -> np.ndarray:
     from scipy.spatial import cKDTree  # noqa: PLC0415  (a fifth of the time to import Machine)
 
     tree = cKDTree(np.column_stack([columns, rows]))
-    places = np.column_stack([stamps.x, stamps.y])
-    return tree.query_ball_point(places, _CORE, return_length=True)
+    count, (seen, inner) = np.zeros(len(stamps), int), stamps.seen()
+    places = np.column_stack([inner.x, inner.y])
+    count[seen] = tree.query_ball_point(places, _CORE, return_length=True)
+    return count

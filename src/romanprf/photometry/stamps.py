@@ -15,7 +15,7 @@ from romanprf.wcs import STERADIAN, TangentWCS
 MIN_RADIUS = 5.0
 #: Light beyond the footprints counts until it falls under this fraction of the cut-off; the stamps
 #: of so many sources are made together.
-FAR, _TOGETHER = 0.2, 20_000
+_FAR, _TOGETHER = 0.2, 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +167,7 @@ def far_light(make: Callable[..., Stamps], stamps: Stamps, flux: np.ndarray) -> 
     light = -stamps.model(flux)
     for start in range(0, len(stamps), _TOGETHER):
         some = slice(start, start + _TOGETHER)
-        light += make(FAR, some).model(flux[some])
+        light += make(_FAR, some).model(flux[some])
     return light
 
 

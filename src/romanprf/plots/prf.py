@@ -47,8 +47,7 @@ def prf_figure(
         quality = f"rms of the pixels {last['rms']:.3f} dex"
     facts = [used, quality, f"integral {prf.integral():.3f}"]
     if searches:
-        found, false = (sum(n[name] for n in searches) for name in ("n_found", "n_negative"))
-        facts += [f"{found} missing stars found", f"({false} in the negative)"]
+        facts += [f"{searches[-1]['n_kept']} missing stars found"]
     right.text(
         0.98,
         0.76,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import cho_solve_banded, cholesky_banded
@@ -102,6 +102,7 @@ class Equations:
         scale = np.vdot(weighted, prf.coefficients) / np.vdot(weighted, prior.coefficients)
         self._off = scale * prior.coefficients - prf.coefficients
         self._nodes_off = -prf.coefficients
+        self._factors: list[np.ndarray] = []
         self.iterations = 0
 
     def add(self, stamps: Stamps, light: np.ndarray, left: np.ndarray, weight: np.ndarray) -> None:
@@ -118,7 +119,9 @@ class Equations:
         """
         nodes = self._prf.shares(stamps.x, stamps.y)
         images = kept(left), kept(weight)
-        frame = _Frame(stamps, *nodes, *images, self._with_background)
+        # The PRF on the pixels is made anew for every vector: these values only fill memory.
+        places = replace(stamps, values=np.empty(0))
+        frame = _Frame(places, *nodes, *images, self._with_background)
         single = np.zeros((len(stamps), 1), np.int64), np.ones((len(stamps), 1))
         for (node, share), band in ((nodes, self._band[:-1]), (single, self._band[-1:])):
             total = np.zeros((_CHUNKS, *band.shape))

@@ -198,12 +198,7 @@ def fit_joint(
     InputError
         If no star is bright enough.
     """
-    bright = ((flags & UNTRUSTED) == 0) & (flux >= settings["source_flux_limit"])
-    if not bright.any():
-        raise InputError(
-            f"shape: none of {flux.size} sources is brighter than source_flux_limit = "
-            f"{settings['source_flux_limit']} e-/s, expected some to fit the PRF to"
-        )
+    bright = _bright(flux, flags, settings["source_flux_limit"])
     shifts = [UNKNOWN] * len(exposures)
     reference = reference_stars(flux, flags)
     calibrators = reference & bright if (reference & bright).any() else reference
@@ -213,26 +208,18 @@ def fit_joint(
     for _ in range(settings["rounds"]):
         frames = _Frames(exposures, prf, flux, *fixed, change)
         if moving:
-            before = np.array(shifts)[:, :2]
-            shifts = frames.register(shifts, reference)
-            moved = np.abs(np.array(shifts)[:, :2] - before).max(axis=1)
-            moving = bool((moved > _STILL).any())
+            before, shifts = shifts, frames.register(shifts, reference)
+            moving = np.abs(np.subtract(shifts, before)[:, :2]).max() > _STILL
         fluxes = frames.fluxes(shifts, mean)
-        if not fluxes.stars.any():
-            raise InputError(
-                f"shape: none of {bright.sum()} stars brighter than source_flux_limit is on a "
-                f"usable pixel of {len(exposures)} exposures, expected some to fit the PRF to"
-            )
         scale = _scale(fluxes.mean, flux, calibrators)
         fluxes = fluxes.scaled(1.0 / scale, flux)
         mean = fluxes.mean
         equations, found = frames.equations(fluxes, shifts, start)
         step = equations.solve()
-        better = replace(prf, coefficients=prf.coefficients + step).levelled()
-        found["iterations"] = equations.iterations
         change = float(np.abs(step).max() / prf.coefficients.max())
-        prf = better
-        history.append(Round(scale=scale, change=change, excess=fluxes.excess, **found))
+        prf = replace(prf, coefficients=prf.coefficients + step).levelled()
+        found |= {"scale": scale, "change": change, "excess": fluxes.excess}
+        history.append(Round(iterations=equations.iterations, **found))
         if change < _SETTLED:
             break
     if with_errors:
@@ -242,6 +229,17 @@ def fit_joint(
     scale = _scale(fluxes.mean, flux, calibrators)
     mean = fluxes.scaled(1.0 / scale, flux).mean
     return Joint(prf.brightened(scale), mean, shifts, history)
+
+
+def _bright(flux: np.ndarray, flags: np.ndarray, limit: float) -> np.ndarray:
+    """Stars that may shape the PRF."""
+    bright = ((flags & UNTRUSTED) == 0) & (flux >= limit)
+    if not bright.any():
+        raise InputError(
+            f"shape: none of {flux.size} sources is brighter than source_flux_limit = {limit} "
+            "e-/s, expected some to fit the PRF to"
+        )
+    return bright
 
 
 def _scale(measured: np.ndarray, flux: np.ndarray, stars: np.ndarray) -> float:
@@ -312,7 +310,13 @@ class _Frames:
             )
             shown = fit.light > _SHOWN
             measured.append(np.where(shown, [fit.flux, fit.flux_err], np.nan))
-        flux, error = np.swapaxes(measured, 0, 1)
+        each, errors = np.swapaxes(measured, 0, 1)
+        return self._typical(each, errors, beyond, flux)
+
+    def _typical(
+        self, flux: np.ndarray, error: np.ndarray, far: list[np.ndarray], guess: np.ndarray
+    ) -> _Fluxes:
+        """Means over the frames of fluxes and errors, (nframes, nsources), and who varies."""
         # The error of the PRF counts like noise: photon noise alone would trust single frames.
         total = np.hypot(error, _MODEL_ERROR * self.flux)
         with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
@@ -336,20 +340,26 @@ class _Frames:
             excess = np.median(scatter[shown]) / 0.4549 - np.median(noise[shown])
         each = np.where(varies & np.isfinite(flux), flux, mean)
         stars = measurable & ~varies
-        return _Fluxes(mean, each, stars, beyond, float(np.sqrt(max(excess, 0.0))))
+        return _Fluxes(mean, each, stars, far, guess, float(np.sqrt(max(excess, 0.0))))
 
     def equations(
         self, fluxes: _Fluxes, shifts: list[Shift], prior: TensorPRF
     ) -> tuple[Equations, dict[str, Any]]:
         """Equations of the coefficients for these fluxes; what a `Round` tells of them."""
         mean, stars = fluxes.mean, fluxes.stars
+        if not stars.any():
+            raise InputError(
+                f"shape: none of {self.bright.sum()} stars brighter than source_flux_limit is on "
+                f"a usable pixel of {len(shifts)} exposures, expected some to fit the PRF to"
+            )
         equations = Equations(self.prf, prior, self.with_background)
         chi2, n_pixels = 0.0, 0
         known = zip(self.exposures, shifts, fluxes.each, fluxes.far, strict=True)
         for exposure, shift, flux, far in known:
             image = exposure.read()
             place = (shift.x, shift.y)
-            everything = exposure.stamps(self.prf, mean, _CORE * self.flux_cut_off, ALL, place)
+            footprints = self.prf, fluxes.guess, _CORE * self.flux_cut_off
+            everything = exposure.stamps(*footprints, ALL, place)
             model = everything.model(flux)
             model += far
             model += self._sky(image, model)
@@ -372,13 +382,14 @@ class _Fluxes(NamedTuple):
     """Mean over the frames, (nsources,), and that of each frame, (nframes, nsources), e-/s.
 
     They differ where a source varies; ``stars`` (nsources,) are bright and do not.  ``far``: light
-    beyond the footprints on each frame, images.
+    beyond the footprints of the fluxes ``guess`` (nsources,) on each frame, images.
     """
 
     mean: np.ndarray
     each: np.ndarray
     stars: np.ndarray
     far: list[np.ndarray]
+    guess: np.ndarray
     excess: float
 
     def scaled(self, factor: float, otherwise: np.ndarray) -> _Fluxes:

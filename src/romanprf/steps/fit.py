@@ -24,7 +24,7 @@ from romanprf.photometry.model_error import error_images, model_error
 from romanprf.photometry.register import UNKNOWN, Shift, frame_shift, reference_stars
 from romanprf.photometry.solver import NotConvergedError
 from romanprf.photometry.stamps import Stamps, far_light, make_stamps
-from romanprf.prf import PRF
+from romanprf.prf import PRF, TensorPRF
 from romanprf.statistics import robust_spread
 from romanprf.steps.frames import read_exposures
 from romanprf.steps.shape import read_prf
@@ -37,6 +37,8 @@ ROW_GROUP = 65536
 #: A star this many times brighter than catalogued shines beyond the footprint of its catalogue
 #: flux, where its light would pass for that of neighbours or for outliers.
 _RISEN = 10.0
+#: ... if it shines beyond the smallest footprint at all: so many times the cut-off.
+_FAR_SEEN = 1000.0
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -77,19 +79,22 @@ def model_errors(
 ) -> np.ndarray:
     """Errors of the fluxes that the PRF makes, e-/s, float32; NaN if unknown.
 
-    They change little from frame to frame: those of the first good exposures that show a source.
+    They change little from frame to frame: those of the first good exposure, or of the last one.
     """
     out = np.full(len(sources), np.nan, np.float32)
+    if not isinstance(prf, TensorPRF) or len(prf.errors) == 0:
+        return out
     flux, sigma = flux_prior(sources, params["fit"]["prior_width"])
-    for exposure in exposures:
-        if exposure["flags"] & ExposureFlag.UNUSABLE or not np.isnan(out).any():
-            continue
+    good = [row for row in exposures if not row["flags"] & ExposureFlag.UNUSABLE]
+    # The first and the last of a batch are the furthest apart, and show most of the sources.
+    for exposure in good[:1] + good[1:][-1:]:
         make = partial(exposure_stamps, exposure, sources, flux_cut_off=params["flux_cut_off"])
-        stamps = make(prf)
-        if not np.isnan(out[stamps.seen()[0]]).any():
-            continue
         errors = error_images(prf, make, flux)
-        new = model_error(read_image(exposure), stamps, errors, flux, sigma)
+        try:
+            new = model_error(read_image(exposure), make(prf), errors, flux, sigma)
+        except NotConvergedError as error:
+            logger.warning("exposure %d: %s", exposure["exposure"], error)
+            continue
         out = np.where(np.isnan(out), new, out).astype(np.float32)
     return out
 
@@ -171,6 +176,7 @@ def frame_solution(
     fit = fitted(sources)
     with np.errstate(invalid="ignore"):
         risen = fit.flux > np.maximum(_RISEN * flux, flux + 5.0 * fit.flux_err)
+        risen &= fit.flux > _FAR_SEEN * cut_off
     if risen.any():
         fit = fitted(sources.assign(flux=np.where(risen, fit.flux, flux)))
     return fit, shift

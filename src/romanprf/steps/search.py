@@ -76,12 +76,13 @@ def learn(
     sources = sources.assign(noise=0.0)
     joint = _fit(frames, sources, start, settings)
     rounds, searches = joint.rounds, []
-    few = {**settings, "rounds": _ROUNDS}
+    few, disturbed = {**settings, "rounds": _ROUNDS}, False
     for _ in range(settings["search_rounds"]):
         found = _found(frames, sources, joint, settings)
         searches.append({"n_found": len(found.ra), "n_negative": found.n_negative})
         likely = len(found.ra) > found.n_negative  # otherwise they are as many as in noise
         if likely:
+            disturbed = True
             sources = _with(sources, found)
             sources = _refined(frames, sources, joint, settings)
             joint = _fit(frames, sources, joint.prf, few, with_errors=False)
@@ -91,7 +92,7 @@ def learn(
         logger.info("search %d: %s", len(searches), searches[-1])
         if not likely:
             break
-    if _residual(sources).any():
+    if disturbed:
         joint = _fit(frames, sources, joint.prf, settings)
         rounds = rounds + joint.rounds
         sources = _significant(sources, joint, settings)

@@ -89,7 +89,8 @@ def joint_prf(
     jacobian = TangentWCS.from_json(first["wcs"]).jacobian(*middle)
     tensor = TensorPRF.projected(start.on_pixels(jacobian), settings["reach"], jacobian)
     shapes = {(exposure["nrows"], exposure["ncols"]) for exposure in exposures}
-    count = settings["nodes"] or (_NODES if min(map(min, shapes)) >= _LARGE else 1)
+    large = len(shapes) == 1 and min(map(min, shapes)) >= _LARGE
+    count = settings["nodes"] or (_NODES if large else 1)
     if count > 1 and len(shapes) > 1:
         raise InputError(
             f"shape.nodes: the exposures of the PRF fit have shapes {sorted(shapes)} (rows, "
