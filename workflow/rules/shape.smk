@@ -18,7 +18,7 @@ rule shape:
     threads: 1
     resources:
         mem_mb=8000,
-        runtime=60,
+        runtime=240,
     params:
         shape=section("shape"),
         crossmatch=section(
