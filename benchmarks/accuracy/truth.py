@@ -11,7 +11,7 @@ from romanprf.catalog.motion import positions_at
 from romanprf.config import Simulate
 from romanprf.io.images import read_image
 from romanprf.paths import Paths
-from romanprf.photometry.frame import solve_frame
+from romanprf.photometry.frame import pixel_variance, solve_frame
 from romanprf.photometry.image import masked_image
 from romanprf.photometry.stamps import Stamps, make_stamps
 from romanprf.simulate import inject
@@ -124,9 +124,7 @@ def limits(exposure: pd.Series, sources: pd.DataFrame, truth: Truth) -> np.ndarr
     light = inject(np.zeros(image.flux.shape), *stars, *drawn)
     light += np.median((image.flux - light)[image.usable])
     # Files give the variance with the photon noise of the data: put that of the truth instead.
-    measured = image.flux_err**2
-    variance = measured + (light - np.maximum(image.flux, 0.0)) * image.poisson_slope
-    error = np.sqrt(np.maximum(variance, 0.1 * measured))
+    error = np.sqrt(pixel_variance(image, light))
     ideal = masked_image(light, error, image.flags, poisson_slope=0.0)
     flux = sources["flux"].to_numpy()
     places = wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))

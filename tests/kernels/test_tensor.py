@@ -24,8 +24,7 @@ def test_axis(kernel):
 @both(nb._pixel_basis)
 @pytest.mark.parametrize(("points", "reach"), [(1, 4), (3, 7), (4, 13)])
 def test_pixel_basis(kernel, points, reach):
-    first, weight = np.empty(9, np.int64), np.zeros((9, reach))
-    kernel(-4.3, SCALE, STEP, 13, points, first, weight)
+    first, weight = kernel(-4.3, 9, reach, SCALE, STEP, 13, points)
     basis = np.zeros((9, 13))
     for row, k, values in zip(basis, first, weight, strict=True):
         row[k : k + reach] = values

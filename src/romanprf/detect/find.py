@@ -12,9 +12,7 @@ the light of the other; D then is too large, so that the significance is a lower
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import product
 from typing import NamedTuple
 
@@ -24,6 +22,7 @@ from scipy.spatial import cKDTree
 from romanprf.detect import stack_nb
 from romanprf.detect.residual import Known, place
 from romanprf.detect.templates import CELL, templates
+from romanprf.io.scratch import kept
 from romanprf.photometry.register import Shift
 from romanprf.prf.joint import Exposure
 from romanprf.prf.tensor import TensorPRF
@@ -97,36 +96,20 @@ def find_stars(
     known = cKDTree(np.column_stack([x[on_map], y[on_map]]))
     box = _box(exposures, shifts)
     model = Known(prf, flux, prior_sigma, flux_cut_off)
-    with _stored(exposures, shifts, model) as images:
-        filters = [templates(exposure, prf, derivatives=False) for exposure in exposures]
-        tiles = [
-            _tile_peaks(tile, exposures, shifts, images, filters, threshold) for tile in _tiles(box)
-        ]
+    images = []
+    for exposure, its in zip(exposures, shifts, strict=True):
+        # No pixel is clipped: a missing star stands out as much as a cosmic ray.
+        left = model.residual(exposure, its, len(exposures))
+        images.append((kept(left.image), kept(left.weight)))
+    filters = [templates(exposure, prf, derivatives=False) for exposure in exposures]
+    tiles = [
+        _tile_peaks(tile, exposures, shifts, images, filters, threshold) for tile in _tiles(box)
+    ]
     positive, negative = (
         _select(np.concatenate([tile[sign] for tile in tiles]), known) for sign in (0, 1)
     )
     ra, dec = first.wcs.pixel_to_sky(positive[:, 0] - shift.x, positive[:, 1] - shift.y)
     return Found(ra, dec, positive[:, 2], positive[:, 3], len(negative))
-
-
-@contextmanager
-def _stored(
-    exposures: Sequence[Exposure], shifts: Sequence[Shift], known: Known
-) -> Iterator[list[np.ndarray]]:
-    """Residual and weight, shape (2, nrows, ncols), of each frame, in a temporary file of all.
-
-    No pixel is clipped: a missing star stands out as much as a cosmic ray.
-    """
-    with tempfile.TemporaryFile() as file:
-        images, end = [], 0
-        for exposure, shift in zip(exposures, shifts, strict=True):
-            left = known.residual(exposure, shift, len(exposures))
-            shape = (2, *exposure.shape)
-            stored = np.memmap(file, np.float32, offset=end, shape=shape, mode="w+")
-            stored[:] = left.image, left.weight
-            images.append(np.asarray(stored))
-            end += stored.nbytes
-        yield images
 
 
 def _box(exposures: Sequence[Exposure], shifts: Sequence[Shift]) -> tuple[int, int, int, int]:
@@ -163,15 +146,17 @@ def _tile_peaks(
     tile: tuple[np.ndarray, np.ndarray],
     exposures: Sequence[Exposure],
     shifts: Sequence[Shift],
-    images: list[np.ndarray],
+    images: list[tuple[np.ndarray, np.ndarray]],
     filters: list[np.ndarray],
     threshold: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Peaks of the stack on a tile, and of its negative; see `_peaks`."""
+    """Peaks of the stack on a tile, and of its negative; see `_peaks`.
+
+    ``images``: residual and weight of each frame.
+    """
     rows, columns = tile
     number = rows.size * columns.size
-    vector = np.empty((len(exposures), number), np.float32)
-    matrix = np.empty_like(vector)
+    vector, matrix = np.empty((2, len(exposures), number))
     for n, (exposure, shift) in enumerate(zip(exposures, shifts, strict=True)):
         x, y = _on_frame(rows, columns, exposures[0], shifts[0], exposure, shift)
         one = vector[n, :, None], matrix[n, :, None, None]

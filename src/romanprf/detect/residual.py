@@ -21,7 +21,7 @@ _TOLERANCE = 1e-3
 
 
 class Residual(NamedTuple):
-    """Frame minus model (e-/s) and inverse variance, images; fluxes and errors of all sources."""
+    """Frame minus model (e-/s) and inverse variance, float32 images; all fluxes and errors."""
 
     image: np.ndarray
     weight: np.ndarray
@@ -42,34 +42,27 @@ class Known:
         self, exposure: Exposure, shift: Shift, n_exposures: int, clip: float = np.inf
     ) -> Residual:
         """Fit all fluxes of one of so many frames; ``clip`` is that of `solve_frame`."""
-        image = exposure.read()
-        stamps = exposure.stamps(self.prf, self.flux, self.flux_cut_off, ALL, (shift.x, shift.y))
-        reweight = int(np.isfinite(clip))
-        priors = self.flux, self.prior_sigma
-        far = exposure.far_light(self.prf, self.flux, self.flux_cut_off, stamps, (shift.x, shift.y))
-        fit = solve_frame(
-            image,
-            stamps,
-            *priors,
-            _TOLERANCE,
-            reweight,
-            clip=clip,
-            fixed=far,
-        )
+        image, off = exposure.read(), (shift.x, shift.y)
+
+        def stamps(prf: TensorPRF) -> Stamps:
+            return exposure.stamps(prf, self.flux, self.flux_cut_off, ALL, off)
+
+        known = stamps(self.prf)
+        far = exposure.far_light(self.prf, self.flux, self.flux_cut_off, known, off)
+        priors, reweight = (self.flux, self.prior_sigma), int(np.isfinite(clip))
+        fit = solve_frame(image, known, *priors, _TOLERANCE, reweight, clip=clip, fixed=far)
         light = np.nan_to_num(fit.flux)
-
-        def wrong(prf: TensorPRF) -> Stamps:
-            return exposure.stamps(prf, self.flux, self.flux_cut_off, ALL, (shift.x, shift.y))
-
         # The error of the PRF is the same in all frames: it does not average out among them.
-        error = (_PRF_ERROR * stamps.model(light)) ** 2
-        for one in error_images(self.prf, wrong, light):
+        error = (_PRF_ERROR * known.model(light)) ** 2
+        for one in error_images(self.prf, stamps, light):
             error += one**2 / len(self.prf.errors)
         error *= n_exposures
         left = image.flux - fit.model
         # Missing stars and cosmic rays have raised the sky.
         left = np.where(fit.weight > 0.0, left - np.median(left[fit.weight > 0.0]), 0.0)
-        return Residual(left, fit.weight / (1.0 + fit.weight * error), fit.flux, fit.flux_err)
+        weight = fit.weight / (1.0 + fit.weight * error)
+        images = left.astype(np.float32), weight.astype(np.float32)
+        return Residual(*images, fit.flux, fit.flux_err)
 
 
 def place(

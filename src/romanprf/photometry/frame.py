@@ -243,7 +243,7 @@ def _fit_seen(
         matrix = normal_matrix(stamps, weight, prior_sigma, pattern)
         solver = Solver(matrix, tiles)
         data = image.flux - fixed - mesh.image(coefficients)
-        flux, step, covariance, response = _solve(
+        flux, step, covariance, response = solve_under_sky(
             solver, stamps, data, weight, flux, response, priors, tolerance, mesh
         )
         coefficients += step.reshape(coefficients.shape)
@@ -296,7 +296,7 @@ def pixel_variance(image: Image, model: np.ndarray) -> np.ndarray:
     return np.maximum(swapped, _VARIANCE_FLOOR * measured)
 
 
-def _solve(
+def solve_under_sky(
     solver: Solver,
     stamps: Stamps,
     data: np.ndarray,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from romanprf.photometry.frame import pixel_variance
+from romanprf.photometry.background import Mesh
+from romanprf.photometry.frame import pixel_variance, solve_under_sky
 from romanprf.photometry.image import Image
 from romanprf.photometry.normal import normal_matrix, overlaps
 from romanprf.photometry.solver import Solver, make_tiles
@@ -68,15 +69,14 @@ def model_error(
     weight = np.where(image.usable, 1.0 / pixel_variance(image, model), 0.0)
     matrix = normal_matrix(inner, weight, prior_sigma[seen], overlaps(inner))
     solver = Solver(matrix, make_tiles(inner.x, inner.y, inner.shape))
-    sky = inner.dot(weight)
-    response = solver.solve(sky, np.zeros(len(seen)), _TOLERANCE)
-    schur = weight.sum() - sky @ response
-    squares = np.zeros(len(seen))
-    count = 0
+    nothing, mesh = np.zeros(len(seen)), Mesh(1, stamps.shape)
+    response, priors = np.zeros((1, len(seen))), (nothing, prior_sigma[seen])
+    squares, count = nothing.copy(), 0
     for error in errors:
-        without = solver.solve(inner.dot(weight * error), np.zeros(len(seen)), _TOLERANCE)
-        level = ((weight * error).sum() - sky @ without) / schur
-        squares += (without - level * response) ** 2
+        change, _, _, response = solve_under_sky(
+            solver, inner, error, weight, nothing, response, priors, _TOLERANCE, mesh
+        )
+        squares += change**2
         count += 1
     out = np.full(len(stamps), np.nan)
     if count > 0:

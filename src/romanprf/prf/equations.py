@@ -10,13 +10,14 @@ preconditioner, and what stars in common change is left to the iteration.
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cho_solve_banded, cholesky_banded
 
+from romanprf.io.scratch import kept
 from romanprf.photometry import stamps_nb
 from romanprf.photometry.stamps import Stamps
 from romanprf.prf import tensor_nb
@@ -50,6 +51,11 @@ class _Frame:
     weight: np.ndarray
     with_background: bool
 
+    @cached_property
+    def total_weight(self) -> float:
+        """Sum of the weights."""
+        return float(self.weight.sum(dtype=float))
+
     @property
     def places(self) -> tuple[np.ndarray, ...]:
         """Arguments that all kernels begin with."""
@@ -69,7 +75,7 @@ class _Frame:
         """Add what an image over an unknown sky says of each coefficient: transpose of `model`."""
         weighted = self.weight * image
         if self.with_background:
-            weighted -= self.weight * (weighted.sum(dtype=float) / self.weight.sum(dtype=float))
+            weighted -= self.weight * (weighted.sum(dtype=float) / self.total_weight)
         rest = light, self.stamps.window, self.node, self.share
         tensor_nb.gather(*self.places, *rest, weighted, SCALE, STEP, total)
 
@@ -101,7 +107,6 @@ class Equations:
         weighted = self._precision * prior.coefficients
         scale = np.vdot(weighted, prf.coefficients) / np.vdot(weighted, prior.coefficients)
         self._off = scale * prior.coefficients - prf.coefficients
-        self._nodes_off = -prf.coefficients
         self._factors: list[np.ndarray] = []
         self.iterations = 0
 
@@ -164,7 +169,7 @@ class Equations:
         for frame, bright in zip(self._frames, light, strict=True):
             frame.gather(frame.left, bright, total)
         residual = total.sum(axis=0) + self._precision * self._off
-        residual += self._between_nodes(self._nodes_off)
+        residual -= self._between_nodes(self._prf.coefficients)
         if x.any():
             residual -= self._multiply(x, light)
         z = self._precondition(residual)
@@ -226,14 +231,6 @@ class Equations:
 
 def _solved(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
     return cho_solve_banded((factor, True), right.ravel()).reshape(right.shape)
-
-
-def kept(image: np.ndarray) -> np.ndarray:
-    """Copy of an image in a temporary file, which is gone with the array."""
-    with tempfile.TemporaryFile() as file:
-        copy = np.memmap(file, np.float32, "w+", shape=image.shape)
-    copy[:] = image
-    return copy
 
 
 def _neighbours(down: int, across: int) -> np.ndarray:

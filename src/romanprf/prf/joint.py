@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from romanprf.errors import InputError
+from romanprf.io.scratch import kept
 from romanprf.photometry.frame import pixel_variance, solve_frame
 from romanprf.photometry.image import Image
 from romanprf.photometry.register import UNKNOWN, Shift, frame_shift, reference_stars
 from romanprf.photometry.stamps import Stamps, far_light, make_stamps
-from romanprf.prf.equations import Equations, kept
+from romanprf.prf.equations import Equations
 from romanprf.prf.shape import UNTRUSTED
 from romanprf.prf.tensor import TensorPRF
 from romanprf.statistics import typical_ratio

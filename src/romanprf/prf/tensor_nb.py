@@ -38,10 +38,8 @@ def fill_stamps(
         row0, row1, column0, column1 = window[s]
         height, width = row1 - row0, column1 - column0
         if height > 0 and width > 0:
-            below, along_y = np.empty(height, np.int64), np.zeros((height, reach))
-            left, along_x = np.empty(width, np.int64), np.zeros((width, reach))
-            _pixel_basis(row0 - y[s], scale, step, n, points, below, along_y)
-            _pixel_basis(column0 - x[s], scale, step, n, points, left, along_x)
+            below, along_y = _pixel_basis(row0 - y[s], height, reach, scale, step, n, points)
+            left, along_x = _pixel_basis(column0 - x[s], width, reach, scale, step, n, points)
             line = np.empty(n)
             low, high = left[0], left[width - 1] + reach
             limit = radius[s] * radius[s]
@@ -66,19 +64,21 @@ def fill_stamps(
 
 
 @njit
-def _pixel_basis(offset, scale, step, n, points, first, weight):
+def _pixel_basis(offset, count, reach, scale, step, n, points):
     """Means of the functions over ``points`` places in each of a run of pixels, 1 pixel apart.
 
-    offset: of the centre of the first pixel; first (p,): number of the first function kept;
-    weight (p, reach): the means, added to those of the functions first ... first + reach - 1.
+    offset: of the centre of the first of ``count`` pixels.  Returns first (p,), the number of the
+    first function kept, and weight (p, reach), the means of first ... first + reach - 1.
     """
-    for p in range(first.size):
+    first, weight = np.empty(count, np.int64), np.zeros((count, reach))
+    for p in range(count):
         for i in range(points):
             k, b = axis(offset + p + (i + 0.5) / points - 0.5, scale, step, n - 3)
             if i == 0:
-                first[p] = min(k, n - weight.shape[1])
+                first[p] = min(k, n - reach)
             for a in range(4):
                 weight[p, k - first[p] + a] += b[a] / points
+    return first, weight
 
 
 @njit_parallel
@@ -95,10 +95,8 @@ def gather(x, y, radius, light, window, node, share, image, scale, step, total):
             row0, row1, column0, column1 = window[s]
             height, width = row1 - row0, column1 - column0
             if height > 0 and width > 0:
-                below, along_y = np.empty(height, np.int64), np.zeros((height, 4))
-                left, along_x = np.empty(width, np.int64), np.zeros((width, 4))
-                _pixel_basis(row0 - y[s], scale, step, n, 1, below, along_y)
-                _pixel_basis(column0 - x[s], scale, step, n, 1, left, along_x)
+                below, along_y = _pixel_basis(row0 - y[s], height, 4, scale, step, n, 1)
+                left, along_x = _pixel_basis(column0 - x[s], width, 4, scale, step, n, 1)
                 low, high = left[0], left[width - 1] + 4
                 for row in range(height):
                     room = radius[s] ** 2 - (row0 + row - y[s]) ** 2
@@ -145,10 +143,8 @@ def add_own_terms(x, y, radius, light, window, node, share, weight, scale, step,
             row0, row1, column0, column1 = window[s]
             height, width = row1 - row0, column1 - column0
             if height > 0 and width > 0:
-                below, along_y = np.empty(height, np.int64), np.zeros((height, 4))
-                left, along_x = np.empty(width, np.int64), np.zeros((width, 4))
-                _pixel_basis(row0 - y[s], scale, step, n, 1, below, along_y)
-                _pixel_basis(column0 - x[s], scale, step, n, 1, left, along_x)
+                below, along_y = _pixel_basis(row0 - y[s], height, 4, scale, step, n, 1)
+                left, along_x = _pixel_basis(column0 - x[s], width, 4, scale, step, n, 1)
                 low, high = left[0], left[width - 1] + 4
                 for row in range(height):
                     room = radius[s] ** 2 - (row0 + row - y[s]) ** 2
