@@ -8,6 +8,10 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
+# Used with --software-deployment-method apptainer; built from Apptainer.def.
+container: "romanprf.sif"
+
+
 report: "workflow/report/workflow.rst"
 
 
@@ -26,6 +30,10 @@ include: "workflow/rules/shape.smk"
 include: "workflow/rules/fit.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/plots.smk"
+
+
+onstart:
+    hold_folder()
 
 
 rule all:

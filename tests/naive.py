@@ -11,7 +11,7 @@ from astropy.coordinates import SkyCoord
 from scipy.interpolate import BSpline
 from scipy.ndimage import map_coordinates
 
-CELL = 16
+CELL, FINE = 8, 4
 
 
 def both(kernel):
@@ -164,6 +164,52 @@ def dot(window, offset, values, image):
     return np.tensordot(images(window, offset, values, image.shape), image, 2)
 
 
+def count_near(x, y, radius, marked):
+    stars = zip(x, y, strict=True)
+    return [(marked & _disc(*star, radius, marked.shape)).sum() for star in stars]
+
+
+def add_rings(x, y, inner, outer, flux, table, shape):
+    """Pixel by pixel of the table."""
+    phases, side, image = len(table), table.shape[-1], np.zeros(shape)
+    for s in range(len(x)):
+        middle = np.floor([y[s] + 0.5, x[s] + 0.5]).astype(int)
+        v, u = ((np.array([y[s], x[s]]) - middle + 0.5) * phases).astype(int)
+        for i, j in np.ndindex(side, side):
+            row, column = middle[0] + i - side // 2, middle[1] + j - side // 2
+            r = np.hypot(row - y[s], column - x[s])
+            if 0 <= row < shape[0] and 0 <= column < shape[1] and inner[s] < r <= outer[s]:
+                image[row, column] += flux[s] * table[v, u, i, j]
+    return image
+
+
+def add_part(line, factor, prf, start, first, last):
+    added = [factor * prf[j - start] if first <= j < last else 0.0 for j in range(len(line))]
+    return line + added
+
+
+def chord(x, room, start, side, ncols):
+    """The columns themselves."""
+    return [j for j in range(start, start + side) if 0 <= j < ncols and (j - x) ** 2 <= room]
+
+
+# image_nb
+
+
+def swapped(variance, flux, model, slope, floor):
+    return np.maximum(variance + (model - np.maximum(flux, 0.0)) * slope, floor * variance)
+
+
+def weights(flux, flux_err, model, outlier, slope, floor):
+    return np.where(outlier, 0.0, 1.0 / swapped(flux_err**2, flux, model, slope, floor))
+
+
+def significance(flux, flux_err, model, stars, leverage, slope, floor, least, prf_error):
+    left = np.maximum(1.0 - leverage, least)
+    noise = np.sqrt(swapped(flux_err**2, flux, model, slope, floor) * left)
+    return abs(flux - model) / np.hypot(noise, prf_error * stars * left)
+
+
 # normal_nb
 
 
@@ -174,35 +220,80 @@ def covered(window, shape):
     return ((row >= row0) & (row < row1) & (column >= column0) & (column < column1)).T
 
 
-def bin_windows(window, nrows, ncols):
+def cell(place, cells):
+    return int(np.clip(place // CELL, 0, cells - 1))
+
+
+def bin_sources(x, y, nrows, ncols):
     """Sources of each cell."""
-    pixels = covered(window, (nrows, ncols)).reshape(-1, nrows, ncols)
-    return [
-        np.flatnonzero(pixels[:, i : i + CELL, j : j + CELL].any(axis=(1, 2))).tolist()
-        for i in range(0, nrows, CELL)
-        for j in range(0, ncols, CELL)
-    ]
+    down, across = -(-nrows // CELL), -(-ncols // CELL)
+    at = [(cell(v, down), cell(u, across)) for u, v in zip(x, y, strict=True)]
+    return [[s for s in range(len(x)) if at[s] == c] for c in np.ndindex(down, across)]
 
 
-def meets(window, s, o, i, j, shape):
-    common = np.argwhere(covered(window[[s, o]], shape).all(axis=0).reshape(shape))
-    return len(common) > 0 and tuple(common.min(axis=0) // CELL) == (i, j)
+def owns(radius, s, o):
+    return max((radius[s], s), (radius[o], o)) == (radius[s], s)
 
 
-def neighbours(s, window, shape):
-    """Sources whose window overlaps that of source s, itself always included."""
-    pixels = covered(window, shape).astype(int)
-    overlapping = pixels @ pixels[s] > 0
-    overlapping[s] = True
-    return np.flatnonzero(overlapping).tolist()
+def shared(window, s, o, shape):
+    """Pixels that two windows have in common, shape ``shape``."""
+    return covered(window[[s, o]], shape).all(axis=0).reshape(shape)
 
 
-def list_neighbours(window, shape):
-    return [neighbours(s, window, shape) for s in range(len(window))]
+def overlap(window, s, o, shape):
+    return shared(window, s, o, shape).any()
 
 
-def count_neighbours(window, shape):
-    return [len(row) for row in list_neighbours(window, shape)]
+def own_neighbours(s, x, y, radius, window, shape):
+    """Sources within reach whose entry with source s is its own, itself the first of them."""
+    near = np.hypot(x - x[s], y - y[s]) <= radius + radius[s]
+    others = np.flatnonzero(near & (np.arange(len(x)) != s))
+    return [s, *(o for o in others if owns(radius, s, o) and overlap(window, s, o, shape))]
+
+
+def list_own(*stars_and_shape):
+    return [own_neighbours(s, *stars_and_shape) for s in range(len(stars_and_shape[0]))]
+
+
+def count_own(*stars_and_shape):
+    return [len(row) for row in list_own(*stars_and_shape)]
+
+
+def mirrored(rows):
+    """Columns of each row, in any order: those of the row, and the rows that name it."""
+    n = len(rows)
+    return [[o for o in range(n) if o in rows[s] or s in rows[o]] for s in range(n)]
+
+
+def sort_rows(rows):
+    return [sorted(row) for row in rows]
+
+
+def changes(old, new, share):
+    """The weights that are kept, and the number of changed pixels in each cell."""
+    changed = np.abs(new - old) > share * old
+    rows, columns = (range(0, length, FINE) for length in old.shape)
+    count = [[changed[i : i + FINE, j : j + FINE].sum() for j in columns] for i in rows]
+    return np.where(changed, new, old), np.array(count)
+
+
+def touched(count, row0, row1, column0, column1):
+    cells = count[row0 // FINE : -(-row1 // FINE), column0 // FINE : -(-column1 // FINE)]
+    return cells.any()
+
+
+def weighted(window, offset, values, weight, s):
+    row0, row1, column0, column1 = window[s]
+    return values[offset[s] : offset[s + 1]] * weight[row0:row1, column0:column1].ravel()
+
+
+def common(a, m, a_width, b, n, b_width, rows, columns):
+    every = np.ndindex(rows, columns)
+    return sum(a[m + i * a_width + j] * b[n + i * b_width + j] for i, j in every)
+
+
+def find(indices, low, high, s):
+    return indices.tolist().index(s, low, high)
 
 
 def fill_matrix(window, offset, values, weight):
@@ -211,14 +302,14 @@ def fill_matrix(window, offset, values, weight):
     return prf @ (weight.ravel()[:, None] * prf.T)
 
 
-def leverage(window, offset, values, weight, precision):
-    """Largest w p^2 / A_ss in each pixel."""
-    prf = images(window, offset, values, weight.shape)
-    return np.max(weight * prf**2 / precision[:, None, None], axis=0)
-
-
-def overlap(window, offset, values, weight, s, o):
-    return fill_matrix(window, offset, values, weight)[s, o]
+def leverage(x, y, window, offset, values, weight, precision, core):
+    """Largest w p^2 / A_ss in each pixel, of the stars within ``core`` pixels."""
+    part = weight * images(window, offset, values, weight.shape) ** 2 / precision[:, None, None]
+    rows, columns = np.indices(weight.shape)
+    for s in range(len(x)):
+        far = np.maximum(abs(rows - int(y[s] + 0.5)), abs(columns - int(x[s] + 0.5))) > core
+        part[s, far] = 0.0
+    return part.max(axis=0)
 
 
 # solver_nb
@@ -241,41 +332,43 @@ def list_slots(x, y, size, halo, across, down, tile_of):
     ]
 
 
-def cholesky(a):
-    return np.linalg.cholesky(a)
+def upper(a):
+    return np.linalg.cholesky(a).T
 
 
-def find(members, low, high, s):
-    places = [k for k in range(low, high) if members[k] == s]
-    return places[0] if places else -1
+def last_columns(u, first):
+    return np.linalg.inv(u.T @ u)[:, first:]
 
 
-def factor_tiles(matrix, tiles):
-    """Lower factor of each tile, and the variance of each source within its own tile."""
-    factors, variance = [], np.full(len(matrix), np.nan)
+def counts(n):
+    return n, 1, 2, 3, 4
+
+
+def eliminate(u, x, i):
+    """New row i of x."""
+    return (x[i] - u[i, i + 1 :] @ x[i + 1 :]) / u[i, i]
+
+
+def dense(matrix, members):
+    return matrix.toarray()[np.ix_(members, members)]
+
+
+def invert_tiles(matrix, tiles):
+    """Rows of each tile's inverse that belong to its core, and the variance of each source."""
+    blocks, variance = [], np.full(matrix.shape[0], np.nan)
     for halo, core in tiles:
-        members = np.concatenate([halo, core])
-        block = matrix[np.ix_(members, members)]
-        factors.append(cholesky(block))
-        variance[core] = np.diag(np.linalg.inv(block))[len(halo) :]
-    return factors, variance
+        inverse = np.linalg.inv(dense(matrix, np.concatenate([halo, core])))
+        blocks.append(inverse[len(halo) :])
+        variance[core] = np.diag(inverse)[len(halo) :]
+    return blocks, variance
 
 
 def solve_tiles(matrix, tiles, residual):
-    """What each tile says of its members, each source's residual shared among its tiles."""
-    times = np.bincount(np.concatenate([np.concatenate(tile) for tile in tiles]))
-    parts = []
-    for halo, core in tiles:
-        members = np.concatenate([halo, core])
-        shared = residual[members] / np.sqrt(times[members])
-        parts.append(np.linalg.solve(matrix[np.ix_(members, members)], shared))
-    return parts
-
-
-def gather(tiles, parts, n):
-    members = np.concatenate([np.concatenate(tile) for tile in tiles])
-    times = np.bincount(members, minlength=n)
-    return np.bincount(members, np.concatenate(parts), minlength=n) / np.sqrt(times)
+    """What each tile makes of the residual of all its members for its core."""
+    out = np.full(len(residual), np.nan)
+    for (halo, core), inverse in zip(tiles, invert_tiles(matrix, tiles)[0], strict=True):
+        out[core] = inverse @ residual[np.concatenate([halo, core])]
+    return out
 
 
 def multiply(matrix, vector):
@@ -299,7 +392,7 @@ def add_stars(image, x, y, flux, radius, coefficients, oversampling):
         )
 
 
-# tensor_nb: fill_stamps and gather are called so elsewhere too, hence another name here
+# tensor_nb: fill_stamps is called so elsewhere too, hence another name here
 
 
 def axis(offset, scale, step, intervals):
@@ -313,6 +406,19 @@ def pixel_basis(offset, scale, step, n, points):
     """Means of all functions over the pixels centred at offsets (p,), shape (p, n)."""
     places = (np.arange(points) + 0.5) / points - 0.5
     return np.mean([axis(offset + place, scale, step, n - 3) for place in places], axis=0)
+
+
+def local(coefficients, node, share, rows, columns):
+    return np.tensordot(share, coefficients[node], 1)[slice(*rows), slice(*columns)]
+
+
+def contract(own, first, weight):
+    return weight @ own[first : first + len(weight)]
+
+
+def mean(line, left, weight, first, last):
+    """Values of the pixels first ... last - 1."""
+    return [weight[p] @ line[left[p] : left[p] + len(weight[p])] for p in range(first, last)]
 
 
 def fill_tensor_stamps(x, y, radius, area, window, node, share, coefficients, scale, step, points):
@@ -343,7 +449,7 @@ def tensor_design(x, y, radius, light, window, node, share, shape, scale, step, 
     return design
 
 
-def gather_tensor(design, image):
+def gather(design, image):
     return np.einsum("srckij,rc->kij", design, image)
 
 

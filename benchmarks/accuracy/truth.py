@@ -95,9 +95,10 @@ def true_stamps(
     window[lost | (window[:, 1] <= window[:, 0]) | (window[:, 3] <= window[:, 2])] = 0
     size = np.diff(window[:, :2]).ravel().astype(np.int64) * np.diff(window[:, 2:]).ravel()
     offset = np.append(0, np.cumsum(size))
-    empty = Stamps(x, y, radius, window, offset, np.empty(0), shape)
+    # The footprints are squares.
+    empty = Stamps(x, y, np.sqrt(2.0) * radius, window, offset, np.empty(0), shape)
     values = true_values(empty, settings) * np.repeat(flat_field(exposure, x, y), size)
-    return replace(empty, values=values)
+    return replace(empty, values=values.astype(np.float32))
 
 
 def flat_field(exposure: pd.Series, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -7,7 +7,11 @@ output element is written by one iteration of a loop whose order of summation is
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import logging
 import os
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +19,13 @@ from typing import Any
 # beside one busy process, a fit of 5 ms took 200 ms.  OpenMP reads this when it is first loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import llvmlite.binding
 import numba
+import numpy as np
+from numba.core.caching import FunctionCache
+
+#: Parameters of ``mallopt``.
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 _FASTMATH = {"nsz", "arcp", "contract", "reassoc"}
 
@@ -39,6 +49,21 @@ def njit_parallel(function: Callable) -> Any:
 
 prange = numba.prange
 
+#: Type of indices in inner loops: Numba looks whether an index that may be negative is, and such a
+#: loop is not vectorised.
+unsigned = np.uint64
+
+
+def keep_memory() -> None:
+    """Have the C library keep memory that is freed: images come and go, new pages take time.
+
+    A fifth of the time of a fit.  Does nothing where the C library is not that of GNU.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(_MMAP_MAX, 0)
+        library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
 
 def set_threads(threads: int) -> None:
     """Use this many threads in the parallel kernels of this process.
@@ -53,3 +78,27 @@ def set_threads(threads: int) -> None:
         raise ValueError(f"threads must be at least 1, got {threads}")
     if os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0"):
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
+def only_read_cache() -> None:
+    """Let this process load compiled kernels but store none.
+
+    Numba lists the versions of a kernel (types of its arguments, processor) in a file that it
+    reads, extends and replaces without a lock.  Two jobs that store versions of one kernel at
+    once may give them the same number, and a later job then loads one where it asked for the other.
+    """
+    setattr(FunctionCache, "save_overload", _leave_out)  # noqa: B010 - mypy forbids assignment
+
+
+def _leave_out(cache: FunctionCache, signature: Any, compiled: Any) -> None:
+    del cache, signature, compiled
+    _tell()
+
+
+@functools.cache
+def _tell() -> None:
+    processor = llvmlite.binding.get_host_cpu_name()
+    logging.getLogger(__name__).warning(
+        "kernels: none stored for this processor (%s) and data; compiled for this job alone",
+        processor,
+    )

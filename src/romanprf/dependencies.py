@@ -16,6 +16,7 @@ import pandas as pd
 
 from romanprf.config import Config, Simulate
 from romanprf.errors import InputError
+from romanprf.io.exposure import file_stamp
 from romanprf.paths import Paths, batch_name
 
 
@@ -50,19 +51,22 @@ def shape_exposures(exposures: pd.DataFrame, maximum: int) -> pd.DataFrame:
     return exposures[exposures["flags"] == 0].nsmallest(maximum, "exposure")
 
 
-def batches(exposures: pd.DataFrame, batch_size: int) -> list[str]:
-    """Names of the batches that hold an exposure, in order."""
-    return sorted({batch_name(number, batch_size) for number in exposures["exposure"].tolist()})
-
-
-def batch_exposures(exposures: pd.DataFrame, batch: str, batch_size: int) -> pd.DataFrame:
-    """Rows of the exposures of one batch."""
-    return exposures[exposures["exposure"] // batch_size == int(batch)]
+def batches(exposures: pd.DataFrame, batch_size: int) -> dict[str, pd.DataFrame]:
+    """Rows of the exposures of each batch, by its name, in order."""
+    groups = exposures.groupby(exposures["exposure"] // batch_size)
+    return {batch_name(number * batch_size, batch_size): rows for number, rows in groups}
 
 
 def digest(rows: pd.DataFrame) -> str:
-    """Hash of rows of the exposures table."""
-    return hashlib.blake2b(rows.to_csv(index=False).encode(), digest_size=16).hexdigest()
+    """Hash of what rows of the exposures table say: ``content_hash`` covers all but the number."""
+    told = rows[["exposure", "content_hash"]].to_numpy().tolist()
+    return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()
+
+
+def stamps(files: list[dict[str, str | int | None]]) -> str:
+    """Hash of the sizes and dates of image files (see `romanprf.io.sheet.read_sheet`)."""
+    found = [(entry["file"], *file_stamp(str(entry["file"]))) for entry in files]
+    return hashlib.blake2b(repr(found).encode(), digest_size=16).hexdigest()
 
 
 def versions() -> list[str]:

@@ -98,7 +98,13 @@ def from_roman_dq(dq: np.ndarray) -> np.ndarray:
     """
     from roman_datamodels.dqflags import pixel  # noqa: PLC0415  (a slow import, L2 files only)
 
-    flags = np.zeros(np.shape(dq), dtype=np.int32)
-    for name, flag in ROMAN_DQ.items():
-        flags[(dq & np.uint32(pixel[name])) != 0] |= int(flag)
+    dq = np.asarray(dq)
+    bits = {np.uint32(pixel[name]): int(flag) for name, flag in ROMAN_DQ.items()}
+    marked = (dq & np.bitwise_or.reduce(list(bits))) != 0  # few pixels of a large image
+    marks = dq[marked]
+    found = np.zeros(marks.shape, dtype=np.int32)
+    for bit, flag in bits.items():
+        found[(marks & bit) != 0] |= flag
+    flags = np.zeros(dq.shape, dtype=np.int32)
+    flags[marked] = found
     return flags

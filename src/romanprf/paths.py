@@ -19,6 +19,7 @@ class Paths:
         self.catalogue = str(root / "simulated" / "catalogue.csv")
         self.truth = str(root / "simulated" / "truth.parquet")
         self.exposures = str(root / "exposures.parquet")
+        self.registered = str(root / "registered.parquet")
         self.catalogue_sources = str(root / "catalogue_sources.parquet")
         self.sources = str(root / "sources.parquet")
         self.deltas = str(root / "deltas.parquet")
@@ -29,6 +30,7 @@ class Paths:
         self.lightcurves = str(root / "lightcurves.parquet")
         self.kernels = str(root / "kernels.txt")
         self.report = str(root / "report.html")
+        self.lock = str(root / "lock")
         self._plots = root / "plots"
         self._logs = root / "logs"
         self._benchmarks = root / "benchmarks"

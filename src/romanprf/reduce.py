@@ -29,10 +29,11 @@ def reduce(config: Config) -> Paths:
     names = ("exposures", "catalogue_sources", "sources", "deltas", "prf")
     tables = {name: getattr(paths, name) for name in names}
     images = [str(item["file"]) for item in files]
-    frames.run({"images": images}, tables, {"files": files, **sections["exposures"]})
+    register = {"files": files, "registered": paths.registered, **sections["exposures"]}
+    frames.run({"images": images}, tables, register)
     exposures = frames.read_exposures(paths.exposures)
     catalogues = dependencies.catalogue_files(config, paths)
-    crossmatch.run(catalogues, tables, {**sections, "field": frames.field(exposures)})
+    crossmatch.run(catalogues, tables, {**sections, "field": frames.read_field(paths.exposures)})
     chosen = dependencies.shape_exposures(exposures, config.shape.max_exposures)
     deltas.run(tables, tables, {**sections, "exposures": chosen["exposure"].tolist()})
     chosen = dependencies.shape_exposures(exposures, config.shape.joint_exposures)
@@ -60,8 +61,7 @@ def _fit(config: Config, paths: Paths, tables: dict[str, str]) -> list[str]:
     sections, size = config.model_dump(mode="json"), config.exposures.batch_size
     exposures = frames.read_exposures(paths.exposures)
     files = []
-    for batch in dependencies.batches(exposures, size):
-        rows = dependencies.batch_exposures(exposures, batch, size)
+    for batch, rows in dependencies.batches(exposures, size).items():
         outputs = {name: getattr(paths, name) for name in ("photometry", "frame_stats")}
         outputs = {name: path.format(batch=batch) for name, path in outputs.items()}
         params = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ def measured(command: Sequence[str]) -> tuple[int, float, int]:
     """
     start, peak = time.monotonic(), 0
     process = psutil.Popen(command)
+    # Snakemake ends its jobs, then itself.  This process waits: the next run would have to.
+    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends it to both
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
         try:
             code = process.wait(_INTERVAL)

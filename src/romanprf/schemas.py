@@ -9,26 +9,35 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+#: Bits of the mantissa of float32 values that are rounded.
+KEPT_BITS = 11
+
 
 @dataclass(frozen=True)
 class Column:
-    """One column: ``unit`` is an astropy unit string, empty for none."""
+    """One column.
+
+    ``unit`` is an astropy unit string, empty for none.  A float32 column that is ``rounded`` keeps
+    `KEPT_BITS` bits (2.4e-4): more digits would be noise that does not compress.
+    """
 
     name: str
     type: pa.DataType
     unit: str
     meaning: str
     nullable: bool = False
+    rounded: bool = False
 
 
 @dataclass(frozen=True)
 class TableSchema:
-    """One kind of table."""
+    """One kind of table; ``row_group`` is the number of rows that are read together at least."""
 
     name: str
     version: int
     meaning: str
     columns: tuple[Column, ...]
+    row_group: int | None = None
 
     @property
     def names(self) -> list[str]:
@@ -114,7 +123,8 @@ SOURCES = TableSchema(
 DELTAS = TableSchema(
     "deltas",
     1,
-    "Source-pixel pairs of the exposures that the PRF is fitted to, by exposure and source.",
+    "Source-pixel pairs in the middle of the exposures that the PRF is fitted to, by exposure and "
+    "source.",
     (
         Column("exposure", _I8, "", "exposure number"),
         Column("source", _I4, "", "source number"),
@@ -151,7 +161,12 @@ PHOTOMETRY = TableSchema(
         Column("exposure", _I8, "", "exposure number"),
         Column("psf_flux", _F4, "electron / s", "flux of the joint fit", nullable=True),
         Column(
-            "psf_flux_err", _F4, "electron / s", "1 sigma, marginal over neighbours", nullable=True
+            "psf_flux_err",
+            _F4,
+            "electron / s",
+            "1 sigma, marginal over neighbours",
+            nullable=True,
+            rounded=True,
         ),
         Column(
             "model_err",
@@ -160,6 +175,7 @@ PHOTOMETRY = TableSchema(
             "1 sigma from the error of the PRF, the same in all exposures: of the flux, not of "
             "its changes; null if unknown",
             nullable=True,
+            rounded=True,
         ),
         Column(
             "chi2",
@@ -167,11 +183,15 @@ PHOTOMETRY = TableSchema(
             "",
             "mean squared normalised residual over the footprint, weighted by the PRF",
             nullable=True,
+            rounded=True,
         ),
-        Column("psf_fraction", _F4, "", "fraction of the model's light on usable pixels"),
+        Column(
+            "psf_fraction", _F4, "", "fraction of the model's light on usable pixels", rounded=True
+        ),
         Column("n_outliers", pa.int8(), "", "pixels within 1.5 pixels left out as outliers"),
         Column("flags", _I4, "", "bits of romanprf.flags.SourceFlag, 0 = good"),
     ),
+    row_group=65536,  # 1024 stars of 64 frames: a light curve needs one group of each batch
 )
 
 FRAME_STATS = TableSchema(
@@ -291,11 +311,13 @@ def to_markdown() -> str:
     ]
     lines += ["and meanings are also in the metadata of each field, and the metadata of a file say"]
     lines += ["what made it: package version, commit, hashes of the settings and of the inputs."]
+    lines += ["Columns that are rounded hold 12 significant bits (relative error at most 2.4e-4)."]
     for table in TABLES.values():
         lines += ["", f"## {table.name}", "", table.meaning, ""]
         lines += ["| column | type | unit | meaning |", "|---|---|---|---|"]
         for c in table.columns:
             empty = "; may be empty" if c.nullable else ""
+            empty += "; rounded" if c.rounded else ""
             lines.append(f"| `{c.name}` | {c.type} | {c.unit} | {c.meaning}{empty} |")
     return "\n".join(lines) + "\n"
 

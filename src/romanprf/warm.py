@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from numba.core.dispatcher import Dispatcher
@@ -15,6 +18,8 @@ from numba.core.dispatcher import Dispatcher
 from romanprf.config import load_config
 from romanprf.reduce import reduce
 
+#: File beside compiled kernels while they are being compiled.
+_MARK = "romanprf-unfinished"
 #: The smallest field with enough bright stars for a fit of the PRF.
 _TINY: dict[str, Any] = {
     "simulate": {
@@ -47,18 +52,42 @@ def compile_all() -> list[str]:
     list of str
         ``module.kernel``, sorted.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with whole_or_new(), tempfile.TemporaryDirectory() as folder:
         reduce(load_config({**_TINY, "results": folder}))
     return compiled()
 
 
+@contextmanager
+def whole_or_new() -> Iterator[None]:
+    """Mark the folders of compiled kernels while they are filled; empty those found marked.
+
+    Numba writes the index of a kernel before its code.  A process that is killed in between, after
+    an update, would leave an index that takes the code of the last version for that of this one.
+    """
+    folders = {kernel.stats.cache_path for _, kernel in _kernels()}
+    marks = [Path(folder) / _MARK for folder in folders if folder is not None]
+    for mark in marks:
+        if mark.exists():
+            for file in mark.parent.glob("*.nb[ic]"):
+                file.unlink(missing_ok=True)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    yield
+    for mark in marks:
+        mark.unlink(missing_ok=True)
+
+
 def compiled() -> list[str]:
     """Names of the kernels compiled or loaded in this process, once for each set of types."""
-    return sorted(
-        f"{module}.{name}{signature}"
+    return sorted(f"{name}{types}" for name, kernel in _kernels() for types in kernel.signatures)
+
+
+def _kernels() -> list[tuple[str, Dispatcher]]:
+    """All kernels, with the names of their modules and their own."""
+    return [
+        (f"{module}.{name}", kernel)
         for module in list(sys.modules)
         if module.startswith("romanprf.") and module.endswith("_nb")
         for name, kernel in vars(sys.modules[module]).items()
         if isinstance(kernel, Dispatcher) and kernel.__module__ == module
-        for signature in kernel.signatures
-    )
+    ]

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from romanprf import wcs_nb
+
 ARCSEC = 3600.0
 #: Square arcseconds in a steradian.
 STERADIAN = np.rad2deg(ARCSEC) ** 2
@@ -57,11 +59,14 @@ def _unit(values: np.ndarray, lower: float, upper: float) -> np.ndarray:
 
 
 def _fit(u: np.ndarray, v: np.ndarray, values: np.ndarray, degree: int) -> np.ndarray:
-    """Least-squares Chebyshev coefficients of total degree ``degree``, shape (degree+1,)*2."""
+    """Least-squares Chebyshev coefficients of total degree ``degree``.
+
+    ``values`` has shape (npoints, 2), the coefficients (2, degree + 1, degree + 1).
+    """
     keep = np.add.outer(np.arange(degree + 1), np.arange(degree + 1)) <= degree
     design = chebyshev.chebvander2d(u, v, [degree, degree])[:, keep.ravel()]
-    coefficients = np.zeros((degree + 1, degree + 1))
-    coefficients[keep] = np.linalg.lstsq(design, values, rcond=None)[0]
+    coefficients = np.zeros((2, degree + 1, degree + 1))
+    coefficients[:, keep] = np.linalg.lstsq(design, values, rcond=None)[0].T
     return coefficients
 
 
@@ -140,9 +145,9 @@ class TangentWCS:
         u, v = (a.ravel() for a in np.meshgrid(nodes, nodes))
         x = 0.5 * ((domain[1] - domain[0]) * u + domain[0] + domain[1])
         y = 0.5 * ((domain[3] - domain[2]) * v + domain[2] + domain[3])
-        centre = sky(np.array([(ncols - 1) / 2.0]), np.array([(nrows - 1) / 2.0]))
-        ra0, dec0 = float(centre[0][0]), float(centre[1][0])
-        xi, eta = project(*sky(x, y), ra0, dec0)
+        ra, dec = sky(np.append(x, (ncols - 1) / 2.0), np.append(y, (nrows - 1) / 2.0))
+        ra0, dec0 = float(ra[-1]), float(dec[-1])
+        xi, eta = project(ra[:-1], dec[:-1], ra0, dec0)
         if not (np.isfinite(xi).all() and np.isfinite(eta).all()):
             raise ValueError("the WCS gives NaN within the image or close to its edges")
         plane = (xi.min(), xi.max(), eta.min(), eta.max())
@@ -152,8 +157,8 @@ class TangentWCS:
             dec0,
             domain,
             tuple(map(float, plane)),  # type: ignore[arg-type]
-            np.stack([_fit(u, v, values, FORWARD_DEGREE) for values in (xi, eta)]),
-            np.stack([_fit(p, q, values, INVERSE_DEGREE) for values in (x, y)]),
+            _fit(u, v, np.stack([xi, eta], axis=1), FORWARD_DEGREE),
+            _fit(p, q, np.stack([x, y], axis=1), INVERSE_DEGREE),
         )
 
     @classmethod
@@ -191,7 +196,7 @@ class TangentWCS:
     def plane(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tangent-plane coordinates (degrees) of pixels."""
         u, v = _unit(x, *self.pixel_domain[:2]), _unit(y, *self.pixel_domain[2:])
-        xi, eta = (chebyshev.chebval2d(u, v, c) for c in self.forward)
+        xi, eta = (_series(u, v, c) for c in self.forward)
         return xi, eta
 
     def pixel_to_sky(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -204,7 +209,7 @@ class TangentWCS:
         p, q = _unit(xi, *self.plane_domain[:2]), _unit(eta, *self.plane_domain[2:])
         outside = ~((np.abs(p) <= 1.0) & (np.abs(q) <= 1.0))
         p, q = np.where(outside, 0.0, p), np.where(outside, 0.0, q)
-        x, y = (np.where(outside, np.nan, chebyshev.chebval2d(p, q, c)) for c in self.inverse)
+        x, y = (np.where(outside, np.nan, _series(p, q, c)) for c in self.inverse)
         return x, y
 
     def jacobian(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -218,8 +223,8 @@ class TangentWCS:
         dv = 2.0 / (self.pixel_domain[3] - self.pixel_domain[2])
         plane = np.empty((*np.shape(u), 2, 2))
         for i, c in enumerate(self.forward):
-            plane[..., i, 0] = du * chebyshev.chebval2d(u, v, chebyshev.chebder(c, axis=0))
-            plane[..., i, 1] = dv * chebyshev.chebval2d(u, v, chebyshev.chebder(c, axis=1))
+            plane[..., i, 0] = du * _series(u, v, chebyshev.chebder(c, axis=0))
+            plane[..., i, 1] = dv * _series(u, v, chebyshev.chebder(c, axis=1))
         return ARCSEC * _plane_to_local(*self.plane(x, y), self.ra0, self.dec0) @ plane
 
     def pixel_area(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -250,6 +255,14 @@ class TangentWCS:
             np.array(fields["forward"]),
             np.array(fields["inverse"]),
         )
+
+
+def _series(u: np.ndarray, v: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """Sum of c_ij T_i(u) T_j(v), of the shape of u and v."""
+    u, v = np.broadcast_arrays(np.asarray(u, float), np.asarray(v, float))
+    out = np.empty(u.size)
+    wcs_nb.chebyshev2d(np.ravel(u), np.ravel(v), np.ascontiguousarray(coefficients), out)
+    return out.reshape(u.shape)
 
 
 def _plane_to_local(xi: np.ndarray, eta: np.ndarray, ra0: float, dec0: float) -> np.ndarray:

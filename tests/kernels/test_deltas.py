@@ -97,6 +97,20 @@ def test_order_of_sources_changes_nothing(stars):
         assert_array_equal(np.concatenate(ours), np.concatenate(theirs))
 
 
+def test_a_part_of_a_frame_has_the_pairs_of_its_pixels(stars):
+    wcs = fields.wcs(10, 14)
+    x, y, radius = (a[:4] for a in stars)
+    ra, dec = wcs.pixel_to_sky(x, y)
+    whole = find_deltas(ra, dec, radius, wcs, (10, 14))
+    part = find_deltas(ra, dec, radius, wcs, (6, 7), corner=(3, 5))
+    inside = (whole["row"] >= 3) & (whole["row"] < 9)
+    inside &= (whole["column"] >= 5) & (whole["column"] < 12)
+    assert 0 < inside.sum() < inside.size
+    for name, column in part.items():
+        assert_array_equal(column, whole[name][inside])
+        assert column.dtype == whole[name].dtype
+
+
 def test_sources_without_a_pixel_position_have_no_pairs():
     wcs = fields.wcs(10, 14)
     ra, dec = wcs.pixel_to_sky(np.array([3.0, 4.0]), np.array([3.0, 4.0]))

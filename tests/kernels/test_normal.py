@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -8,7 +6,7 @@ import fields
 import naive
 from naive import both
 from romanprf.photometry import normal_nb as nb
-from romanprf.photometry.normal import normal_matrix, overlaps
+from romanprf.photometry.normal import _SAME, NormalMatrix, normal_matrix, overlaps
 
 SHAPE = (37, 35)
 
@@ -18,11 +16,22 @@ def stamps():
     """Windows in several cells; some on or beyond the border; the last one empty."""
     rng = np.random.default_rng(7)
     x, y = rng.uniform(-4.0, 40.0, (2, 24))
-    x[-1] = 120.0
     flux = rng.choice([15.0, 100.0, 3000.0], 24)
+    x[-1], x[-2], flux[-2] = 120.0, -9.0, 3000.0
     stamps = fields.scene(x, y, flux, SHAPE).stamps
     assert stamps.window[-1].max() == 0
     return stamps
+
+
+def _places(stamps):
+    return stamps.x, stamps.y, stamps.radius, stamps.window
+
+
+def _listed(start, members):
+    return [row.tolist() for row in np.split(members, start[1:-1])]
+
+
+PAIRS = [(0, 0), (0, 1), (2, 9), (5, 7), (3, 23), (4, 11), (8, 10), (10, 8)]
 
 
 @pytest.fixture
@@ -32,82 +41,208 @@ def weight():
     return weight
 
 
-def _cells(kernel, window, shape):
-    start, members, across = kernel(window, *shape)
-    assert across == (shape[1] + nb.CELL - 1) // nb.CELL
-    return [members[a:b].tolist() for a, b in itertools.pairwise(start)]
+@both(nb._cell)
+def test_cell(kernel):
+    assert (nb.CELL, nb.FINE) == (naive.CELL, naive.FINE)
+    for place in (-30.0, -0.5, 0.0, 7.9, 8.0, 25.0, 39.9, 40.0, 500.0):
+        assert kernel(place, 5) == naive.cell(place, 5)
 
 
-@both(nb.bin_windows)
-def test_bin_windows(kernel, stamps):
-    assert nb.CELL == naive.CELL
-    expected = naive.bin_windows(stamps.window, *SHAPE)
-    assert _cells(kernel, stamps.window, SHAPE) == expected
-    assert _cells(kernel, stamps.window[:0], SHAPE) == [[]] * 9
+@both(nb.bin_sources)
+def test_bin_sources(kernel, stamps):
+    start, members, across = kernel(stamps.x, stamps.y, *SHAPE)
+    assert across == 5
+    assert _listed(start, members) == naive.bin_sources(stamps.x, stamps.y, *SHAPE)
+    start, members, _ = kernel(stamps.x[:0], stamps.y[:0], *SHAPE)
+    assert_array_equal(start, np.zeros(26))
+    assert members.size == 0
 
 
-@both(nb._meets)
-def test_meets(kernel, stamps):
-    pairs = [(0, 0), (0, 1), (2, 9), (5, 7), (3, 23), (4, 11), (8, 10)]
-    found = 0
-    for s, o in pairs:
-        for i, j in np.ndindex(3, 3):
-            expected = naive.meets(stamps.window, s, o, i, j, SHAPE)
-            assert kernel(stamps.window, s, o, i, j) == expected
-            found += expected
-    assert 0 < found <= len(pairs)
-
-
-@both(nb._neighbours)
-def test_neighbours(kernel, stamps):
-    bins = nb.bin_windows(stamps.window, *SHAPE)
-    for s in range(len(stamps)):
-        expected = naive.neighbours(s, stamps.window, SHAPE)
-        room = np.full(len(expected), -1, np.int32)
-        assert kernel(s, stamps.window, *bins, room[:0]) == len(expected)
-        assert kernel(s, stamps.window, *bins, room) == len(expected)
-        assert sorted(room.tolist()) == expected
-
-
-@both(nb.count_neighbours)
-def test_count_neighbours(kernel, stamps):
-    count = np.empty(len(stamps), np.int64)
-    kernel(stamps.window, *nb.bin_windows(stamps.window, *SHAPE), count)
-    assert_array_equal(count, naive.count_neighbours(stamps.window, SHAPE))
-    assert count[-1] == 1
-
-
-@both(nb.list_neighbours)
-def test_list_neighbours(kernel, stamps):
-    expected = naive.list_neighbours(stamps.window, SHAPE)
-    indptr = np.cumsum([0, *map(len, expected)])
-    indices = np.empty(indptr[-1], np.int32)
-    kernel(stamps.window, *nb.bin_windows(stamps.window, *SHAPE), indptr, indices)
-    assert_array_equal(indices, np.concatenate(expected))
+@both(nb._owns)
+def test_owns(kernel):
+    radius = np.array([5.0, 7.0, 5.0])
+    for s, o in np.ndindex(3, 3):
+        assert kernel(radius, s, o) == naive.owns(radius, s, o)
+        assert kernel(radius, s, o) != kernel(radius, o, s) or s == o
 
 
 @both(nb._overlap)
-def test_overlap(kernel, stamps, weight):
-    arguments = (stamps.window, stamps.offset, stamps.values, weight)
-    for s, o in [(0, 0), (0, 1), (2, 9), (5, 7), (3, 23)]:
-        assert kernel(*arguments, s, o) == pytest.approx(naive.overlap(*arguments, s, o), rel=1e-12)
+def test_overlap(kernel, stamps):
+    found = [kernel(stamps.window, s, o) for s, o in PAIRS]
+    assert found == [naive.overlap(stamps.window, s, o, SHAPE) for s, o in PAIRS]
+    assert 0 < sum(found) < len(PAIRS)
+
+
+@both(nb._shared)
+def test_shared(kernel, stamps):
+    for s, o in PAIRS:
+        row0, row1, column0, column1 = kernel(stamps.window, s, o)
+        expected = np.zeros(SHAPE, bool)
+        if row0 < row1 and column0 < column1:
+            expected[row0:row1, column0:column1] = True
+        assert_array_equal(expected, naive.shared(stamps.window, s, o, SHAPE))
+
+
+@both(nb._own_neighbours)
+def test_own_neighbours(kernel, stamps):
+    cells = nb.bin_sources(stamps.x, stamps.y, *SHAPE)
+    for s in range(len(stamps)):
+        expected = naive.own_neighbours(s, *_places(stamps), SHAPE)
+        room = np.full(len(expected), -1, np.int32)
+        assert kernel(s, *_places(stamps), *cells, room[:0]) == len(expected)
+        assert kernel(s, *_places(stamps), *cells, room) == len(expected)
+        assert room[0] == s
+        assert sorted(room.tolist()) == sorted(expected)
+
+
+@both(nb.count_own)
+def test_count_own(kernel, stamps):
+    count = np.empty(len(stamps), np.int64)
+    kernel(*_places(stamps), *nb.bin_sources(stamps.x, stamps.y, *SHAPE), count)
+    assert_array_equal(count, naive.count_own(*_places(stamps), SHAPE))
+    assert count[-1] == 1 < count.max()
+
+
+@both(nb.list_own)
+def test_list_own(kernel, stamps):
+    expected = naive.list_own(*_places(stamps), SHAPE)
+    indptr = np.cumsum([0, *map(len, expected)])
+    indices = np.empty(indptr[-1], np.int32)
+    kernel(*_places(stamps), *nb.bin_sources(stamps.x, stamps.y, *SHAPE), indptr, indices)
+    assert naive.sort_rows(_listed(indptr, indices)) == naive.sort_rows(expected)
+
+
+ROWS = [[0], [3, 1, 0], [2], [3, 2, 0]]
+
+
+@both(nb.mirrored)
+def test_mirrored(kernel):
+    indptr = np.cumsum([0, *map(len, ROWS)])
+    full = kernel(indptr, np.concatenate(ROWS).astype(np.int32))
+    assert naive.sort_rows(_listed(*full)) == naive.mirrored(ROWS)
+
+
+@both(nb.sort_rows)
+def test_sort_rows(kernel):
+    indptr, indices = np.cumsum([0, *map(len, ROWS)]), np.concatenate(ROWS).astype(np.int32)
+    kernel(indptr, indices)
+    assert _listed(indptr, indices) == naive.sort_rows(ROWS)
+
+
+def test_pattern_holds_all_that_is_not_zero(stamps):
+    pattern = overlaps(stamps)
+    pattern.data[:] = 1.0
+    dense = naive.fill_matrix(stamps.window, stamps.offset, stamps.values, np.ones(SHAPE))
+    assert (pattern.toarray()[dense > 0.0] == 1.0).all()
+    assert_array_equal(pattern.diagonal(), 1.0)
+    assert_array_equal(pattern.toarray(), pattern.toarray().T)
+    assert pattern.nnz < 0.7 * len(stamps) ** 2
+
+
+@pytest.fixture
+def changed(weight):
+    """New weights: some hardly different, some very, one now used, one no longer."""
+    new = weight * (1.0 + np.random.default_rng(9).uniform(-0.01, 0.01, SHAPE))
+    new[20:23, 5:7] *= 1.5
+    new[5, 10], new[30, 30] = 0.2, 0.0
+    new[36, 34] *= 0.9  # in the last cell
+    return new
+
+
+def _summed(count):
+    return np.pad(count, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+
+
+@both(nb.changes)
+def test_changes(kernel, weight, changed):
+    expected, count = naive.changes(weight, changed, 0.02)
+    total = np.zeros(np.add(count.shape, 1), np.int64)
+    kernel(weight, changed, 0.02, total)
+    assert_array_equal(weight, expected)
+    assert_array_equal(total[1:, 1:], count)
+    assert count.sum() == 9
+    assert total[0].sum() == total[:, 0].sum() == 0
+
+
+@both(nb.touched)
+def test_touched(kernel, weight, changed):
+    _, count = naive.changes(weight, changed, 0.02)
+    found = 0
+    for corner in np.random.default_rng(10).integers(0, 34, (60, 2)):
+        rectangle = [(a, a + 3) for a in corner]
+        sides = *rectangle[0], *rectangle[1]
+        found += kernel(_summed(count), *sides)
+        assert kernel(_summed(count), *sides) == naive.touched(count, *sides)
+    assert 3 < found < 57
+
+
+@both(nb._weighted)
+def test_weighted(kernel, stamps, weight):
+    arguments = stamps.window, stamps.offset, stamps.values, weight
+    for s in (0, 5, 23):
+        assert_allclose(kernel(*arguments, s), naive.weighted(*arguments, s), rtol=1e-14)
+
+
+@both(nb._common)
+def test_common(kernel):
+    a, b = np.random.default_rng(11).uniform(size=(2, 60))
+    for rectangle in [(7, 9, b, 3, 6, 4, 5), (0, 1, b, 59, 1, 1, 1), (2, 4, b, 2, 4, 0, 3)]:
+        expected = naive.common(a, *rectangle)
+        assert kernel(a, *rectangle) == pytest.approx(expected, rel=1e-13)
+
+
+@both(nb._find)
+def test_find(kernel):
+    indices = np.array([8, 1, 4, 5, 9, 2, 3], np.int32)
+    for s in (1, 4, 5, 9):
+        assert kernel(indices, 1, 5, s) == naive.find(indices, 1, 5, s)
+
+
+def _filled(kernel, stamps, weight, prior, count, data):
+    """The kernel's matrix, dense; ``data``: its entries before."""
+    pattern = overlaps(stamps)
+    pattern.data[:] = data
+    kernel(
+        stamps.window,
+        stamps.offset,
+        stamps.values,
+        stamps.radius,
+        weight,
+        prior,
+        _summed(count),
+        pattern.indptr.astype(np.int64),
+        pattern.indices,
+        pattern.data,
+    )
+    return pattern.toarray()
 
 
 @both(nb.fill_matrix)
 def test_fill_matrix(kernel, stamps, weight):
-    pattern = overlaps(stamps)
-    indptr, data = pattern.indptr.astype(np.int64), np.full(pattern.nnz, np.nan)
-    arguments = (stamps.window, stamps.offset, stamps.values, weight)
-    kernel(*arguments, indptr, pattern.indices, data)
-    pattern.data[:] = data
-    expected = naive.fill_matrix(*arguments)
-    assert_allclose(pattern.toarray(), expected, rtol=1e-10, atol=1e-16)
-    assert_array_equal(pattern.toarray(), pattern.toarray().T)
+    prior = np.linspace(0.1, 0.2, len(stamps))
+    ours = _filled(kernel, stamps, weight, prior, np.ones((10, 9), int), 0.0)
+    expected = naive.fill_matrix(stamps.window, stamps.offset, stamps.values, weight)
+    expected += np.diag(np.where(np.diff(stamps.offset) > 0, prior, 0.0))
+    assert_allclose(ours, expected, rtol=1e-10, atol=1e-16)
+    assert_array_equal(ours, ours.T)
+
+
+@both(nb.fill_matrix)
+def test_fill_matrix_where_pixels_have_changed(kernel, stamps, weight):
+    count, pixels = np.zeros((10, 9), int), np.zeros(SHAPE, bool)
+    count[2, 3], pixels[8:12, 12:16] = 1, True
+    ours = _filled(kernel, stamps, weight, np.zeros(len(stamps)), count, 7.0)
+    expected = naive.fill_matrix(stamps.window, stamps.offset, stamps.values, weight)
+    shown = naive.covered(stamps.window, SHAPE)[:, pixels.ravel()].astype(int)
+    here = (shown @ shown.T > 0) & (ours != 0.0)
+    assert_allclose(ours[here], expected[here], rtol=1e-10, atol=1e-16)
+    assert set(ours[~here]) == {0.0, 7.0}  # outside the pattern, and in it but left alone
+    assert here.any()
 
 
 def test_normal_matrix_is_the_dense_one(stamps, weight):
     sigma = np.linspace(5.0, 50.0, len(stamps))
-    matrix = normal_matrix(stamps, weight, sigma, overlaps(stamps)).toarray()
+    matrix = normal_matrix(stamps, weight, sigma).toarray()
     expected = naive.fill_matrix(stamps.window, stamps.offset, stamps.values, weight)
     expected += np.diag(sigma**-2.0)
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
@@ -115,12 +250,30 @@ def test_normal_matrix_is_the_dense_one(stamps, weight):
     assert matrix[-1, -1] == sigma[-1] ** -2.0
 
 
+def test_matrix_follows_its_weights(stamps, weight, changed):
+    sigma = np.full(len(stamps), 20.0)
+    normal = NormalMatrix(stamps, sigma)
+    normal.follow(weight)
+    before = normal.matrix.toarray()
+    total = normal.follow(changed)
+    kept, count = naive.changes(weight, changed, _SAME)
+    assert_array_equal(normal.weight, kept)
+    assert_array_equal(total, _summed(count))
+    fresh = normal_matrix(stamps, kept, sigma).toarray()
+    assert_allclose(normal.matrix.toarray(), fresh, rtol=1e-12, atol=1e-18)
+    exact = normal_matrix(stamps, changed, sigma).toarray()
+    assert_allclose(normal.matrix.toarray(), exact, rtol=_SAME, atol=1e-18)
+    alone = normal.matrix.toarray() == before
+    assert 0 < (~alone).sum() < 0.1 * alone.size
+    assert not normal.follow(changed).any()  # nothing is left to follow
+
+
 @both(nb.leverage)
 def test_leverage(kernel, stamps, weight):
     precision = np.random.default_rng(9).uniform(0.5, 2.0, len(stamps))
-    arguments = stamps.window, stamps.offset, stamps.values, weight, precision
+    places = stamps.x, stamps.y, stamps.window, stamps.offset, stamps.values
     out = np.zeros(SHAPE)
-    kernel(*arguments, out)
-    assert_allclose(out, naive.leverage(*arguments), rtol=1e-12)
+    kernel(*places, weight, precision, 3, out)
+    assert_allclose(out, naive.leverage(*places, weight, precision, 3), rtol=1e-6)
     assert (out[4:7, 10] == 0.0).all()
     assert out.max() > 0.0

@@ -6,7 +6,7 @@ import fields
 import naive
 from naive import both
 from romanprf.photometry import solver, solver_nb
-from romanprf.photometry.normal import normal_matrix, overlaps
+from romanprf.photometry.normal import normal_matrix
 
 SHAPE = (30, 40)
 
@@ -17,7 +17,7 @@ def tiled(monkeypatch):
     monkeypatch.setattr(solver, "_TILE_SOURCES", 8)
     rng = np.random.default_rng(9)
     stamps = fields.random_scene(rng, 60, SHAPE, margin=3.0).stamps
-    matrix = normal_matrix(stamps, np.full(SHAPE, 0.2), np.full(60, 30.0), overlaps(stamps))
+    matrix = normal_matrix(stamps, np.full(SHAPE, 0.2), np.full(60, 30.0))
     tiles = solver.make_tiles(stamps.x, stamps.y, SHAPE)
     return matrix, tiles, _slots(tiles)
 
@@ -31,18 +31,12 @@ def _csr(matrix):
     return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data
 
 
-def _factored(kernel, matrix, tiles):
-    factors, variance = np.empty(tiles.factor_start[-1]), np.empty(matrix.shape[0])
-    kernel(
-        *_csr(matrix),
-        tiles.start,
-        tiles.n_halo,
-        tiles.members,
-        tiles.factor_start,
-        factors,
-        variance,
-    )
-    return factors, variance
+def _inverted(kernel, matrix, tiles):
+    inverse = np.empty(tiles.inverse_start[-1], np.float32)
+    variance, stale = np.empty(matrix.shape[0]), np.ones(len(tiles.n_halo), bool)
+    slots = tiles.start, tiles.n_halo, tiles.members, stale, tiles.inverse_start
+    kernel(*_csr(matrix), *slots, inverse, variance)
+    return inverse, variance
 
 
 @pytest.fixture
@@ -78,55 +72,86 @@ def test_list_slots(kernel, grid):
         assert part[n_halo[t] :].tolist() == inside.tolist()
 
 
-@both(solver_nb._cholesky)
-def test_cholesky(kernel):
-    root = np.random.default_rng(11).normal(size=(9, 9))
-    matrix = root @ root.T + np.eye(9)
+def _positive(n):
+    root = np.random.default_rng(11).normal(size=(n, n))
+    return root @ root.T + np.eye(n)
+
+
+@both(solver_nb._upper)
+@pytest.mark.parametrize("n", [1, 4, 9, 10])
+def test_upper(kernel, n):
+    matrix = _positive(n)
     ours = matrix.copy()
     kernel(ours)
-    assert_allclose(np.tril(ours), naive.cholesky(matrix), rtol=1e-10, atol=1e-12)
+    assert_allclose(np.triu(ours), naive.upper(matrix), rtol=1e-10, atol=1e-12)
 
 
-@both(solver_nb._find)
-def test_find(kernel):
-    members = np.array([4, 7, 9, 1, 5, 8])
-    for low, high in [(0, 3), (3, 6), (2, 2)]:
-        for s in range(11):
-            assert kernel(members, low, high, s) == naive.find(members, low, high, s)
+@both(solver_nb._counts)
+def test_counts(kernel):
+    assert kernel(17) == naive.counts(17)
 
 
-@both(solver_nb.factor_tiles)
-def test_factor_tiles(kernel, tiled):
+@both(solver_nb._last_columns)
+@pytest.mark.parametrize(("n", "first"), [(1, 0), (6, 0), (10, 3), (9, 8), (5, 5)])
+def test_last_columns(kernel, n, first):
+    u = naive.upper(_positive(n))
+    ours = kernel(np.triu(u) + np.tril(np.full((n, n), np.nan), -1), first)  # below: never read
+    assert_allclose(ours, naive.last_columns(u, first), rtol=1e-9, atol=1e-12)
+
+
+@both(solver_nb._eliminate)
+@pytest.mark.parametrize("i", [0, 1, 3, 8])
+def test_eliminate(kernel, i):
+    u = naive.upper(_positive(9))
+    ours = np.random.default_rng(13).normal(size=(9, 5))
+    before = ours.copy()
+    kernel(u, ours, np.uint64(i))
+    assert_allclose(ours[i], naive.eliminate(u, before, i), rtol=1e-11)
+    ours[i] = before[i]
+    assert_array_equal(ours, before)
+
+
+@both(solver_nb._dense)
+def test_dense(kernel, tiled):
+    members, place = np.array([7, 3, 40, 41, 12]), np.full(60, -1, np.int32)
+    ours = kernel(*_csr(tiled[0]), members, place)
+    assert_array_equal(ours, naive.dense(tiled[0], members))
+    assert (place == -1).all()
+
+
+@both(solver_nb.invert_tiles)
+def test_invert_tiles(kernel, tiled):
     matrix, tiles, slots = tiled
-    factors, variance = _factored(kernel, matrix, tiles)
-    expected = naive.factor_tiles(matrix.toarray(), slots)
-    assert len(expected[0]) > 4
+    inverse, variance = _inverted(kernel, matrix, tiles)
+    blocks, expected = naive.invert_tiles(matrix, slots)
+    assert len(blocks) > 4
     assert min(tiles.n_halo) > 0
-    for t, factor in enumerate(expected[0]):
-        ours = factors[tiles.factor_start[t] : tiles.factor_start[t + 1]].reshape(factor.shape)
-        assert_allclose(np.tril(ours), factor, rtol=1e-9, atol=1e-12)
-    assert_allclose(variance, expected[1], rtol=1e-9)
+    for ours, block in zip(np.split(inverse, tiles.inverse_start[1:-1]), blocks, strict=True):
+        assert_allclose(ours, block.ravel(), rtol=1e-6, atol=1e-7 * np.abs(block).max())
+    assert_allclose(variance, expected, rtol=1e-9)
+
+
+@both(solver_nb.invert_tiles)
+def test_tiles_that_are_not_stale_stay(kernel, tiled):
+    matrix, tiles, slots = tiled
+    stale = np.arange(len(slots)) == 2
+    inverse, variance = np.full(tiles.inverse_start[-1], 7.0, np.float32), np.full(60, 7.0)
+    parts = tiles.start, tiles.n_halo, tiles.members, stale, tiles.inverse_start
+    kernel(*_csr(matrix), *parts, inverse, variance)
+    assert sorted(np.flatnonzero(variance != 7.0)) == sorted(slots[2][1])
+    low, high = tiles.inverse_start[2:4]
+    assert np.flatnonzero(inverse != 7.0).tolist() == list(range(low, high))
 
 
 @both(solver_nb.solve_tiles)
 def test_solve_tiles(kernel, tiled):
     matrix, tiles, slots = tiled
-    factors, _ = _factored(solver_nb.factor_tiles, matrix, tiles)
-    residual = np.random.default_rng(12).normal(size=60)
-    local = np.empty(tiles.members.size)
-    kernel(tiles.start, tiles.members, tiles.factor_start, factors, tiles.share, residual, local)
-    expected = np.concatenate(naive.solve_tiles(matrix.toarray(), slots, residual))
-    assert_allclose(local, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
-
-
-@both(solver_nb.gather)
-def test_gather(kernel, tiled):
-    _, tiles, slots = tiled
-    local = np.random.default_rng(13).normal(size=tiles.members.size)
-    out = np.empty(60)
-    kernel(tiles.slot_start, tiles.slots, tiles.share, local, out)
-    expected = naive.gather(slots, np.split(local, tiles.start[1:-1]), 60)
-    assert_allclose(out, expected, rtol=1e-12, atol=1e-14)
+    inverse, _ = _inverted(solver_nb.invert_tiles, matrix, tiles)
+    residual, out = np.random.default_rng(12).normal(size=60), np.empty(60)
+    places = tiles.start, tiles.n_halo, tiles.members, tiles.inverse_start
+    kernel(*places, inverse, residual, out)
+    expected = naive.solve_tiles(matrix, slots, residual)
+    assert_allclose(out, expected, rtol=1e-5, atol=3e-6 * np.abs(expected).max())
 
 
 @both(solver_nb.multiply)
@@ -144,8 +169,16 @@ def test_solution_is_the_dense_one(tiled):
     expected = np.linalg.solve(matrix.toarray(), rhs)
     assert np.abs((solution - expected) / solved.sigma).max() < 1e-10
     assert 1 < solved.iterations < 40
+    count = solved.iterations
     again = solved.solve(rhs, expected, 1e-9)
-    assert_array_equal(again, expected)  # what is solved already is not touched
+    assert np.abs((again - expected) / solved.sigma).max() < 1e-9
+    assert solved.iterations == count  # what is solved already takes none
+
+
+def test_no_right_hand_side_no_solution(tiled):
+    matrix, tiles, _ = tiled
+    solution = solver.Solver(matrix, tiles).solve(np.zeros(60), np.zeros(60), 0.0)
+    assert_array_equal(solution, 0.0)
 
 
 def test_tolerance_bounds_the_error(tiled):
@@ -161,7 +194,7 @@ def test_tolerance_bounds_the_error(tiled):
 def test_errors_of_one_tile_are_those_of_the_full_inverse(monkeypatch):
     monkeypatch.setattr(solver, "_TILE_SOURCES", 100)
     stamps = fields.random_scene(np.random.default_rng(17), 40, SHAPE).stamps
-    matrix = normal_matrix(stamps, np.full(SHAPE, 0.2), np.full(40, 30.0), overlaps(stamps))
+    matrix = normal_matrix(stamps, np.full(SHAPE, 0.2), np.full(40, 30.0))
     tiles = solver.make_tiles(stamps.x, stamps.y, SHAPE)
     assert tiles.n_halo.tolist() == [0]
     expected = np.sqrt(np.diag(np.linalg.inv(matrix.toarray())))

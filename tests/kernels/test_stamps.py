@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import fields
 import naive
@@ -10,7 +10,8 @@ from romanprf.photometry import stamps_nb as nb
 
 @pytest.fixture
 def stamps():
-    return fields.random_scene(np.random.default_rng(4), 14, (20, 23), margin=12.0).stamps
+    """On more rows than a thread takes at a time."""
+    return fields.random_scene(np.random.default_rng(4), 14, (nb.BAND + 20, 23), margin=12.0).stamps
 
 
 @both(nb.add)
@@ -31,3 +32,47 @@ def test_dot(kernel, stamps):
     expected = naive.dot(stamps.window, stamps.offset, stamps.values, image)
     assert_allclose(out, expected, rtol=1e-12, atol=1e-15)
     assert np.abs(out).max() > 0.1
+
+
+@both(nb.count_near)
+def test_count_near(kernel):
+    rng = np.random.default_rng(7)
+    x, y = rng.uniform(-4.0, 16.0, (2, 40))
+    x[:2], y[:2] = 5.0, [3.0, 12.0]  # pixels at the radius itself
+    marked, out = rng.uniform(size=(11, 13)) < 0.4, np.full(40, -1)
+    kernel(x, y, 2.0, marked, out)
+    assert_array_equal(out, naive.count_near(x, y, 2.0, marked))
+    assert out.max() > 5 > out.min() == 0
+
+
+@both(nb._chord)
+def test_chord(kernel):
+    for x, room in [(5.0, 4.0), (5.3, 7.0), (5.5, 0.1), (-3.0, 9.0), (-9.0, 4.0), (14.2, 50.0)]:
+        first, last = kernel(x, room, 3, 5, 7)
+        assert list(range(first, last)) == naive.chord(x, room, 3, 5, 7)
+
+
+@both(nb._add_part)
+def test_add_part(kernel):
+    prf = np.linspace(0.5, 1.0, 5).astype(np.float32)
+    for first, last in [(3, 8), (4, 6), (5, 5), (6, 2)]:
+        line = np.ones(9)
+        kernel(line, 2.0, prf, 3, first, last)
+        assert_allclose(line, naive.add_part(np.ones(9), 2.0, prf, 3, first, last), rtol=1e-14)
+
+
+@both(nb.add_rings)
+def test_add_rings(kernel):
+    """Rings within the image, over its border, around all of it and wider than the table."""
+    rng, shape = np.random.default_rng(8), (nb.BAND + 9, 20)
+    x, y = rng.uniform(-4.0, 24.0, 24), rng.uniform(-4.0, shape[0] + 4.0, 24)
+    x[:2], y[:2] = [9.0, 11.5], [nb.BAND, nb.BAND - 0.5]  # amid and between pixels
+    inner = rng.uniform(0.0, 4.0, 24)
+    inner[:2] = 3.0, 0.2
+    outer, flux = inner + rng.uniform(0.0, 6.0, 24), rng.normal(10.0, 20.0, 24)
+    table = rng.uniform(0.5, 1.0, (3, 3, 15, 15)).astype(np.float32)
+    image = np.ones(shape)
+    kernel(x, y, inner, outer, flux, table, image)
+    expected = naive.add_rings(x, y, inner, outer, flux, table, shape)
+    assert_allclose(image, 1.0 + expected, rtol=1e-12, atol=1e-12)
+    assert np.count_nonzero(expected) > 300

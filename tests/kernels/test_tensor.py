@@ -29,7 +29,7 @@ def test_pixel_basis(kernel, points, reach):
     for row, k, values in zip(basis, first, weight, strict=True):
         row[k : k + reach] = values
     expected = naive.pixel_basis(-4.3 + np.arange(9), SCALE, STEP, 13, points)
-    assert_allclose(basis, expected, atol=1e-12)
+    assert_allclose(basis, expected, atol=1e-7)
     assert (np.diff(first) >= 0).all()
 
 
@@ -62,12 +62,12 @@ def _around(count, nodes):
 @pytest.mark.parametrize(("scale", "step", "n"), [(3.0, 0.2, 13), (2.0, 0.1, 23), (3.0, 0.2, 5)])
 def test_fill_stamps(kernel, stars, nodes, points, scale, step, n):
     arguments, offset = stars
-    coefficients = np.random.default_rng(31).normal(size=(nodes, n, n))
+    coefficients = np.random.default_rng(31).normal(size=(nodes, n, n)).astype(np.float32)
     around = _around(6, nodes)
-    values = np.full(offset[-1] + 1, np.nan)
+    values = np.full(offset[-1] + 1, np.nan, np.float32)
     kernel(*arguments, offset, *around, coefficients, scale, step, points, values)
     expected = naive.fill_tensor_stamps(*arguments, *around, coefficients, scale, step, points)
-    assert_allclose(values[:-1], np.concatenate([a.ravel() for a in expected]), atol=1e-12)
+    assert_allclose(values[:-1], np.concatenate([a.ravel() for a in expected]), atol=1e-6)
     assert np.isnan(values[-1])
     assert (values[offset[0] : offset[1]] == 0.0).any()  # corners beyond the radius
 
@@ -76,7 +76,37 @@ def test_fill_stamps(kernel, stars, nodes, points, scale, step, n):
 def test_no_stars(kernel):
     empty, window = np.empty(0), np.empty((0, 4), np.int32)
     start, around = np.zeros(1, np.int64), _around(0, 1)
-    kernel(*[empty] * 4, window, start, *around, np.ones((1, 13, 13)), SCALE, STEP, 1, empty)
+    coefficients, values = np.ones((1, 13, 13), np.float32), np.empty(0, np.float32)
+    kernel(*[empty] * 4, window, start, *around, coefficients, SCALE, STEP, 1, values)
+
+
+@both(nb._local)
+def test_local(kernel):
+    coefficients = np.random.default_rng(37).normal(size=(9, 13, 13)).astype(np.float32)
+    node, share = _around(1, 9)
+    arguments = coefficients, node[0], share[0], (2, 11), (0, 5)
+    assert_allclose(kernel(*arguments), naive.local(*arguments), atol=1e-6)
+
+
+@both(nb._contract)
+@pytest.mark.parametrize("reach", [4, 7])
+def test_contract(kernel, reach):
+    rng = np.random.default_rng(38)
+    own, weight = rng.normal(size=(9, 6)).astype(np.float32), rng.uniform(size=reach)
+    line = np.full(6, np.nan, np.float32)
+    kernel(own, 2, weight.astype(np.float32), line)
+    assert_allclose(line, naive.contract(own, 2, weight), atol=1e-6)
+
+
+@both(nb._mean)
+@pytest.mark.parametrize("reach", [4, 7])
+def test_mean(kernel, reach):
+    rng, left = np.random.default_rng(39), np.array([0, 0, 2, 3, 5])
+    line, weight = rng.normal(size=12).astype(np.float32), rng.uniform(size=(5, reach))
+    pixels = np.zeros(5, np.float32)
+    kernel(line, left, weight.astype(np.float32), 1, 4, pixels)
+    assert_allclose(pixels[1:4], naive.mean(line, left, weight, 1, 4), atol=1e-6)
+    assert pixels[0] == pixels[4] == 0.0
 
 
 N = 9
@@ -120,9 +150,10 @@ def _own_terms(kernel, stars, weight, nodes, chunks=2):
 @both(nb.gather)
 def test_gather(kernel, field):
     stars, image, _, nodes = field
-    expected = naive.gather_tensor(_design(stars, image.shape, nodes), image)
-    assert_allclose(_gather(kernel, stars, image, nodes), expected, atol=1e-11)
-    assert np.abs(expected).max() > 1.0
+    expected = naive.gather(_design(stars, image.shape, nodes), image)
+    scale = np.abs(expected).max()
+    assert_allclose(_gather(kernel, stars, image, nodes), expected, rtol=0, atol=1e-7 * scale)
+    assert scale > 1.0
 
 
 @both(nb.add_own_terms)
@@ -130,7 +161,7 @@ def test_add_own_terms(kernel, field):
     stars, _, weight, nodes = field
     expected = naive.add_own_terms(_design(stars, weight.shape, nodes), weight)
     ours = _own_terms(kernel, stars, weight, nodes)
-    assert_allclose(ours, expected, atol=1e-12 * expected.max(), rtol=0)
+    assert_allclose(ours, expected, atol=3e-7 * expected.max(), rtol=0)
     assert np.count_nonzero(expected[..., 3, 0]) > 10  # the farthest of the neighbours
 
 
@@ -174,15 +205,15 @@ def test_spread(kernel, low, high):
 def test_gather_is_the_transpose_of_fill_stamps(field):
     """<X c, image> == <c, X^T image> for any coefficients."""
     (x, y, radius, light, window, *around), image, _, nodes = field
-    coefficients = np.random.default_rng(36).normal(size=(nodes, N, N))
+    coefficients = np.random.default_rng(36).normal(size=(nodes, N, N)).astype(np.float32)
     sizes = (window[:, 1] - window[:, 0]) * (window[:, 3] - window[:, 2])
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    values = np.empty(offset[-1])
+    values = np.empty(offset[-1], np.float32)
     stars = x, y, radius, light, window
     nb.fill_stamps(*stars, offset, *around, coefficients, SCALE, STEP, 1, values)
     back = _gather(nb.gather, field[0], image, nodes)
     there = naive.dot(window, offset, values, image).sum()
-    assert np.vdot(coefficients, back) == pytest.approx(there, rel=1e-12)
+    assert np.vdot(coefficients, back) == pytest.approx(there, rel=3e-7)
     assert abs(there) > 1.0
 
 

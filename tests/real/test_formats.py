@@ -126,6 +126,7 @@ def test_frames_step(data_dir: Path, tmp_path: Path, name: str) -> None:
         "files": [{"file": str(path), "exposure": None} for path in paths],
         "gain": 2.0,
         "zero_point": ZERO_POINT,
+        "registered": tmp_path / "registered.parquet",
     }
     frames.run({"images": paths}, outputs, params)
     table = frames.read_exposures(outputs["exposures"])

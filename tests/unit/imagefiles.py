@@ -14,6 +14,7 @@ from astropy.modeling import models
 from astropy.time import Time
 from astropy.wcs import WCS
 from gwcs import coordinate_frames as cf
+from gwcs.geometry import CartesianToSpherical, SphericalToCartesian
 
 SHAPE = (6, 9)
 SCALE = 0.11 / 3600
@@ -98,6 +99,37 @@ def tangent_gwcs(reference: coord.BaseCoordinateFrame, ra: float = 268.0, dec: f
     wcs = gwcs.WCS([(detector, transform), (sky, None)])
     wcs.bounding_box = ((-0.5, SHAPE[1] - 0.5), (-0.5, SHAPE[0] - 0.5))
     return wcs
+
+
+def distorted_gwcs(size: int = 4088):
+    """A whole detector: a polynomial of degree 5, 1 percent at the edges, turned and put on the
+    sky by rotations, as the WCS of official files are made."""
+    rng = np.random.default_rng(7)
+    corner = {2: 1.0, 3: 0.05, 4: 0.02, 5: 0.05}  # arcsec, the largest terms of each degree
+    polynomials = []
+    for axis in (0, 1):
+        terms = {
+            f"c{i}_{n - i}": rng.uniform(-1.0, 1.0) * most / (size / 2) ** n
+            for n, most in corner.items()
+            for i in range(n + 1)
+        }
+        terms[("c1_0", "c0_1")[axis]] = (0.1095, 0.1059)[axis]
+        polynomials.append(models.Polynomial2D(5, **terms))
+    middle = models.Shift(-(size - 1) / 2.0)
+    angles = (0.43, 0.25, -119.4, -29.2, -268.0)
+    transform = (
+        middle & middle.copy()
+        | models.Mapping((0, 1, 0, 1))
+        | polynomials[0] & polynomials[1]
+        | models.Shift(1546.0) & models.Shift(-892.0)
+        | models.Scale(1 / 3600.0) & models.Scale(1 / 3600.0)
+        | SphericalToCartesian(wrap_lon_at=180)
+        | models.RotationSequence3D(angles, "zyxyz")
+        | CartesianToSpherical(wrap_lon_at=360)
+    )
+    detector = cf.Frame2D(name="detector", axes_order=(0, 1), unit=(u.pix, u.pix))
+    sky = cf.CelestialFrame(name="world", reference_frame=coord.ICRS(), unit=(u.deg, u.deg))
+    return gwcs.WCS([(detector, transform), (sky, None)])
 
 
 def l2_model(reference: coord.BaseCoordinateFrame | None = None, wcs: bool = True):

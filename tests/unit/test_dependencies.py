@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pandas as pd
 import pytest
 
@@ -16,23 +18,35 @@ def exposures() -> pd.DataFrame:
 
 
 def test_batches_are_fixed_ranges(exposures):
-    assert dependencies.batches(exposures, 64) == ["00000", "00001", "00003"]
+    found = dependencies.batches(exposures, 64)
+    assert list(found) == ["00000", "00001", "00003"]
     assert batch_name(200, 64) == "00003"
-    rows = dependencies.batch_exposures(exposures, "00001", 64)
-    assert rows["exposure"].tolist() == [64, 70]
+    assert found["00001"]["exposure"].tolist() == [64, 70]
 
 
 def test_a_new_exposure_leaves_other_batches_alone(exposures):
     more = pd.concat([exposures, exposures.tail(1).assign(exposure=201)])
-    for batch in ("00000", "00001"):
-        before = dependencies.digest(dependencies.batch_exposures(exposures, batch, 64))
-        assert dependencies.digest(dependencies.batch_exposures(more, batch, 64)) == before
+    before, after = dependencies.batches(exposures, 64), dependencies.batches(more, 64)
+    same = [dependencies.digest(before[b]) == dependencies.digest(after[b]) for b in before]
+    assert same == [True, True, False]
     assert dependencies.digest(more) != dependencies.digest(exposures)
 
 
 def test_digest_sees_the_content(exposures):
     changed = exposures.assign(content_hash=list("abxde"))
     assert dependencies.digest(changed) != dependencies.digest(exposures)
+    renumbered = exposures.assign(exposure=[3, 4, 64, 70, 201])
+    assert dependencies.digest(renumbered) != dependencies.digest(exposures)
+
+
+def test_stamps_see_size_and_date(tmp_path):
+    image = tmp_path / "image"
+    image.write_bytes(b"1")
+    entries = [{"file": str(image), "exposure": None}]
+    before = dependencies.stamps(entries)
+    assert dependencies.stamps(entries) == before
+    os.utime(image, (0, 0))
+    assert dependencies.stamps(entries) != before
 
 
 def test_shape_uses_the_lowest_good_numbers(exposures):

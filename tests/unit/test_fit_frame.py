@@ -490,7 +490,7 @@ def test_leverage_is_how_far_a_pixel_draws_the_model():
     image = scene.image(np.random.default_rng(62))
     image = replace(image, poisson_slope=0.0)
     weight, sigma = image.flux_err**-2.0, np.array([1e5])
-    matrix = normal.normal_matrix(scene.stamps, weight, sigma, normal.overlaps(scene.stamps))
+    matrix = normal.normal_matrix(scene.stamps, weight, sigma)
     part = normal.leverage(scene.stamps, weight, matrix)
     assert 0.0 <= part.min() <= part.max() < 1.0
     assert part.sum() == pytest.approx(1.0, abs=1e-4)  # as many as there are parameters

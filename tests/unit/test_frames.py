@@ -12,6 +12,7 @@ import pytest
 from romanprf.catalog.footprint import inside
 from romanprf.errors import InputError
 from romanprf.flags import ExposureFlag
+from romanprf.io import images
 from romanprf.steps import frames
 from romanprf.wcs import TangentWCS, deproject
 
@@ -26,7 +27,8 @@ def sheet(*paths: Path, numbers: dict[int, int] | None = None) -> list[dict]:
 def run(tmp_path: Path, entries: list[dict], **settings: float | None) -> Path:
     outputs = {"exposures": tmp_path / "exposures.parquet"}
     inputs = {"images": [entry["file"] for entry in entries]}
-    frames.run(inputs, outputs, {"files": entries, **SETTINGS, **settings})
+    params = {"files": entries, "registered": tmp_path / "registered.parquet"}
+    frames.run(inputs, outputs, {**params, **SETTINGS, **settings})
     return outputs["exposures"]
 
 
@@ -50,6 +52,60 @@ def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     entries = sheet(frame(tmp_path, 3))
     first = run(tmp_path, entries).read_bytes()
     assert run(tmp_path, entries).read_bytes() == first
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that the step has opened."""
+    names: list[str] = []
+
+    def register(file: str, *settings: float | None) -> list[dict]:
+        names.append(Path(file).name)
+        return images.register(file, *settings)
+
+    monkeypatch.setattr(frames, "register", register)
+    return names
+
+
+def test_known_images_are_not_opened_again(tmp_path: Path, registered: list[str]) -> None:
+    cube = files.write_cube(tmp_path / "cube")
+    entries = sheet(frame(tmp_path, 3, DETECTOR="SCA11"), cube)
+    first = run(tmp_path, entries).read_bytes()
+    del registered[:]
+    assert run(tmp_path, entries).read_bytes() == first
+    assert registered == []
+    more = [*entries, *sheet(frame(tmp_path, 4, DETECTOR="SCA11"))]
+    added = run(tmp_path, more).read_bytes()
+    assert registered == ["frame4"]
+    (tmp_path / "registered.parquet").unlink()
+    assert run(tmp_path, more).read_bytes() == added
+
+
+def test_changed_images_are_opened_again(tmp_path: Path, registered: list[str]) -> None:
+    entries = sheet(frame(tmp_path, 3), frame(tmp_path, 4))
+    first = frames.read_exposures(run(tmp_path, entries))
+    for change, expected in (
+        ((tmp_path / "frame4").touch, ["frame4"]),
+        (lambda: frame(tmp_path, 3, EXPOSURE=60.0), ["frame3"]),
+        (lambda: entries[1].update(exposure=9), ["frame4"]),
+        (lambda: entries[1].update(exposure=None), ["frame4"]),
+    ):
+        del registered[:]
+        change()
+        table = frames.read_exposures(run(tmp_path, entries))
+        assert registered == expected
+    assert table["exposure_time"].tolist() == [60.0, 54.0]
+    same = table["content_hash"] == first["content_hash"]
+    assert same.tolist() == [False, True]
+    del registered[:]
+    assert set(frames.read_exposures(run(tmp_path, entries, zero_point=26.0))["zero_point"]) == {26}
+    assert registered == ["frame3", "frame4"]
+
+
+def test_unreadable_table_is_written_anew(tmp_path: Path, registered: list[str]) -> None:
+    (tmp_path / "registered.parquet").write_bytes(b"not a table")
+    run(tmp_path, sheet(frame(tmp_path, 3)))
+    assert registered == ["frame3"]
 
 
 def test_numbers_of_the_sheet_replace_those_of_the_files(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import asdf
 import imagefiles as files
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from roman_datamodels.dqflags import pixel as dq_bits
 
 from romanprf.errors import InputError
 from romanprf.flags import ExposureFlag, PixelFlag
+from romanprf.io import exposure, rimtimsim, roman_cuts, roman_l2
 from romanprf.io.images import detect_format, read_image, register
 from romanprf.schemas import EXPOSURES
 from romanprf.wcs import TangentWCS
@@ -229,8 +231,50 @@ def test_files_are_closed(tmp_path: Path) -> None:
         path = write(tmp_path / name)
         for row in register(path, GAIN, ZERO_POINT):
             read_image(row)
-    open_files = [os.readlink(f"/proc/self/fd/{fd}") for fd in _descriptors()]
-    assert not [name for name in open_files if str(tmp_path) in name]
+    open_files = {os.readlink(f"/proc/self/fd/{fd}") for fd in _descriptors()}
+    kept = {str(tmp_path / "roman_cuts")}  # a cube, until the next one is read
+    assert {name for name in open_files if str(tmp_path) in name} <= kept
+
+
+def test_a_cube_is_opened_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened, real = tmp_path / "a", [], asdf.open
+    rows = register(files.write_cube(path), None, ZERO_POINT)
+    monkeypatch.setattr(asdf, "open", lambda *a, **k: opened.append(a) or real(*a, **k))
+    first = [read_image(row).flux for row in rows]
+    assert len(opened) == 1
+    tree = files.cube_tree()
+    tree["data"]["flux"] += 1.0
+    files.write_cube(tmp_path / "b", tree).replace(path)
+    os.utime(path, ns=(1, 1))
+    for row, flux in zip(rows, first, strict=True):
+        np.testing.assert_allclose(read_image(row).flux, flux + 1.0, rtol=1e-6)
+    assert len(opened) == 2
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_large_image_is_not_read_to_be_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(exposure, "WHOLE_PIXELS", 10)
+    monkeypatch.setattr(exposure, "GLANCE_ROWS", 2)
+    for module in (rimtimsim, roman_cuts, roman_l2):
+
+        def pixels(*args, _real=module._pixels):
+            looked.append(len(range(files.SHAPE[0])[args[-1]]))
+            return _real(*args)
+
+        monkeypatch.setattr(module, "_pixels", pixels)
+    path = WRITERS[name](tmp_path / "a")
+    looked: list[int] = []
+    before = register(path, GAIN, ZERO_POINT)
+    assert looked == ([] if name == "roman_l2" else [2] * len(before))
+    os.utime(path, ns=(1, 1))
+    after = register(path, GAIN, ZERO_POINT)
+    for old, new in zip(before, after, strict=True):
+        changed = {key for key in old if old[key] != new[key]}
+        assert changed == {"content_hash"}  # the date stands for the pixels
 
 
 def _descriptors() -> list[str]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.testing import assert_allclose, assert_array_equal
 
 from machines import simulated
-from romanprf.photometry.normal import normal_matrix, overlaps
+from romanprf.photometry.normal import normal_matrix
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,10 @@ def test_fluxes_are_those_of_dense_algebra(sky, frame, with_background):
     n = seen.sum()
     assert n > 30
     assert (np.abs(machine.ws[frame, seen] - flux[:n]) < 1e-5 * error[:n]).all()
-    assert_allclose(machine.werrs[frame, seen], error[:n], rtol=1e-8)
+    assert_allclose(machine.werrs[frame, seen], error[:n], rtol=1e-5)
     if with_background:
         assert abs(machine.background[frame] - flux[-1]) < 1e-5 * error[-1]
-        assert_allclose(machine.background_err[frame], error[-1], rtol=1e-8)
+        assert_allclose(machine.background_err[frame], error[-1], rtol=1e-6)
 
 
 def test_normal_equations_are_those_of_dense_algebra(sky):
@@ -68,7 +68,7 @@ def test_normal_equations_are_those_of_dense_algebra(sky):
     p = p[np.diff(machine._reference_stamps.offset) > 0]
     weight = machine.flux_err[0] ** -2.0
     sigma = np.random.default_rng(1).uniform(5.0, 50.0, len(stamps))
-    ours = normal_matrix(stamps, weight.reshape(40, 40), sigma, overlaps(stamps)).toarray()
+    ours = normal_matrix(stamps, weight.reshape(40, 40), sigma).toarray()
     expected = (p * weight) @ p.T + np.diag(sigma**-2.0)
     assert_allclose(ours, expected, rtol=1e-10, atol=1e-10 * expected.diagonal().min())
 

@@ -171,8 +171,8 @@ def test_light_curves_in_chunks(batches, monkeypatch, measurements):
             rows = everything[everything["source"] == low + s].set_index("exposure")
             rows = rows.loc[[11, 20, 4, 3, 10]]
             assert_array_equal(curves["flux"][s], rows["psf_flux"])
-            assert_array_equal(curves["flux_err"][s], rows["psf_flux_err"])
-            assert_array_equal(curves["model_err"][s], rows["model_err"])
+            assert_allclose(curves["flux_err"][s], rows["psf_flux_err"], rtol=2.0**-12)
+            assert_allclose(curves["model_err"][s], rows["model_err"], rtol=2.0**-12)
             assert_array_equal(curves["flags"][s], rows["flags"])
 
 

@@ -126,13 +126,15 @@ def test_model_image_is_that_of_the_fit(inputs, nodes):
     stamps, far = fit.exposure_light(exposure, sources, prf, 0.1, (0.0, 0.0))
     flux = sources["flux"].to_numpy()
     sigma = 5.0 * np.sqrt(flux)
-    solution = fit_frame(image, stamps, flux, sigma, 1e-6, 0, background_nodes=nodes, fixed=far)
+    solution = fit_frame(image, stamps, flux, sigma, 1e-6, 4, background_nodes=nodes, far=far)
     assert np.isnan(solution.flux).any()  # sources outside the image
     mesh = solution.background_mesh.ravel()
     statistics = {"background_mesh": mesh, "shift_x": 0.0, "shift_y": 0.0}
-    model = fit.model_image(exposure, sources, prf, solution.flux, statistics, 0.1)
+    model = fit.model_image(
+        exposure, sources, prf, solution.flux, solution.flux_err, statistics, 0.1
+    )
     used = np.isfinite(solution.residual)
-    assert_allclose((image.flux - model)[used], solution.residual[used], atol=1e-8)
+    assert_allclose((image.flux - model)[used], solution.residual[used], atol=1e-6)
 
 
 def test_typical_exposure_has_the_median_chi2(inputs):

@@ -15,7 +15,7 @@ from romanprf.io.tables import read_metadata, read_table
 from romanprf.paths import Paths
 from romanprf.prf import TensorPRF
 from romanprf.reduce import reduce
-from romanprf.steps import simulate
+from romanprf.steps import deltas, simulate
 from romanprf.steps.shape import read_prf
 
 #: One batch of three exposures and one of two; number 4 has no usable pixel.
@@ -214,6 +214,19 @@ def test_deltas_are_near_their_sources(paths):
     assert 0 < np.isinf(table["flux_err"]).mean() < 0.05
     assert table["row"].between(0, 63).all()
     assert table["column"].between(0, 63).all()
+
+
+def test_deltas_of_a_large_image_are_those_of_its_middle(paths, monkeypatch):
+    whole = read_table(paths.deltas, schemas.DELTAS)
+    exposure = read_table(paths.exposures, schemas.EXPOSURES).to_dict("records")[0]
+    sources = read_table(paths.catalogue_sources, schemas.SOURCES)
+    monkeypatch.setattr(deltas, "MIDDLE", 20)
+    shape = CONFIG.shape.model_dump()
+    area = deltas.pixel_area(exposure)
+    part = pd.DataFrame(deltas.exposure_deltas(exposure, sources, shape, area))
+    inside = whole[whole["exposure"] == 0]
+    inside = inside[inside["row"].between(22, 41) & inside["column"].between(22, 41)]
+    pd.testing.assert_frame_equal(part[inside.columns], inside.reset_index(drop=True))
 
 
 def test_a_second_run_gives_the_same_bytes(paths):

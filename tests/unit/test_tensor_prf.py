@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fields
 from romanprf import schemas
 from romanprf.io.tables import read_metadata, read_table, write_table
-from romanprf.photometry.normal import normal_matrix, overlaps
+from romanprf.photometry.normal import normal_matrix
 from romanprf.photometry.stamps import make_stamps
 from romanprf.prf import TensorPRF
 
@@ -186,7 +186,8 @@ def test_stamps_end_where_the_model_does(model):
     window, offset = np.array([[0, 40, 0, 44]], np.int32), np.array([0, 40 * 44])
     values = model.fill_stamps(x, y, radius, JACOBIAN[None], np.ones(1), window, offset)
     row, column = np.indices(SHAPE)
-    assert_allclose(values.reshape(SHAPE), model.on_pixels(column - 20, row - 20), atol=1e-14)
+    expected = model.on_pixels(column - 20, row - 20)
+    assert_allclose(values.reshape(SHAPE), expected, rtol=3e-7, atol=1e-7 * expected.max())
 
 
 def test_normal_equations_find_the_fluxes(model):
@@ -197,7 +198,7 @@ def test_normal_equations_find_the_fluxes(model):
     weight = rng.uniform(0.1, 0.3, SHAPE)
     image = stamps.model(flux)
     prior_mu, prior_sigma = flux * rng.uniform(0.9, 1.1, 60), np.full(60, 1e6)
-    matrix = normal_matrix(stamps, weight, prior_sigma, overlaps(stamps)).toarray()
+    matrix = normal_matrix(stamps, weight, prior_sigma).toarray()
     vector = stamps.dot(weight * image) + prior_mu / prior_sigma**2
     found = np.linalg.solve(matrix, vector)
     assert_allclose(found, flux, rtol=1e-5, atol=1e-3)
@@ -214,7 +215,8 @@ def test_one_prf_at_all_nodes(model):
     assert spread.coefficients.shape == (9, *model.mean.shape)
     assert_allclose(spread.mean, model.mean, rtol=1e-14)
     stars = [3.2, 20.0, 50.0], [11.9, 39.0, -3.0], [9e9, 9e9, 9e9]
-    assert_allclose(_stamps(spread, *stars).values, _stamps(model, *stars).values, atol=1e-14)
+    values = [_stamps(prf, *stars).values for prf in (spread, model)]
+    assert_allclose(*values, rtol=3e-7, atol=1e-7 * values[1].max())
     assert spread.integral() == pytest.approx(model.integral(), rel=1e-12)
 
 
@@ -285,7 +287,7 @@ def test_likely_errors_are_models_of_the_same_footprints(varying, model):
         both = replace(varying, coefficients=varying.coefficients + coefficients)
         vars(both)["_outer_maximum"] = varying._outer_maximum
         change = _stamps(both, *stars).values - reference.values
-        assert_allclose(stamps.values, change, atol=1e-12)
+        assert_allclose(stamps.values, change, rtol=0, atol=2e-7 * reference.values.max())
         assert np.abs(change).max() > 1e-3
     assert list(model.wrong()) == []
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
+from imagefiles import distorted_gwcs
 
 from romanprf.wcs import TangentWCS, deproject, project
 
@@ -88,6 +89,28 @@ def test_strong_distortion() -> None:
     assert np.max(np.hypot(found[0] - x, found[1] - y)) < 1e-4
     truth, ours = (SkyCoord(*f(x, y), unit="deg") for f in (sky, wcs.pixel_to_sky))
     assert np.max(ours.separation(truth).arcsec) < 1e-6 * 0.11
+
+
+def test_gwcs_of_a_whole_detector_on_a_grid() -> None:
+    """1e-4 pixel both ways at any pixel, from 577 evaluations of the gwcs."""
+    size, evaluated = 4088, []
+    gwcs = distorted_gwcs(size)
+
+    def sky(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        evaluated.append(np.size(x))
+        return gwcs(x, y)
+
+    wcs = TangentWCS.fit(sky, size, size)
+    assert sum(evaluated) == 577
+    grid = np.linspace(-100.0, size + 99.0, 101)
+    x, y = (a.ravel() for a in np.meshgrid(grid, grid))
+    truth = SkyCoord(*gwcs(x, y), unit="deg")
+    found = SkyCoord(*wcs.pixel_to_sky(x, y), unit="deg")
+    assert found.separation(truth).arcsec.max() < 1e-4 * 0.11
+    back = wcs.sky_to_pixel(truth.ra.deg, truth.dec.deg)
+    assert np.hypot(back[0] - x, back[1] - y).max() < 1e-4
+    linear = np.linalg.lstsq(np.stack([np.ones_like(x), x, y], 1), np.stack(wcs.plane(x, y), 1))
+    assert np.sqrt(linear[1].max() / x.size) * 3600 / 0.11 > 3  # there is a distortion to follow
 
 
 def test_nan_wcs_is_refused() -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 
-from romanprf.dependencies import batch_exposures, batches, digest
+from romanprf.dependencies import batches, digest
 from romanprf.io.tables import read_table
 from romanprf.schemas import EXPOSURES
 
@@ -53,6 +53,8 @@ def test_kernels_are_compiled_by_their_rule_alone(finished):
     compiled = list(finished.kernels.rglob("*.nbc"))
     assert len(compiled) > 10
     assert [path.name for path in compiled if path.stat().st_mtime > done] == []
+    logs = (finished.results / "logs").glob("*.log")
+    assert [log.name for log in logs if "compiled for this job alone" in log.read_text()] == []
 
 
 def test_second_run_has_nothing_to_do(finished):
@@ -77,6 +79,18 @@ def test_changed_image_runs_its_batch_and_what_follows(demo):
 def test_changed_image_of_the_prf_fit_runs_it_again(demo):
     add_light(frame(demo, 1))
     assert demo.pending() == {"frames"} | LEARN
+
+
+def test_image_of_a_sheet_is_registered_again_when_it_changes(demo):
+    """Such images are no inputs, but a parameter."""
+    (demo.folder / "own.tsv").write_text("file\nresults/simulated/frames/*.fits\n")
+    demo.configure(
+        exposures={"sheet": "own.tsv"}, catalogue={"path": "results/simulated/catalogue.csv"}
+    )
+    assert demo.jobs("frames") == {"frames"}
+    assert demo.jobs("frames", "--dry-run") == set()
+    add_light(frame(demo, 6))
+    assert demo.jobs("frames", "--dry-run") == {"frames"}
 
 
 def test_touched_image_runs_nothing_behind_frames(demo):
@@ -141,9 +155,6 @@ def test_cube_with_a_new_exposure_changes_its_batch_only(demo):
         demo.configure(simulate={"exposures": exposures, "format": "cube"})
         assert demo.jobs("frames") == {"simulate_cube", "frames"}
         tables.append(read_table(demo.results / "exposures.parquet", EXPOSURES))
-    digests = [
-        [digest(batch_exposures(table, batch, 4)) for batch in batches(table, 4)]
-        for table in tables
-    ]
+    digests = [[digest(rows) for rows in batches(table, 4).values()] for table in tables]
     assert digests[1][:2] == digests[0]
     assert len(digests[1]) == 3

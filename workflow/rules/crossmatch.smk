@@ -13,12 +13,12 @@ rule crossmatch:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory("crossmatch", matching),
+        runtime=duration("crossmatch", matching),
     params:
         catalogue=section("catalogue", exclude={"path"}),
         reference=section("reference", exclude={"path"}),
         crossmatch=section("crossmatch"),
-        field=lambda wildcards: field(exposures(wildcards)),
+        field=lambda wildcards: read_field(registered(wildcards)),
     script:
         "../scripts/crossmatch.py"

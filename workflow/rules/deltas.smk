@@ -2,7 +2,6 @@ rule deltas:
     """Offsets and fluxes of the pixels around the sources, in the exposures of the PRF fit."""
     input:
         paths.kernels,
-        ancient(images(shape_exposures)),
         exposures=ancient(registered),
         catalogue_sources=paths.catalogue_sources,
     output:
@@ -15,8 +14,8 @@ rule deltas:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory("deltas", size_of(shape_exposures)),
+        runtime=duration("deltas", size_of(shape_exposures)),
     params:
         shape=section("shape", include={"rmin", "cut_r", "rmax", "flux_cut_off"}),
         exposures=numbers(shape_exposures),

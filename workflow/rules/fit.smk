@@ -5,7 +5,6 @@ rule fit:
     """
     input:
         paths.kernels,
-        ancient(images(batch_exposures)),
         exposures=ancient(registered),
         sources=paths.sources,
         prf=paths.prf,
@@ -20,8 +19,8 @@ rule fit:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=memory("fit", size_of(batch_exposures)),
+        runtime=duration("fit", size_of(batch_exposures)),
     params:
         fit=section("fit"),
         flux_cut_off=settings.shape.flux_cut_off,

@@ -12,18 +12,20 @@ rule kernels:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=memory("kernels", simulated(1)),
+        runtime=duration("kernels", simulated(1)),
     params:
         versions=dependencies.versions(),
     script:
         "../scripts/kernels.py"
 
 
+# Images that a rule draws are inputs.  Those of a sheet are there: what they are is a parameter,
+# since Snakemake looks through the inputs of this job for each job that depends on it.
 checkpoint frames:
     """Register the exposures: identity, time, WCS, calibration, quality, content hash."""
     input:
-        images=sorted({entry["file"] for entry in files}),
+        images=sorted({entry["file"] for entry in files}) if demo else [],
     output:
         exposures=paths.exposures,
     log:
@@ -34,10 +36,12 @@ checkpoint frames:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory("frames", registration),
+        runtime=duration("frames", registration),
     params:
         files=files,
+        registered=paths.registered,
+        stamps=None if demo else dependencies.stamps(files),
         gain=settings.exposures.gain,
         zero_point=settings.exposures.zero_point,
     script:

@@ -17,8 +17,8 @@ rule metrics:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory("metrics", size_of(exposures)),
+        runtime=duration("metrics", size_of(exposures)),
     params:
         metrics=section("metrics"),
         content=content(exposures),

@@ -2,7 +2,6 @@ rule plots:
     """Draw the pictures of the report."""
     input:
         paths.kernels,
-        ancient(images(exposures)),
         **({"truth": paths.truth} if demo else {}),
         exposures=ancient(registered),
         sources=paths.sources,
@@ -30,8 +29,8 @@ rule plots:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory("plots", size_of(exposures)),
+        runtime=duration("plots", size_of(exposures)),
     params:
         plots=section("plots"),
         flux_cut_off=settings.shape.flux_cut_off,

@@ -2,7 +2,6 @@ rule shape:
     """Fit the PRF and find the stars that the catalogue lacks."""
     input:
         paths.kernels,
-        ancient(images(joint_exposures)),
         exposures=ancient(registered),
         deltas=paths.deltas,
         catalogue_sources=paths.catalogue_sources,
@@ -17,8 +16,8 @@ rule shape:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=memory("shape", size_of(joint_exposures)),
+        runtime=duration("shape", size_of(joint_exposures)),
     params:
         shape=section("shape"),
         crossmatch=section(

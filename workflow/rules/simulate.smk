@@ -10,8 +10,8 @@ rule simulate_field:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory("simulate_field", simulated(1)),
+        runtime=duration("simulate_field", simulated(1)),
     params:
         simulate=section("simulate", exclude={"exposures", "format"}),
     script:
@@ -30,8 +30,8 @@ rule simulate_truth:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory("simulate_truth", simulated(settings.simulate.exposures)),
+        runtime=duration("simulate_truth", simulated(settings.simulate.exposures)),
     params:
         simulate=section("simulate", exclude={"format"}),
     script:
@@ -55,8 +55,8 @@ rule simulate_exposure:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory("simulate_exposure", simulated(1)),
+        runtime=duration("simulate_exposure", simulated(1)),
     params:
         simulate=section("simulate", exclude={"exposures", "format"}),
         exposure=lambda wildcards: int(wildcards.exposure),
@@ -78,8 +78,8 @@ rule simulate_cube:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=600,
+        mem_mb=memory("simulate_cube", simulated(settings.simulate.exposures)),
+        runtime=duration("simulate_cube", simulated(settings.simulate.exposures)),
     params:
         simulate=section("simulate", exclude={"format"}),
     script:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from romanprf.photometry.frame import solve_frame
 from romanprf.photometry.model_error import error_images
 from romanprf.photometry.register import Shift
-from romanprf.photometry.stamps import Stamps
+from romanprf.photometry.stamps import SOLVED, Stamps
 from romanprf.prf.joint import ALL, Exposure
 from romanprf.prf.tensor import TensorPRF
 
@@ -45,12 +46,12 @@ class Known:
         image, off = exposure.read(), (shift.x, shift.y)
 
         def stamps(prf: TensorPRF) -> Stamps:
-            return exposure.stamps(prf, self.flux, self.flux_cut_off, ALL, off)
+            return exposure.stamps(prf, self.flux, SOLVED * self.flux_cut_off, ALL, off)
 
         known = stamps(self.prf)
-        far = exposure.far_light(self.prf, self.flux, self.flux_cut_off, known, off)
+        far = partial(exposure.far_light, self.prf, self.flux_cut_off, known)
         priors, reweight = (self.flux, self.prior_sigma), int(np.isfinite(clip))
-        fit = solve_frame(image, known, *priors, _TOLERANCE, reweight, clip=clip, fixed=far)
+        fit = solve_frame(image, known, *priors, _TOLERANCE, reweight, clip=clip, far=far)
         light = np.nan_to_num(fit.flux)
         # The error of the PRF is the same in all frames: it does not average out among them.
         error = (_PRF_ERROR * known.model(light)) ** 2

@@ -21,8 +21,10 @@ from romanprf.flags import REJECTED_PIXEL, ExposureFlag
 from romanprf.photometry.image import checked_flags
 from romanprf.wcs import SkyFunction, TangentWCS
 
-#: Registration looks at about this many rows: a survey's frames are not read twice.
-SAMPLED_ROWS = 256
+#: Images of more pixels are looked at in `GLANCE_ROWS` rows when they are registered: a survey's
+#: frames are not read twice.
+WHOLE_PIXELS = 512 * 512
+GLANCE_ROWS = 32
 
 #: What the ASDF and FITS libraries raise, between them, on damaged files.
 _READ_ERRORS = (
@@ -41,32 +43,53 @@ _READ_ERRORS = (
 Pixels = Callable[[slice], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-def summarised(row: dict[str, Any], pixels: Pixels) -> dict[str, Any]:
+def summarised(row: dict[str, Any], pixels: Pixels, glance: Pixels | None = None) -> dict[str, Any]:
     """Complete a row of `romanprf.schemas.EXPOSURES` with what its pixels tell.
 
-    Every n-th row of a large image is looked at, and all of it only if none of those has a
-    usable pixel.  The hash is that of all other columns but the file's name, of the pixels
-    looked at and, where that is not all of them, of the file's date.
+    A small image is read.  Of a large one a few rows are looked at, by ``glance`` if the format
+    has a cheaper way than ``pixels``, and all of it only if none of those has a usable pixel.
+    The hash is that of all other columns but the file's name and of the pixels, for which the
+    size and date of a large image's file stand.
     """
-    step = max(1, row["nrows"] // SAMPLED_ROWS)
-    sample = pixels(slice(None, None, step))
-    usable = (checked_flags(*sample) & REJECTED_PIXEL) == 0
-    if step > 1 and not usable.any():
-        usable = (checked_flags(*pixels(slice(None))) & REJECTED_PIXEL) == 0
-    flags = int(ExposureFlag.QUALITY) if row["quality"] else 0
-    flags |= 0 if usable.any() else int(ExposureFlag.UNUSABLE)
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps({k: v for k, v in row.items() if k != "file"}).encode())
-    if step > 1:
-        digest.update(str(Path(row["file"]).stat().st_mtime_ns).encode())
-    for array in sample:
-        digest.update(np.ascontiguousarray(array).tobytes())
+    if row["nrows"] * row["ncols"] <= WHOLE_PIXELS:
+        image = pixels(slice(None))
+        usable = _usable(image)
+        for array in image:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    else:
+        digest.update(json.dumps(file_stamp(row["file"])).encode())
+        usable = _usable((glance or pixels)(slice(None, None, max(1, row["nrows"] // GLANCE_ROWS))))
+        if not usable.any():
+            usable = _usable(pixels(slice(None)))
+    flags = int(ExposureFlag.QUALITY) if row["quality"] else 0
+    flags |= 0 if usable.any() else int(ExposureFlag.UNUSABLE)
     return {
         **row,
         "usable_fraction": float(usable.mean()),
         "flags": flags,
         "content_hash": digest.hexdigest(),
     }
+
+
+def _usable(image: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    return (checked_flags(*image) & REJECTED_PIXEL) == 0
+
+
+def file_stamp(path: str | Path) -> tuple[int, int]:
+    """Size and date (ns) of a file: as long as they stay, so does what is in it.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    """
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, expected an ASDF or FITS image") from None
+    return status.st_size, status.st_mtime_ns
 
 
 @contextmanager

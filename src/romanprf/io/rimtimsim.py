@@ -120,8 +120,7 @@ def _check_size(path: str, hdus: fits.HDUList) -> None:
 def _pixels(
     flux: np.ndarray, flux_err: np.ndarray, rows: slice
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    flux, flux_err = np.array(flux[rows]), np.array(flux_err[rows])
-    return flux, flux_err, np.zeros(flux.shape, dtype=np.int32)
+    return flux[rows], flux_err[rows], np.zeros(flux[rows].shape, dtype=np.int32)
 
 
 def _wcs(header: fits.Header, path: str) -> WCS:

@@ -20,6 +20,7 @@ from astropy.wcs import WCS
 from romanprf.errors import InputError
 from romanprf.io.exposure import (
     entry,
+    file_stamp,
     fitted_wcs,
     header_zero_point,
     positive,
@@ -35,7 +36,8 @@ from romanprf.photometry.image import Image, masked_image
 def register(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
     """The exposures of a cube (see `romanprf.io.images.register`)."""
     del gain  # cubes are in electrons
-    with _open(path) as roman:
+    with _quietly(path), asdf.open(path, memmap=True, lazy_tree=True) as file:
+        roman = _checked(file["roman"], path)
         data, meta = roman["data"], roman["meta"]
         n, nrows, ncols = data["flux"].shape
         series = {
@@ -71,8 +73,8 @@ def register(path: str, gain: float | None, zero_point: float | None) -> list[di
 def read_image(exposure: Mapping[str, Any]) -> Image:
     """Pixels of one exposure of a cube; ``poisson_slope`` is 1 / EXPOSURE."""
     path, plane = exposure["file"], int(exposure["plane"])
-    with _open(path) as roman:
-        data = roman["data"]
+    with _quietly(path):
+        data = _checked(_kept_open(path, file_stamp(path))["roman"], path)["data"]
         if plane >= len(data["flux"]):
             raise InputError(f"{path}: no plane {plane}, the cube has {len(data['flux'])}")
         same_shape(exposure, data["flux"].shape[1:])
@@ -81,24 +83,36 @@ def read_image(exposure: Mapping[str, Any]) -> Image:
 
 
 @contextmanager
-def _open(path: str) -> Iterator[Mapping[str, Any]]:
-    """The tree below ``roman``, its arrays on disk."""
+def _quietly(path: str) -> Iterator[None]:
     with (
         readable(path, "roman-cuts cube"),
         warnings.catch_warnings(action="ignore", category=AstropyWarning),
-        asdf.open(path, memmap=True, lazy_tree=True) as file,
     ):
-        roman = file["roman"]
-        for name in ("meta", "wcs", "data"):
-            if name not in roman:
-                raise InputError(f"{path}: no entry roman.{name}, expected meta, wcs and data")
-        for name in ("flux", "flux_err"):
-            if np.ndim(roman["data"].get(name)) != 3:
-                raise InputError(f"{path}: no images, expected a 3-D array roman.data.{name}")
-        shapes = [tuple(roman["data"][name].shape) for name in ("flux", "flux_err")]
-        if shapes[0] != shapes[1]:
-            raise InputError(f"{path}: flux {shapes[0]} and error {shapes[1]} differ in shape")
-        yield roman
+        yield
+
+
+@functools.lru_cache(maxsize=1)
+def _kept_open(path: str, stamp: tuple[int, int]) -> asdf.AsdfFile:
+    """A cube, its arrays on disk; the one read last stays open.
+
+    The WCS of a season's exposures take seconds to parse, which every frame would wait for.
+    """
+    del stamp  # a changed file is opened anew
+    return asdf.open(path, memmap=True, lazy_tree=True)
+
+
+def _checked(roman: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """The tree below ``roman``, after checking that it holds images."""
+    for name in ("meta", "wcs", "data"):
+        if name not in roman:
+            raise InputError(f"{path}: no entry roman.{name}, expected meta, wcs and data")
+    for name in ("flux", "flux_err"):
+        if np.ndim(roman["data"].get(name)) != 3:
+            raise InputError(f"{path}: no images, expected a 3-D array roman.data.{name}")
+    shapes = [tuple(roman["data"][name].shape) for name in ("flux", "flux_err")]
+    if shapes[0] != shapes[1]:
+        raise InputError(f"{path}: flux {shapes[0]} and error {shapes[1]} differ in shape")
+    return roman
 
 
 def _series(data: Mapping[str, Any], name: str, n: int, path: str, kind: type) -> np.ndarray:
@@ -129,5 +143,5 @@ def _wcs_list(roman: Mapping[str, Any], n: int, path: str) -> list[WCS]:
 def _pixels(
     data: Mapping[str, Any], plane: int, rows: slice
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    flux, flux_err = (np.array(data[name][plane][rows]) for name in ("flux", "flux_err"))
+    flux, flux_err = (np.asarray(data[name][plane, rows]) for name in ("flux", "flux_err"))
     return flux, flux_err, np.zeros(flux.shape, dtype=np.int32)

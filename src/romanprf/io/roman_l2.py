@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ from romanprf.wcs import SkyFunction
 _AB_ZERO = (1.0 * u.ABflux).to_value(u.Jy)
 #: What Roman files write for a number that is not known.
 _NO_VALUE = -999999
+#: Rows that tell the photon variance per flux: a million pixels of a full image.
+SLOPE_ROWS = 256
 
 
 def register(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
@@ -65,7 +68,7 @@ def register(path: str, gain: float | None, zero_point: float | None) -> list[di
             "wcs": fitted_wcs(_sky_function(meta, path), nrows, ncols, path),
             "quality": 0,
         }
-        return [summarised(row, lambda rows: _pixels(model, rows))]
+        return [summarised(row, lambda rows: _pixels(model, rows), partial(_quality, model))]
 
 
 def read_image(exposure: Mapping[str, Any]) -> Image:
@@ -79,15 +82,22 @@ def read_image(exposure: Mapping[str, Any]) -> Image:
     with _open(exposure["file"]) as model:
         same_shape(exposure, model.data.shape)
         flux, flux_err, flags = _pixels(model, slice(None))
-        variance = model.get("var_poisson")
-        variance = None if variance is None else np.array(variance, dtype=np.float64)
-    flux, flux_err = gain * flux.astype(np.float64), gain * flux_err.astype(np.float64)
-    slope = 1.0 / exposure["exposure_time"]
-    if variance is not None:
-        good = (flags == 0) & (flux > 0) & (flux_err > 0) & np.isfinite(variance) & (variance > 0)
-        if good.any():
-            slope = float(np.median(gain**2 * variance[good] / flux[good]))
-    return masked_image(flux, flux_err, flags, slope)
+        slope = _poisson_slope(model, flux, flux_err, flags)
+        slope = 1.0 / exposure["exposure_time"] if slope is None else gain * slope
+        return masked_image(flux, flux_err, flags, slope, gain)
+
+
+def _poisson_slope(
+    model: Any, flux: np.ndarray, flux_err: np.ndarray, flags: np.ndarray
+) -> float | None:
+    """Median of photon variance over flux (1/s times DN per electron) of at most 256 rows."""
+    if model.get("var_poisson") is None:
+        return None
+    rows = slice(None, None, max(1, len(flux) // SLOPE_ROWS))
+    flux, variance = (np.array(a[rows], dtype=float) for a in (flux, model["var_poisson"]))
+    good = (flags[rows] == 0) & (flux > 0) & (flux_err[rows] > 0)
+    good &= np.isfinite(variance) & (variance > 0)
+    return float(np.median(variance[good] / flux[good])) if good.any() else None
 
 
 @contextmanager
@@ -103,7 +113,7 @@ def _open(path: str) -> Iterator[Any]:
         shapes = {}
         for name in ("data", "err", "dq"):
             array = model.get(name)
-            if np.ndim(array) != 2:
+            if len(getattr(array, "shape", ())) != 2:  # `np.ndim` would decompress it
                 raise InputError(f"{path}: no image, expected a 2-D array roman.{name}")
             shapes[name] = tuple(array.shape)
         if len(set(shapes.values())) > 1:
@@ -112,11 +122,19 @@ def _open(path: str) -> Iterator[Any]:
 
 
 def _pixels(model: Any, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Flux, error and flags, valid as long as the model is open."""
     return (
-        np.array(model.data[rows]),
-        np.array(model.err[rows]),
-        from_roman_dq(np.array(model.dq[rows])),
+        np.asarray(model.data[rows]),
+        np.asarray(model.err[rows]),
+        from_roman_dq(np.asarray(model.dq[rows])),
     )
+
+
+def _quality(model: Any, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels as their data quality tells them: compressed files need only that array."""
+    flags = from_roman_dq(np.asarray(model.dq[rows]))
+    one = np.broadcast_to(np.float32(1.0), flags.shape)
+    return one, one, flags
 
 
 def _number(meta: Any, path: str) -> int:

@@ -15,11 +15,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from romanprf.errors import InputError
 from romanprf.io.atomic import replacing
-from romanprf.schemas import TableSchema
+from romanprf.schemas import KEPT_BITS, TableSchema
 
 _COMPRESSION = "zstd"
 
@@ -66,10 +67,10 @@ class TableWriter:
     def __init__(self, writer: pq.ParquetWriter, schema: TableSchema):
         self._writer, self._schema = writer, schema
 
-    def write(self, rows: Rows, row_group_size: int | None = None) -> None:
+    def write(self, rows: Rows) -> None:
         """Check and append rows."""
         table = _checked(rows, self._schema).replace_schema_metadata(self._writer.schema.metadata)
-        self._writer.write_table(table, row_group_size)
+        self._writer.write_table(table, self._schema.row_group)
 
 
 @contextmanager
@@ -96,9 +97,27 @@ def writing(
     arrow = schema.arrow().with_metadata({**head, **(metadata or {})})
     with (
         replacing(path) as temporary,
-        pq.ParquetWriter(temporary, arrow, compression=_COMPRESSION) as writer,
+        pq.ParquetWriter(temporary, arrow, compression=_COMPRESSION, **_encodings(arrow)) as writer,
     ):
         yield TableWriter(writer, schema)
+
+
+def _encodings(schema: pa.Schema) -> dict[str, list[str]]:
+    """Options of the writer: bytes of float32 values apart, dictionaries for all else.
+
+    Float32 are measurements: no value comes twice, but exponents resemble each other.
+    """
+    flat = {
+        f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name: (
+            field.type.value_type if pa.types.is_list(field.type) else field.type
+        )
+        for field in schema
+    }
+    measured = [name for name, kind in flat.items() if kind == pa.float32()]
+    return {
+        "use_byte_stream_split": measured,
+        "use_dictionary": [name for name in flat if name not in measured],
+    }
 
 
 def write_table(
@@ -107,11 +126,10 @@ def write_table(
     schema: TableSchema,
     origin: Mapping[str, str],
     metadata: Mapping[str, str] | None = None,
-    row_group_size: int | None = None,
 ) -> None:
     """Check rows against a schema and write them as one table (see `writing`)."""
     with writing(path, schema, origin, metadata) as table:
-        table.write(rows, row_group_size)
+        table.write(rows)
 
 
 def _checked(rows: Rows, schema: TableSchema) -> pa.Table:
@@ -128,10 +146,20 @@ def _checked(rows: Rows, schema: TableSchema) -> pa.Table:
     else:
         arrays = [_array(rows[c.name], c.type, c.nullable) for c in schema.columns]
         table = pa.Table.from_arrays(arrays, schema=arrow)
-    for column in schema.columns:
+    for number, column in enumerate(schema.columns):
+        if column.rounded:
+            table = table.set_column(number, arrow.field(number), _rounded(table[number]))
         if not column.nullable and table[column.name].null_count:
             raise ValueError(f"table {schema.name}: column {column.name} has empty entries")
     return table
+
+
+def _rounded(column: pa.ChunkedArray) -> pa.Array:
+    """Float32 values rounded to `KEPT_BITS` bits of their mantissa."""
+    lost = 23 - KEPT_BITS
+    words = column.combine_chunks().view(pa.int32())
+    half, mask = (pa.scalar(n, pa.int32()) for n in (1 << (lost - 1), -(1 << lost)))
+    return pc.bit_wise_and(pc.add(words, half), mask).view(pa.float32())
 
 
 def _array(values: Any, kind: pa.DataType, nullable: bool) -> pa.Array:
@@ -178,3 +206,8 @@ def read_table(
     wanted = list(columns) if columns else None
     table = pq.read_table(path, columns=wanted, filters=filters, partitioning=None)
     return table.to_pandas(integer_object_nulls=True)  # floats would change long identifiers
+
+
+def count_rows(path: str | Path) -> int:
+    """Number of rows of a table, without reading them."""
+    return int(pq.read_metadata(path).num_rows)

@@ -45,10 +45,13 @@ class Mesh:
         products = rows.T @ weight @ columns
         return products.reshape(n, n, n, n).transpose(0, 2, 1, 3).reshape(n * n, n * n)
 
-    def functions(self) -> Iterator[np.ndarray]:
-        """Image of each function in turn, in the order of `dot`."""
+    def weighted(self, weight: np.ndarray) -> Iterator[np.ndarray]:
+        """Each function times an image, in the order of `dot`."""
+        if self.nodes == 1:
+            yield weight
+            return
         for i, j in np.ndindex(self.nodes, self.nodes):
-            yield np.outer(self.rows[:, i], self.columns[:, j])
+            yield weight * np.outer(self.rows[:, i], self.columns[:, j])
 
 
 def _along(nodes: int, length: int) -> np.ndarray:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from romanprf.flags import PixelFlag, SourceFlag
+from romanprf.photometry import image_nb, stamps_nb
 from romanprf.photometry.background import Mesh
 from romanprf.photometry.image import Image
-from romanprf.photometry.normal import leverage, normal_matrix, overlaps
+from romanprf.photometry.normal import NormalMatrix, leverage
 from romanprf.photometry.solver import Solver, make_tiles
 from romanprf.photometry.stamps import Stamps
 
@@ -29,8 +32,18 @@ _DEGENERATE = 3.0
 #: Precision of the sky's coefficients around the start, in units of the best known one: keeps the
 #: matrix regular where a part of the frame has no usable pixel, and matters nowhere else.
 _RIDGE = 1e-10
+#: About so many rows of a frame tell its sky to start from.
+_ROWS = 256
+#: A flux is off its prior by so many sigmas when that is taken for the light beyond its footprint.
+_DEPARTED = 5.0
+#: The response of the fluxes to the sky is known to so many times the tolerance at first.
+_LOOSE = 100.0
 #: Half the core of the PRF: closer to the border than this, a source is at the EDGE (pixels).
 _EDGE = 3.0
+
+
+#: Image (e-/s) for fluxes (e-/s) of all sources.
+Far = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +141,7 @@ def solve_frame(
     with_background: bool = True,
     clip: float = np.inf,
     background_nodes: int = 1,
-    fixed: np.ndarray | float = 0.0,
+    far: Far | None = None,
 ) -> FrameFluxes:
     """Fit the fluxes of all sources and the background of a frame jointly.
 
@@ -153,13 +166,16 @@ def solve_frame(
         one, because its flux is free.
     background_nodes : int
         The sky is a mesh of so many splines per axis; 1: constant.
-    fixed : ndarray, shape (nrows, ncols)
-        Light that is known, e-/s, as that of `romanprf.photometry.stamps.far_light`.
+    far : callable, optional
+        Light beyond the footprints (e-/s, an image) for fluxes of all sources, as
+        `romanprf.photometry.far.far_light` makes it.  The fluxes are those of the prior, or for
+        sources that depart from it the ones of the fit before a repeat.
     """
     seen, inner = stamps.seen()
     priors = prior_mu[seen], prior_sigma[seen]
     mesh = Mesh(background_nodes if with_background else 0, stamps.shape)
-    joint = _fit_seen(image, inner, priors, tolerance, reweight, mesh, clip, fixed)
+    beyond = _Beyond(far, prior_mu, seen, image.flux.shape)
+    joint = _fit_seen(image, inner, priors, tolerance, reweight, mesh, clip, beyond)
     light = stamps.dot((image.usable & ~joint.outlier).astype(float))
     known = np.full((3, len(stamps)), np.nan)
     known[:, seen] = joint.flux, joint.flux_err, joint.alone_err
@@ -177,7 +193,7 @@ def fit_frame(
     reweight: int,
     clip: float = np.inf,
     background_nodes: int = 1,
-    fixed: np.ndarray | float = 0.0,
+    far: Far | None = None,
 ) -> FrameFit:
     """`solve_frame`, with what the photometry tables say of each source and of the frame.
 
@@ -192,7 +208,7 @@ def fit_frame(
         reweight,
         clip=clip,
         background_nodes=background_nodes,
-        fixed=fixed,
+        far=far,
     )
     light, used = solution.light, image.usable & ~solution.outlier
     residual = np.where(used, image.flux - solution.model, np.nan)
@@ -224,67 +240,121 @@ def _fit_seen(
     reweight: int,
     mesh: Mesh,
     clip: float,
-    fixed: np.ndarray | float,
+    beyond: _Beyond,
 ) -> FrameFluxes:
     """Alternate between the weights of the pixels and the solution (see `solve_frame`)."""
-    usable, outlier = image.usable, np.zeros(image.flux.shape, bool)
-    pattern, tiles = overlaps(stamps), make_tiles(stamps.x, stamps.y, stamps.shape)
+    outlier = np.zeros(image.flux.shape, bool)
     flux, prior_sigma = priors
-    stars = stamps.model(flux)
+    model = stamps.model(flux, beyond.light)
     # The functions of the mesh add up to 1: equal coefficients are a constant sky.
-    coefficients = np.full(
-        (mesh.nodes, mesh.nodes), np.median((image.flux - stars - fixed)[usable])
-    )
+    coefficients = np.full((mesh.nodes, mesh.nodes), _typical(image, model))
     response = np.zeros((mesh.nodes**2, len(stamps)))
-    model = stars + fixed + mesh.image(coefficients)
-    iterations = 0
+    model += mesh.image(coefficients)
+    normal = NormalMatrix(stamps, prior_sigma)
+    tiles = make_tiles(stamps.x, stamps.y, stamps.shape)
     for number in range(reweight + 1):
-        weight = np.where(usable & ~outlier, 1.0 / pixel_variance(image, model), 0.0)
-        matrix = normal_matrix(stamps, weight, prior_sigma, pattern)
-        solver = Solver(matrix, tiles)
-        data = image.flux - fixed - mesh.image(coefficients)
-        flux, step, covariance, response = solve_under_sky(
-            solver, stamps, data, weight, flux, response, priors, tolerance, mesh
+        changed = normal.follow(pixel_weight(image, model, outlier))
+        if number == 0:
+            solver = Solver(normal.matrix, tiles)
+        else:
+            solver.renew(tiles.touched(changed))
+        weight = normal.weight
+        pull = (priors[0] - flux) / prior_sigma**2
+        change, step, covariance, response = solve_under_sky(
+            solver, stamps, image.flux - model, weight, pull, response, tolerance, mesh
         )
+        flux = flux + change
         coefficients += step.reshape(coefficients.shape)
-        iterations += solver.iterations
-        stars = stamps.model(flux)
-        model = stars + fixed + mesh.image(coefficients)
+        if number < reweight:
+            beyond.follow(flux, solver.sigma)
+        rest = beyond.light + mesh.image(coefficients)
+        model = stamps.model(flux, rest)
         if number < reweight and np.isfinite(clip):
-            left = np.maximum(1.0 - leverage(stamps, weight, matrix), _LEFT)
-            outlier = _outliers(image, model, stars, weight > 0.0, left, clip)
+            drawn = leverage(stamps, weight, normal.matrix)
+            outlier = _outliers(image, model, rest, weight > 0.0, drawn, clip)
     sigma = np.sqrt(solver.sigma**2 + (response * (covariance @ response)).sum(axis=0))
-    used, alone = weight > 0.0, matrix.diagonal() ** -0.5
+    used, alone = weight > 0.0, normal.matrix.diagonal() ** -0.5
     mean = mesh.dot(used) / used.sum()
     sky = float(mean @ coefficients.ravel()), float(np.sqrt(mean @ covariance @ mean))
     light = np.empty(0)  # of the whole frame, later
     images = model, weight, outlier
-    return FrameFluxes(flux, sigma, alone, light, *sky, coefficients, *images, iterations)
+    return FrameFluxes(flux, sigma, alone, light, *sky, coefficients, *images, solver.iterations)
+
+
+def _typical(image: Image, model: np.ndarray) -> float:
+    """Median of what a model leaves of an image, e-/s per pixel, from enough of the rows."""
+    some = slice(None, None, max(image.flux.shape[0] // _ROWS, 1))
+    return float(np.median((image.flux[some] - model[some])[image.usable[some]]))
+
+
+class _Beyond:
+    """Light beyond the footprints during a fit (see `solve_frame`), which alters ``light``."""
+
+    def __init__(
+        self, far: Far | None, flux: np.ndarray, seen: np.ndarray, shape: tuple[int, ...]
+    ) -> None:
+        self._far, self._seen = far, seen
+        self._prior, self._flux = flux, flux
+        self.light = np.zeros(shape) if far is None else far(flux)
+
+    def follow(self, flux: np.ndarray, sigma: np.ndarray) -> None:
+        """Take new fluxes of the sources that are seen where they depart from the prior."""
+        if self._far is None:
+            return
+        new = self._prior.copy()
+        new[self._seen] = departed(flux, sigma, new[self._seen])
+        changed = new != self._flux
+        if changed.any():
+            # Not the light of the difference, which would end nearer to the star.
+            self.light += self._far(np.where(changed, new, 0.0))
+            self.light -= self._far(np.where(changed, self._flux, 0.0))
+            self._flux = new
+
+
+def departed(flux: np.ndarray, sigma: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Fluxes of the prior, but those measured of the sources that are significantly off it."""
+    return np.where(np.abs(flux - prior) > _DEPARTED * sigma, flux, prior)
 
 
 def _outliers(
     image: Image,
     model: np.ndarray,
-    stars: np.ndarray,
+    rest: np.ndarray,
     used: np.ndarray,
-    left: np.ndarray,
+    drawn: np.ndarray,
     clip: float,
 ) -> np.ndarray:
     """Pixels that stand out by ``clip`` sigmas of what the others say.
 
-    A cosmic ray on a star raises its flux: ``left`` is the part of the ray that the residual
-    still shows, and there are residuals of the other sign in the pixels around.  So only the
+    A cosmic ray on a star raises its flux: of the ray the residual still shows what the leverage
+    ``drawn`` has left, and there are residuals of the other sign in the pixels around.  So only the
     worst pixel of a neighbourhood is left out at a time; those left out before stay so unless
-    the model without the ray explains them.
+    the model without the ray explains them.  ``rest`` is the model without the stars.
     """
-    from scipy.ndimage import maximum_filter  # noqa: PLC0415  (slow to import)
+    significance = np.empty(used.shape)
+    numbers = image.poisson_slope, _VARIANCE_FLOOR, _LEFT, _PRF_ERROR
+    images = image.flux, image.flux_err, model, rest, drawn
+    image_nb.significance(*images, *numbers, significance)
+    row, column = np.nonzero(significance > clip)
+    worst = np.ones(row.size, bool)
+    for i, j in product((-1, 0, 1), (-1, 0, 1)):
+        near = tuple(
+            np.clip(place + step, 0, length - 1)
+            for place, step, length in zip((row, column), (i, j), used.shape, strict=True)
+        )
+        worst &= (significance[row, column] >= significance[near]) | ~used[near]
+    out = np.zeros(used.shape, bool)
+    out[row, column] = worst | ~used[row, column]
+    return out
 
-    noise = np.sqrt(pixel_variance(image, model) * left)
-    error = np.hypot(noise, _PRF_ERROR * stars * left)
-    residual = np.abs(image.flux - model)
-    significance = np.divide(residual, error, out=np.zeros_like(error), where=image.usable)
-    worst = significance >= maximum_filter(np.where(used, significance, 0.0), 3)
-    return (significance > clip) & (worst | ~used)
+
+def pixel_weight(image: Image, model: np.ndarray, outlier: np.ndarray | None = None) -> np.ndarray:
+    """Inverse of `pixel_variance`, 0 where a pixel is rejected or an ``outlier``."""
+    weight = np.empty(image.flux.shape)
+    rejected = np.zeros(weight.shape, bool) if outlier is None else outlier
+    numbers = image.poisson_slope, _VARIANCE_FLOOR
+    image_nb.weights(image.flux, image.flux_err, model, rejected, *numbers, weight)
+    return weight
 
 
 def pixel_variance(image: Image, model: np.ndarray) -> np.ndarray:
@@ -299,32 +369,39 @@ def pixel_variance(image: Image, model: np.ndarray) -> np.ndarray:
 def solve_under_sky(
     solver: Solver,
     stamps: Stamps,
-    data: np.ndarray,
+    residual: np.ndarray,
     weight: np.ndarray,
-    start: np.ndarray,
+    pull: np.ndarray,
     response: np.ndarray,
-    priors: tuple[np.ndarray, np.ndarray],
     tolerance: float,
     mesh: Mesh,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Fluxes; step of the sky's coefficients, covariance; responses (equations of `normal`).
+    """Changes of the fluxes and of the sky's coefficients, covariance of these; responses.
 
     The sky is eliminated exactly: f = A^-1 h - R b with the responses R = A^-1 c of all fluxes
-    to each of its coefficients, of which those of the last weights are a good first guess.
+    to each of its coefficients (equations of `normal`, for changes).  ``residual`` is the image
+    minus the model, ``pull`` what the priors add to h.  The responses of other weights are a good
+    first guess, and need to be known the better the larger the change of the sky.
     """
-    prior_mu, prior_sigma = priors
-    h = stamps.dot(weight * data) + prior_mu / prior_sigma**2
-    without = solver.solve(h, start, tolerance)
+    weighted = weight * residual
+    without = solver.solve(stamps.dot(weighted) + pull, np.zeros(len(stamps)), tolerance)
+    sky, gram = mesh.dot(weighted), mesh.gram(weight)
     c = np.empty_like(response)
-    for k, function in enumerate(mesh.functions()):
-        c[k] = stamps.dot(weight * function)
-        response[k] = solver.solve(c[k], response[k], tolerance)
-    schur = mesh.gram(weight) - c @ response.T
-    diagonal = np.einsum("kk->k", schur)
-    diagonal += _RIDGE * diagonal.max(initial=0.0)
-    covariance = np.linalg.inv(schur)
-    step = covariance @ (mesh.dot(weight * data) - c @ without)
-    return without - step @ response, step, covariance, response
+    for k, weighted in enumerate(mesh.weighted(weight)):
+        c[k] = stamps.dot(weighted)
+    known = _LOOSE * tolerance
+    while True:
+        for k in range(len(c)):
+            response[k] = solver.solve(c[k], response[k], known)
+        schur = gram - c @ response.T
+        diagonal = np.einsum("kk->k", schur)
+        diagonal += _RIDGE * diagonal.max(initial=0.0)
+        covariance = np.linalg.inv(schur)
+        step = covariance @ (sky - c @ without)
+        needed = tolerance / max(np.abs(step).sum(), 1e-300)
+        if known <= needed:
+            return without - step @ response, step, covariance, response
+        known = needed
 
 
 def source_flags(
@@ -341,7 +418,7 @@ def source_flags(
         SourceFlag.EDGE: edge < _EDGE,
         SourceFlag.MASKED: stamps.dot((~image.usable).astype(float)) > _MASKED_FRACTION,
         SourceFlag.SATURATED: _in_core(_saturated(image, solution.model), stamps) > 0,
-        SourceFlag.JUMP: _in_core(image.flags & PixelFlag.JUMP, stamps) > 0,
+        SourceFlag.JUMP: _in_core((image.flags & PixelFlag.JUMP) != 0, stamps) > 0,
         SourceFlag.OUTLIER: _in_core(solution.outlier, stamps) > 0,
         SourceFlag.PRIOR: ~(sigma <= prior_sigma / np.sqrt(2.0)),
         SourceFlag.DEGENERATE: sigma > _DEGENERATE * solution.alone_err,
@@ -363,13 +440,8 @@ def _saturated(image: Image, model: np.ndarray) -> np.ndarray:
 
 def _in_core(marked: np.ndarray, stamps: Stamps) -> np.ndarray:
     """Number of marked pixels in the core of each source."""
-    rows, columns = np.nonzero(marked)
-    if rows.size == 0:
-        return np.zeros(len(stamps), int)
-    from scipy.spatial import cKDTree  # noqa: PLC0415  (a fifth of the time to import Machine)
-
-    tree = cKDTree(np.column_stack([columns, rows]))
-    count, (seen, inner) = np.zeros(len(stamps), int), stamps.seen()
-    places = np.column_stack([inner.x, inner.y])
-    count[seen] = tree.query_ball_point(places, _CORE, return_length=True)
+    count = np.zeros(len(stamps), int)
+    if marked.any():
+        stamps_nb.count_near(stamps.x, stamps.y, _CORE, marked, count)
+        count[np.diff(stamps.offset) == 0] = 0
     return count

@@ -46,11 +46,17 @@ def checked_flags(flux: np.ndarray, flux_err: np.ndarray, flags: np.ndarray) -> 
 
 
 def masked_image(
-    flux: np.ndarray, flux_err: np.ndarray, flags: np.ndarray, poisson_slope: float
+    flux: np.ndarray,
+    flux_err: np.ndarray,
+    flags: np.ndarray,
+    poisson_slope: float,
+    gain: float = 1.0,
 ) -> Image:
     """Image (e-/s) in which rejected pixels have flux 0 and an infinite error."""
     flags = checked_flags(flux, flux_err, flags)
     rejected = (flags & REJECTED_PIXEL) != 0
     flux, flux_err = np.array(flux, dtype=np.float64), np.array(flux_err, dtype=np.float64)
+    flux *= gain
+    flux_err *= gain
     flux[rejected], flux_err[rejected] = 0.0, np.inf
     return Image(flux, flux_err, flags, float(poisson_slope))

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from romanprf.photometry.background import Mesh
-from romanprf.photometry.frame import pixel_variance, solve_under_sky
+from romanprf.photometry.frame import pixel_weight, solve_under_sky
 from romanprf.photometry.image import Image
-from romanprf.photometry.normal import normal_matrix, overlaps
+from romanprf.photometry.normal import normal_matrix
 from romanprf.photometry.solver import Solver, make_tiles
 from romanprf.photometry.stamps import Stamps
 from romanprf.prf import PRF, TensorPRF
@@ -66,15 +66,14 @@ def model_error(
     seen, inner = stamps.seen()
     model = stamps.model(flux)
     model += np.median((image.flux - model)[image.usable])
-    weight = np.where(image.usable, 1.0 / pixel_variance(image, model), 0.0)
-    matrix = normal_matrix(inner, weight, prior_sigma[seen], overlaps(inner))
-    solver = Solver(matrix, make_tiles(inner.x, inner.y, inner.shape))
-    nothing, mesh = np.zeros(len(seen)), Mesh(1, stamps.shape)
-    response, priors = np.zeros((1, len(seen))), (nothing, prior_sigma[seen])
-    squares, count = nothing.copy(), 0
+    weight = pixel_weight(image, model)
+    normal = normal_matrix(inner, weight, prior_sigma[seen])
+    solver = Solver(normal, make_tiles(inner.x, inner.y, inner.shape))
+    none, mesh = np.zeros(len(seen)), Mesh(1, stamps.shape)
+    response, squares, count = np.zeros((1, len(seen))), none.copy(), 0
     for error in errors:
         change, _, _, response = solve_under_sky(
-            solver, inner, error, weight, nothing, response, priors, _TOLERANCE, mesh
+            solver, inner, error, weight, none, response, _TOLERANCE, mesh
         )
         squares += change**2
         count += 1

@@ -16,43 +16,88 @@ from scipy.sparse import csr_array
 from romanprf.photometry import normal_nb
 from romanprf.photometry.stamps import Stamps
 
+#: Weights that change by less than this fraction stay as they are: it would cost more than it
+#: brings, which is 1e-3 of the variance of a flux.
+_SAME = 0.05
+#: Pixels on either side of a star that can rule its flux.
+_CORE = 3
+
 
 def overlaps(stamps: Stamps) -> csr_array:
     """Pattern of the normal matrix: which footprints share pixels; all entries zero."""
     n = len(stamps)
-    start, members, across = normal_nb.bin_windows(stamps.window, *stamps.shape)
+    places = stamps.x, stamps.y, stamps.radius, stamps.window
+    cells = normal_nb.bin_sources(stamps.x, stamps.y, *stamps.shape)
     count = np.empty(n, np.int64)
-    normal_nb.count_neighbours(stamps.window, start, members, across, count)
+    normal_nb.count_own(*places, *cells, count)
     indptr = np.concatenate([[0], np.cumsum(count)])
     indices = np.empty(indptr[-1], np.int32)
-    normal_nb.list_neighbours(stamps.window, start, members, across, indptr, indices)
+    normal_nb.list_own(*places, *cells, indptr, indices)
+    indptr, indices = normal_nb.mirrored(indptr, indices)
+    normal_nb.sort_rows(indptr, indices)
     return csr_array((np.zeros(indices.size), indices, indptr), shape=(n, n))
 
 
-def normal_matrix(
-    stamps: Stamps, weight: np.ndarray, prior_sigma: np.ndarray, pattern: csr_array
-) -> csr_array:
-    """Matrix A of the module's equations.
+class NormalMatrix:
+    """Matrix A of the module's equations, which follows the weights of the pixels.
 
     Parameters
     ----------
     stamps : Stamps
         Of the frame.
-    weight : ndarray, shape (nrows, ncols)
-        Inverse variance of the pixels, 0 where rejected.
     prior_sigma : ndarray, shape (nsources,)
         e-/s.
-    pattern : csr_array
-        From `overlaps`.
+
+    Attributes
+    ----------
+    weight : ndarray, shape (nrows, ncols)
+        Inverse variance of the pixels that the matrix stands for, 0 where rejected.
+    matrix : csr_array, shape (nsources, nsources)
+        Symmetric, positive definite, sorted columns.
     """
-    indptr, indices = pattern.indptr.astype(np.int64), pattern.indices
-    data = np.empty(indices.size)
-    normal_nb.fill_matrix(
-        stamps.window, stamps.offset, stamps.values, weight, indptr, indices, data
-    )
-    rows = np.repeat(np.arange(len(stamps)), np.diff(indptr))
-    data[indices == rows] += prior_sigma**-2.0
-    return csr_array((data, indices, indptr), shape=pattern.shape)
+
+    def __init__(self, stamps: Stamps, prior_sigma: np.ndarray):
+        self._stamps, self._prior = stamps, prior_sigma**-2.0
+        self.weight = np.zeros(stamps.shape)
+        self.matrix = overlaps(stamps)
+        self._empty = True
+
+    def follow(self, weight: np.ndarray) -> np.ndarray:
+        """Take new weights where they differ.
+
+        Returns
+        -------
+        ndarray of int64, shape (cells_y + 1, cells_x + 1)
+            Number of changed pixels before each cell (see
+            `romanprf.photometry.normal_nb.touched`).
+        """
+        cells = [-(-length // normal_nb.FINE) + 1 for length in weight.shape]
+        total = np.zeros(cells, np.int64)
+        normal_nb.changes(self.weight, weight, _SAME, total)
+        if self._empty:
+            total[1:, 1:], self._empty = 1, False
+        total = total.cumsum(axis=0).cumsum(axis=1)
+        s = self._stamps
+        normal_nb.fill_matrix(
+            s.window,
+            s.offset,
+            s.values,
+            s.radius,
+            self.weight,
+            self._prior,
+            total,
+            self.matrix.indptr.astype(np.int64),
+            self.matrix.indices,
+            self.matrix.data,
+        )
+        return total
+
+
+def normal_matrix(stamps: Stamps, weight: np.ndarray, prior_sigma: np.ndarray) -> csr_array:
+    """Matrix A of the module's equations for one set of weights (see `NormalMatrix`)."""
+    normal = NormalMatrix(stamps, prior_sigma)
+    normal.follow(weight)
+    return normal.matrix
 
 
 def leverage(stamps: Stamps, weight: np.ndarray, matrix: csr_array) -> np.ndarray:
@@ -68,5 +113,7 @@ def leverage(stamps: Stamps, weight: np.ndarray, matrix: csr_array) -> np.ndarra
     """
     out = np.zeros(stamps.shape)
     precision = matrix.diagonal()
-    normal_nb.leverage(stamps.window, stamps.offset, stamps.values, weight, precision, out)
+    s = stamps
+    places = s.x, s.y, s.window, s.offset, s.values
+    normal_nb.leverage(*places, weight, precision, _CORE, out)
     return out

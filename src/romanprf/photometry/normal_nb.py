@@ -1,130 +1,257 @@
 """Kernels of the normal matrix: which footprints overlap, and by how much.
 
-Two windows overlap in a rectangle.  Its upper-left pixel lies in exactly one cell of a coarse
-grid, so a search through the cells of a window meets each neighbour once, without bookkeeping.
+Of two sources the one with the larger footprint owns their entry: it only has to look for its
+neighbours within twice its own radius, so that the many faint sources look not far.
 Letters: s = sources, k = entries; the matrix is symmetric, CSR, columns sorted, diagonal included.
 """
 
 import numpy as np
 
-from romanprf.accelerate import njit, njit_parallel, prange
+from romanprf.accelerate import njit, njit_parallel, prange, unsigned
+from romanprf.photometry.stamps_nb import BAND
 
-CELL = 16
+#: Sources are listed by cells of so many pixels, changes of pixels by finer ones.
+CELL, FINE = 8, 4
 
 
 @njit
-def bin_windows(window, nrows, ncols):
-    """List the sources whose window touches each cell: start (cells + 1,), members."""
-    across = (ncols + CELL - 1) // CELL
-    down = (nrows + CELL - 1) // CELL
+def bin_sources(x, y, nrows, ncols):
+    """List the sources by cell: start (cells + 1,), members (s,); those outside by the nearest."""
+    across, down = (ncols + CELL - 1) // CELL, (nrows + CELL - 1) // CELL
     start = np.zeros(down * across + 1, np.int64)
-    for fill in range(2):
-        if fill == 1:
-            for c in range(down * across):
-                start[c + 1] += start[c]
-            members = np.empty(start[-1], np.int32)
-            place = start[:-1].copy()
-        for s in range(window.shape[0]):
-            if window[s, 1] > window[s, 0]:
-                for i in range(window[s, 0] // CELL, (window[s, 1] - 1) // CELL + 1):
-                    for j in range(window[s, 2] // CELL, (window[s, 3] - 1) // CELL + 1):
-                        c = i * across + j
-                        if fill == 0:
-                            start[c + 1] += 1
-                        else:
-                            members[place[c]] = s
-                            place[c] += 1
+    cell = np.empty(x.size, np.int64)
+    for s in range(x.size):
+        cell[s] = _cell(y[s], down) * across + _cell(x[s], across)
+        start[cell[s] + 1] += 1
+    for c in range(down * across):
+        start[c + 1] += start[c]
+    members, place = np.empty(x.size, np.int32), start[:-1].copy()
+    for s in range(x.size):
+        members[place[cell[s]]] = s
+        place[cell[s]] += 1
     return start, members, across
 
 
 @njit
-def _meets(window, s, o, i, j):
-    """Whether windows s and o overlap and their common rectangle starts in cell (i, j)."""
-    row = max(window[s, 0], window[o, 0])
-    column = max(window[s, 2], window[o, 2])
-    if row >= min(window[s, 1], window[o, 1]) or column >= min(window[s, 3], window[o, 3]):
-        return False
-    return row // CELL == i and column // CELL == j
+def _cell(place, cells):
+    return min(max(int(place), 0) // CELL, cells - 1)
 
 
 @njit
-def _neighbours(s, window, start, members, across, out):
-    """Write the neighbours of a source, itself included, to ``out`` as far as it reaches.
+def _owns(radius, s, o):
+    """Whether the entry of sources s and o is that of s."""
+    return radius[o] < radius[s] or (radius[o] == radius[s] and o <= s)
 
-    Return how many there are; a source without a window has only itself.
+
+@njit
+def _overlap(window, s, o):
+    """Whether two windows have pixels in common."""
+    return min(window[s, 1], window[o, 1]) > max(window[s, 0], window[o, 0]) and min(
+        window[s, 3], window[o, 3]
+    ) > max(window[s, 2], window[o, 2])
+
+
+@njit
+def _own_neighbours(s, x, y, radius, window, start, members, across, out):
+    """Write the sources whose entry with s is its own to ``out`` as far as it reaches.
+
+    Return how many there are; itself is the first of them.
     """
-    if window[s, 1] <= window[s, 0]:
-        if out.size > 0:
-            out[0] = s
-        return 1
-    count = 0
-    for i in range(window[s, 0] // CELL, (window[s, 1] - 1) // CELL + 1):
-        for j in range(window[s, 2] // CELL, (window[s, 3] - 1) // CELL + 1):
-            c = i * across + j
-            for m in range(start[c], start[c + 1]):
-                if _meets(window, s, members[m], i, j):
-                    if count < out.size:
-                        out[count] = members[m]
-                    count += 1
+    down = (start.size - 1) // across
+    far = 2.0 * radius[s]
+    if out.size > 0:
+        out[0] = s
+    count = 1
+    first, last = _cell(x[s] - far, across), _cell(x[s] + far, across)
+    for i in range(_cell(y[s] - far, down), _cell(y[s] + far, down) + 1):
+        for m in range(start[i * across + first], start[i * across + last + 1]):
+            o = members[m]
+            dx, dy, reach = x[s] - x[o], y[s] - y[o], radius[s] + radius[o]
+            near = dx * dx + dy * dy <= reach * reach and o != s
+            if near and _owns(radius, s, o) and _overlap(window, s, o):
+                if count < out.size:
+                    out[count] = o
+                count += 1
     return count
 
 
 @njit_parallel
-def count_neighbours(window, start, members, across, count):
-    """Number of sources whose window overlaps that of each source, itself included."""
+def count_own(x, y, radius, window, start, members, across, count):
+    """Number of entries that each source owns -> count (s,)."""
     nothing = np.empty(0, np.int32)
-    for s in prange(window.shape[0]):
-        count[s] = _neighbours(s, window, start, members, across, nothing)
+    for s in prange(x.size):
+        count[s] = _own_neighbours(s, x, y, radius, window, start, members, across, nothing)
 
 
 @njit_parallel
-def list_neighbours(window, start, members, across, indptr, indices):
-    """Fill the sorted column indices of each row."""
-    for s in prange(window.shape[0]):
+def list_own(x, y, radius, window, start, members, across, indptr, indices):
+    """Fill the columns of the entries that each source owns."""
+    for s in prange(x.size):
         row = indices[indptr[s] : indptr[s + 1]]
-        _neighbours(s, window, start, members, across, row)
-        row[:] = np.sort(row)
+        _own_neighbours(s, x, y, radius, window, start, members, across, row)
 
 
 @njit
-def _overlap(window, offset, values, weight, s, o):
-    """Sum over the common pixels of weight times both PRFs."""
-    row0, row1 = max(window[s, 0], window[o, 0]), min(window[s, 1], window[o, 1])
-    col0, col1 = max(window[s, 2], window[o, 2]), min(window[s, 3], window[o, 3])
-    total = 0.0
+def mirrored(indptr, indices):
+    """Pattern of the whole symmetric matrix, from that of the owned entries."""
+    n = indptr.size - 1
+    full = np.zeros(n + 1, np.int64)
+    for s in range(n):
+        for k in range(indptr[s], indptr[s + 1]):
+            full[s + 1] += 1
+            if indices[k] != s:
+                full[indices[k] + 1] += 1
+    for s in range(n):
+        full[s + 1] += full[s]
+    columns, place = np.empty(full[n], np.int32), full[:-1].copy()
+    for s in range(n):
+        for k in range(indptr[s], indptr[s + 1]):
+            o = indices[k]
+            columns[place[s]] = o
+            place[s] += 1
+            if o != s:
+                columns[place[o]] = s
+                place[o] += 1
+    return full, columns
+
+
+@njit_parallel
+def sort_rows(indptr, indices):
+    """Sort the columns of each row; by insertion, since half of them are in order."""
+    for s in prange(indptr.size - 1):
+        low = indptr[s]
+        for k in range(low + 1, indptr[s + 1]):
+            o, m = indices[k], k
+            while m > low and indices[m - 1] > o:
+                indices[m] = indices[m - 1]
+                m -= 1
+            indices[m] = o
+
+
+@njit_parallel
+def changes(old, new, share, count):
+    """Keep the ``old`` weights that hardly change, and count those that do by cells of pixels.
+
+    old, new (rows, columns): ``old`` becomes ``new`` where they differ by more than ``share`` of
+    the old one; count (cells_y + 1, cells_x + 1): changed pixels in each cell, from (1, 1).
+    """
+    for i in prange(count.shape[0] - 1):
+        count[i + 1] = 0
+        for row in range(i * FINE, min((i + 1) * FINE, old.shape[0])):
+            for column in range(old.shape[1]):
+                if abs(new[row, column] - old[row, column]) > share * old[row, column]:
+                    old[row, column] = new[row, column]
+                    count[i + 1, column // FINE + 1] += 1
+
+
+@njit
+def touched(total, row0, row1, column0, column1):
+    """Whether a pixel changed in the cells of a rectangle; total: sums of `changes` along both."""
+    top, left = row0 // FINE, column0 // FINE
+    bottom, right = (row1 - 1) // FINE + 1, (column1 - 1) // FINE + 1
+    return total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left] > 0
+
+
+@njit_parallel
+def fill_matrix(window, offset, values, radius, weight, prior, total, indptr, indices, data):
+    """Entries of the normal matrix, data (k,), where the weight has changed.
+
+    weight (rows, columns): inverse variance; prior (s,): that of each flux; total: see `touched`.
+    """
+    for s in prange(radius.size):
+        if window[s, 1] <= window[s, 0]:
+            data[indptr[s]] = prior[s]  # its only entry
+        elif _pair_touched(total, window, s, s):
+            own = _weighted(window, offset, values, weight, s)
+            for k in range(indptr[s], indptr[s + 1]):
+                o = indices[k]
+                if _owns(radius, s, o) and _pair_touched(total, window, s, o):
+                    entry = _common(own, window, offset, values, s, o)
+                    data[k] = entry + prior[s] if o == s else entry
+    for s in prange(radius.size):
+        if _pair_touched(total, window, s, s):
+            for k in range(indptr[s], indptr[s + 1]):
+                o = indices[k]
+                if not _owns(radius, s, o) and _pair_touched(total, window, s, o):
+                    data[k] = data[_find(indices, indptr[o], indptr[o + 1], s)]
+
+
+@njit
+def _pair_touched(total, window, s, o):
+    """Whether a pixel changed that two sources have in common (see `touched`)."""
+    low, high, left, right = _shared(window, s, o)
+    return low < high and left < right and touched(total, low, high, left, right)
+
+
+@njit
+def _find(indices, low, high, s):
+    """Place of ``s`` among the sorted indices from low to high - 1, of which it is one."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        if indices[middle] <= s:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@njit
+def _weighted(window, offset, values, weight, s):
+    """Stamp of a source times the weight of its pixels, flat."""
+    row0, row1, column0, column1 = window[s]
+    out = np.empty((row1 - row0) * (column1 - column0))
+    m, n = unsigned(0), unsigned(offset[s])
     for row in range(row0, row1):
-        a = offset[s] + (row - window[s, 0]) * (window[s, 3] - window[s, 2]) - window[s, 2]
-        b = offset[o] + (row - window[o, 0]) * (window[o, 3] - window[o, 2]) - window[o, 2]
-        for column in range(col0, col1):
-            total += values[a + column] * weight[row, column] * values[b + column]
+        for column in range(unsigned(column0), unsigned(column1)):
+            out[m] = values[n] * weight[row, column]
+            m += unsigned(1)
+            n += unsigned(1)
+    return out
+
+
+@njit
+def _shared(window, s, o):
+    """Rectangle that two windows have in common, or none: row0, row1, column0, column1."""
+    return (
+        max(window[s, 0], window[o, 0]),
+        min(window[s, 1], window[o, 1]),
+        max(window[s, 2], window[o, 2]),
+        min(window[s, 3], window[o, 3]),
+    )
+
+
+@njit
+def _common(own, window, offset, values, s, o):
+    """Sum of the products of two stamps; that of s, ``own``, is flat and of s alone."""
+    low, high, left, right = _shared(window, s, o)
+    width, its = window[s, 3] - window[s, 2], window[o, 3] - window[o, 2]
+    m = unsigned((low - window[s, 0]) * width + left - window[s, 2])
+    n = unsigned(offset[o] + (low - window[o, 0]) * its + left - window[o, 2])
+    total = 0.0
+    for _ in range(low, high):
+        for i in range(unsigned(right - left)):
+            total += own[m + i] * values[n + i]
+        m += unsigned(width)
+        n += unsigned(its)
     return total
 
 
 @njit_parallel
-def fill_matrix(window, offset, values, weight, indptr, indices, data):
-    """Entries of the normal matrix without prior, data (k,); each pair is computed once."""
-    for s in prange(window.shape[0]):
-        for k in range(indptr[s], indptr[s + 1]):
-            if indices[k] <= s:
-                data[k] = _overlap(window, offset, values, weight, s, indices[k])
-    for s in prange(window.shape[0]):
-        for k in range(indptr[s], indptr[s + 1]):
-            o = indices[k]
-            if o > s:
-                low, high = indptr[o], indptr[o + 1]
-                data[k] = data[low + np.searchsorted(indices[low:high], s)]
-
-
-@njit
-def leverage(window, offset, values, weight, precision, out):
+def leverage(x, y, window, offset, values, weight, precision, core, out):
     """Largest part that a pixel has in the flux of one star, w p^2 / A_ss -> out, which is 0.
 
-    weight, out (rows, columns); precision (s,): diagonal of the normal matrix.
+    weight, out (rows, columns); precision (s,): diagonal of the normal matrix; core: pixels on
+    either side of a star, further out its parts are nothing.
     """
-    for s in range(precision.size):
-        n = offset[s]
-        for row in range(window[s, 0], window[s, 1]):
-            for column in range(window[s, 2], window[s, 3]):
-                part = weight[row, column] * values[n] ** 2 / precision[s]
-                out[row, column] = max(out[row, column], part)
-                n += 1
+    for band in prange((out.shape[0] + BAND - 1) // BAND):
+        low, high = band * BAND, min((band + 1) * BAND, out.shape[0])
+        for s in range(precision.size):
+            row0, row1, column0, column1 = window[s]
+            row, column = int(y[s] + 0.5), int(x[s] + 0.5)
+            left, right = max(column0, column - core), min(column1, column + core + 1)
+            for i in range(max(row0, row - core, low), min(row1, row + core + 1, high)):
+                n = unsigned(offset[s] + (i - row0) * (column1 - column0) + left - column0)
+                for j in range(left, right):
+                    part = weight[i, j] * values[n] ** 2 / precision[s]
+                    out[i, j] = max(out[i, j], part)
+                    n += unsigned(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ _CLIP = 5.0
 #: Steps at most; they end when one is shorter than this fraction of the error.  A frame that is far
 #: off takes several: its steepest pixels look like outliers at first.
 _ITERATIONS, _SETTLED = 8, 0.1
+#: After a shorter step (pixels) the slopes are still those of before.
+_CURVED = 0.02
 #: So many stars, brighter than this (e-/s), are enough.
 _STARS, _FAINTEST = 500, 100.0
 _UNFIT = int(SourceFlag.BLENDED | SourceFlag.CONTAMINANT | SourceFlag.SATURATED)
@@ -76,21 +79,34 @@ def frame_shift(
     flux : ndarray, shape (nstars,)
         e-/s.
     others : ndarray, shape (nrows, ncols)
-        Light of everything else, e-/s.
+        Light of all other stars, e-/s; the sky is what is left at the pixels of these.
     start : tuple of float
         First guess, pixels; also the answer, with errors NaN, if the stars are not in the image.
     """
     shift, covariance = np.array(start, float), np.zeros((2, 2))
+    near = np.nonzero(make(start).model(flux))
+    pixels = replace(
+        image, flux=image.flux[near], flux_err=image.flux_err[near], flags=image.flags[near]
+    )
+    rest = others[near]
+    if not pixels.usable.any():
+        return Shift(*start, np.nan, np.nan)
+
+    def model(x: float, y: float) -> np.ndarray:
+        return make((shift[0] + x, shift[1] + y)).model(flux)[near]
+
+    step = np.full(2, np.inf)
     for _ in range(_ITERATIONS):
-        model = make((shift[0], shift[1])).model(flux)
-        error = np.hypot(np.sqrt(pixel_variance(image, model + others)), _PRF_ERROR * model)
-        left = image.flux - model - others
-        good = image.usable & (np.abs(left) < _CLIP * error)
-        slopes = []
-        for dx, dy in ((_STEP, 0.0), (0.0, _STEP)):
-            ahead, behind = (make((shift[0] + t * dx, shift[1] + t * dy)) for t in (1.0, -1.0))
-            slopes.append((ahead.model(flux) - behind.model(flux)) / (2.0 * _STEP))
-        design = np.stack([slope[good] / error[good] for slope in slopes], axis=1)
+        if np.abs(step).max() > _CURVED:
+            ahead = np.stack([model(_STEP, 0.0), model(0.0, _STEP)])
+            behind = np.stack([model(-_STEP, 0.0), model(0.0, -_STEP)])
+            slopes = (ahead - behind) / (2.0 * _STEP)
+        stars = model(0.0, 0.0)
+        sky = np.median((pixels.flux - stars - rest)[pixels.usable])
+        error = np.hypot(np.sqrt(pixel_variance(pixels, stars + rest + sky)), _PRF_ERROR * stars)
+        left = pixels.flux - stars - rest - sky
+        good = pixels.usable & (np.abs(left) < _CLIP * error)
+        design = (slopes[:, good] / error[good]).T
         normal = design.T @ design
         if np.linalg.matrix_rank(normal) < 2:
             return Shift(*start, np.nan, np.nan)

@@ -1,10 +1,12 @@
 """Exact solution of the normal equations of a frame, without ever forming an N x N array.
 
-Conjugate gradients, preconditioned by overlapping tiles: the field is cut into tiles of some tens
-of sources; each tile, with a halo of its neighbours, is a small dense matrix whose Cholesky
-factor solves it exactly (additive Schwarz; Dryja & Widlund 1987).  The tiles only speed up the
-iteration: what it converges to is the joint solution, with no seams.  The same factors hold the
-marginal variance of each source, because the influence of stars beyond the halo is negligible.
+The field is cut into tiles of some tens of sources; each tile, with a halo of its neighbours, is
+a small dense matrix that is inverted.  Each source takes the answer of the tile it lies in
+(restricted additive Schwarz; Cai & Sarkis 1999, SIAM J. Sci. Comput. 21, 792), and what the tiles
+do not know of each other is left to an iteration that gains a digit a step (generalised conjugate
+residuals; Eisenstat, Elman & Schultz 1983, SIAM J. Numer. Anal. 20, 345).  What it converges to
+is the joint solution, with no seams.  The same inverses hold the marginal variance of each source,
+because the influence of stars beyond the halo is negligible.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from romanprf.photometry import solver_nb
+from romanprf.photometry.normal_nb import FINE
 
 #: Sources in the core of a tile, on average.
-_TILE_SOURCES = 60
+_TILE_SOURCES = 30
 #: Width of the halo (pixels): the reach of the core of the PRF of both neighbours.
-_HALO = 6.0
-_MAX_ITERATIONS = 500
+_HALO = 9.0
+#: Iterations at most; so many directions are kept at a time.
+_MAX_ITERATIONS, _KEPT = 200, 20
 
 
 class NotConvergedError(RuntimeError):
@@ -29,15 +33,34 @@ class NotConvergedError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """Which sources each tile holds (halo first, core last)."""
+    """Which sources each tile holds (halo first, core last), and where it lies.
+
+    Attributes
+    ----------
+    start : ndarray, shape (ntiles + 1,)
+        Of each tile in ``members``.
+    n_halo : ndarray, shape (ntiles,)
+        Members that are halo.
+    members : ndarray
+        Numbers of sources.
+    inverse_start : ndarray, shape (ntiles + 1,)
+        Of the rows of each tile's inverse.
+    bounds : ndarray, shape (ntiles, 4)
+        First and last + 1 cell (of `romanprf.photometry.normal_nb.FINE` pixels) of the pixels that
+        say something of a tile, along rows and columns.
+    """
 
     start: np.ndarray
     n_halo: np.ndarray
     members: np.ndarray
-    factor_start: np.ndarray
-    slot_start: np.ndarray
-    slots: np.ndarray
-    share: np.ndarray
+    inverse_start: np.ndarray
+    bounds: np.ndarray
+
+    def touched(self, total: np.ndarray) -> np.ndarray:
+        """Which tiles have changed pixels (see `romanprf.photometry.normal_nb.touched`)."""
+        top, bottom, left, right = self.bounds.T
+        inside = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
+        return inside > 0
 
 
 def make_tiles(x: np.ndarray, y: np.ndarray, shape: tuple[int, int]) -> Tiles:
@@ -50,8 +73,7 @@ def make_tiles(x: np.ndarray, y: np.ndarray, shape: tuple[int, int]) -> Tiles:
     shape : tuple of int
         Rows and columns of the frame.
     """
-    n = len(x)
-    density = max(n, 1) / (shape[0] * shape[1])
+    density = max(len(x), 1) / (shape[0] * shape[1])
     size = max(float(np.sqrt(_TILE_SOURCES / density)), _HALO)
     across, down = (max(int(np.ceil(length / size)), 1) for length in (shape[1], shape[0]))
     x, y = np.clip(x, 0.0, shape[1]), np.clip(y, 0.0, shape[0])
@@ -62,11 +84,22 @@ def make_tiles(x: np.ndarray, y: np.ndarray, shape: tuple[int, int]) -> Tiles:
     start, n_halo, members = solver_nb.list_slots(
         x, y, size, _HALO, across, down, core_start, order
     )
-    slots = np.argsort(members, kind="stable").astype(np.int64)
-    slot_start = np.searchsorted(members[slots], np.arange(n + 1)).astype(np.int64)
-    share = 1.0 / np.sqrt(np.diff(slot_start))
-    factor_start = np.concatenate([[0], np.cumsum(np.diff(start) ** 2)]).astype(np.int64)
-    return Tiles(start, n_halo, members, factor_start, slot_start, slots, share)
+    entries = np.diff(core_start) * np.diff(start)
+    inverse_start = np.concatenate([[0], np.cumsum(entries)]).astype(np.int64)
+    rows, columns = (
+        _reach(np.arange(count), size, length)
+        for count, length in ((down, shape[0]), (across, shape[1]))
+    )
+    bounds = np.hstack([np.repeat(rows, across, axis=0), np.tile(columns, (down, 1))])
+    return Tiles(start, n_halo, members, inverse_start, bounds)
+
+
+def _reach(number: np.ndarray, size: float, length: int) -> np.ndarray:
+    """First and last + 1 cell of each tile with its halo along an axis."""
+    cells = -(-length // FINE)
+    low, high = number * size - _HALO, (number + 1) * size + _HALO
+    ends = np.stack([np.floor(low / FINE), np.ceil(high / FINE)], axis=1)
+    return np.clip(ends, 0, cells).astype(np.int64)
 
 
 class Solver:
@@ -75,55 +108,57 @@ class Solver:
     Parameters
     ----------
     matrix : csr_array, shape (nsources, nsources)
-        Symmetric and positive definite, sorted columns.
+        Symmetric and positive definite, sorted columns.  It may change later, see `renew`.
     tiles : Tiles
         From `make_tiles` of the same sources.
 
     Attributes
     ----------
-    sigma : ndarray, shape (nsources,)
-        Marginal standard deviation of each unknown.
     iterations : int
         Iterations used so far.
     """
 
     def __init__(self, matrix: csr_array, tiles: Tiles):
-        self._csr = (
-            matrix.indptr.astype(np.int64),
-            matrix.indices.astype(np.int32),
-            np.ascontiguousarray(matrix.data),
-        )
+        self._csr = matrix.indptr.astype(np.int64), matrix.indices, matrix.data
         self._tiles = tiles
-        self._factors = np.empty(tiles.factor_start[-1])
-        self._local = np.empty(tiles.members.size)
-        variance = np.empty(matrix.shape[0])
-        solver_nb.factor_tiles(
-            *self._csr,
-            tiles.start,
-            tiles.n_halo,
-            tiles.members,
-            tiles.factor_start,
-            self._factors,
-            variance,
-        )
-        self.sigma = np.sqrt(variance)
+        self._inverse = np.empty(tiles.inverse_start[-1], np.float32)
+        self._variance = np.empty(matrix.shape[0])
         self.iterations = 0
+        self.renew(np.ones(tiles.n_halo.size, bool))
+
+    @property
+    def sigma(self) -> np.ndarray:
+        """Marginal standard deviation of each unknown, shape (nsources,)."""
+        return np.sqrt(self._variance)
+
+    def renew(self, stale: np.ndarray) -> None:
+        """Follow changes of the matrix in some of the tiles, a mask of shape (ntiles,)."""
+        t = self._tiles
+        solver_nb.invert_tiles(
+            *self._csr,
+            t.start,
+            t.n_halo,
+            t.members,
+            stale,
+            t.inverse_start,
+            self._inverse,
+            self._variance,
+        )
 
     def _multiply(self, vector: np.ndarray) -> np.ndarray:
         out = np.empty_like(vector)
         solver_nb.multiply(*self._csr, vector, out)
         return out
 
-    def _precondition(self, residual: np.ndarray) -> np.ndarray:
+    def _tile_by_tile(self, residual: np.ndarray) -> np.ndarray:
         t, out = self._tiles, np.empty_like(residual)
         solver_nb.solve_tiles(
-            t.start, t.members, t.factor_start, self._factors, t.share, residual, self._local
+            t.start, t.n_halo, t.members, t.inverse_start, self._inverse, residual, out
         )
-        solver_nb.gather(t.slot_start, t.slots, t.share, self._local, out)
         return out
 
     def solve(self, rhs: np.ndarray, start: np.ndarray, tolerance: float) -> np.ndarray:
-        """Preconditioned conjugate gradients.
+        """Iterate to the solution.
 
         Parameters
         ----------
@@ -135,22 +170,29 @@ class Solver:
         Raises
         ------
         NotConvergedError
-            After 500 iterations, which well-posed frames never need.
+            After 200 iterations, which well-posed frames never need.
         """
+        sigma = self.sigma
         solution = start.copy()
-        residual = rhs - self._multiply(solution)
-        z = self._precondition(residual)
-        direction, rho = z.copy(), residual @ z
+        residual = rhs - self._multiply(solution) if start.any() else rhs.copy()
+        kept: list[tuple[np.ndarray, np.ndarray]] = []
         for _ in range(_MAX_ITERATIONS):
-            if np.max(np.abs(z) / self.sigma, initial=0.0) <= tolerance:
-                return solution
-            image = self._multiply(direction)
-            step = rho / (direction @ image)
-            solution += step * direction
-            residual -= step * image
-            z = self._precondition(residual)
-            rho, previous = residual @ z, rho
-            direction = z + (rho / previous) * direction
+            step = self._tile_by_tile(residual)
+            if np.max(np.abs(step) / sigma, initial=0.0) <= tolerance:
+                return solution + step
+            image = self._multiply(step)
+            # The residual of an unknown is counted in units of 1 / sigma.
+            for before, its in kept:
+                part = (sigma * image) @ (sigma * its)
+                step -= part * before
+                image -= part * its
+            scale = 1.0 / np.linalg.norm(sigma * image)
+            step *= scale
+            image *= scale
+            size = (sigma * residual) @ (sigma * image)
+            solution += size * step
+            residual -= size * image
+            kept = [*kept, (step, image)][-_KEPT:]
             self.iterations += 1
         raise NotConvergedError(
             f"fluxes did not settle to {tolerance:g} sigma in {_MAX_ITERATIONS} iterations"

@@ -1,6 +1,6 @@
 """Kernels of the tile solver.
 
-Letters: s = sources, t = tiles, m = slots (a source in a tile), q = entries of all factors.
+Letters: s = sources, t = tiles, m = slots (a source in a tile), q = entries of all inverses.
 A tile holds the sources inside it, its core, and those within a halo around it.  Its slots list
 the halo first and the core last: eliminated in this order, the last rows of the Cholesky factor
 are what the core knows after the halo has been marginalised.
@@ -8,7 +8,10 @@ are what the core knows after the halo has been marginalised.
 
 import numpy as np
 
-from romanprf.accelerate import njit, njit_parallel, prange
+from romanprf.accelerate import njit, njit_parallel, prange, unsigned
+
+#: Tiles are dealt out to so many chunks, each with a list of all sources of its own.
+CHUNKS = 32
 
 
 @njit
@@ -56,91 +59,133 @@ def list_slots(x, y, size, halo, across, down, core_start, core_members):
 
 
 @njit
-def _cholesky(a):
-    """Factor a symmetric matrix in place; the lower triangle becomes L."""
-    n = a.shape[0]
-    for i in range(n):
-        for j in range(i + 1):
-            total = 0.0
-            for k in range(j):
-                total += a[i, k] * a[j, k]
-            if i == j:
-                a[i, i] = np.sqrt(a[i, i] - total)
-            else:
-                a[i, j] = (a[i, j] - total) / a[j, j]
+def _upper(a):
+    """Cholesky factor of a symmetric matrix in place: its upper triangle becomes U, a = U^T U.
+
+    Four rows at a time: each pass over the rest then does four times the work.
+    """
+    n, one, two, three, four = _counts(a.shape[0])
+    for first in range(unsigned(0), n, four):
+        last = min(first + four, n)
+        for k in range(first, last):
+            for m in range(first, k):
+                factor = a[m, k]
+                for j in range(k, n):
+                    a[k, j] -= factor * a[m, j]
+            scale = 1.0 / np.sqrt(a[k, k])
+            for j in range(k, n):
+                a[k, j] *= scale
+        if last == first + four:
+            b, c, d = first + one, first + two, first + three
+            for i in range(last, n):
+                f0, f1, f2, f3 = a[first, i], a[b, i], a[c, i], a[d, i]
+                for j in range(i, n):
+                    a[i, j] -= f0 * a[first, j] + f1 * a[b, j] + f2 * a[c, j] + f3 * a[d, j]
 
 
 @njit
-def _find(members, low, high, s):
-    k = low + np.searchsorted(members[low:high], s)
-    if k < high and members[k] == s:
-        return k
-    return -1
+def _counts(n):
+    """The numbers n, 1, 2, 3, 4 as indices."""
+    return unsigned(n), unsigned(1), unsigned(2), unsigned(3), unsigned(4)
+
+
+@njit
+def _last_columns(u, first):
+    """Columns ``first`` ... of the inverse of U^T U, shape (n, n - first)."""
+    x = np.zeros((u.shape[0], u.shape[0] - first))
+    n, one, _, _, _ = _counts(u.shape[0])
+    start = unsigned(first)
+    for i in range(start, n):  # U^T y = e: nothing before ``first``
+        x[i, i - start] = 1.0
+        for k in range(start, i):
+            factor = u[k, i]
+            for c in range(k - start + one):
+                x[i, c] -= factor * x[k, c]
+        scale = 1.0 / u[i, i]
+        for c in range(i - start + one):
+            x[i, c] *= scale
+    for back in range(n):  # U x = y
+        _eliminate(u, x, n - one - back)
+    return x
+
+
+@njit
+def _eliminate(u, x, i):
+    """Row i of the solution of U x = y from the rows below, four at a time; x holds y and x."""
+    n, one, two, three, four = _counts(u.shape[0])
+    width = unsigned(x.shape[1])
+    rest = i + one + (n - i - one) // four * four
+    for k in range(i + one, rest, four):
+        f0, f1, f2, f3 = u[i, k], u[i, k + one], u[i, k + two], u[i, k + three]
+        for c in range(width):
+            x[i, c] -= f0 * x[k, c] + f1 * x[k + one, c] + f2 * x[k + two, c] + f3 * x[k + three, c]
+    for k in range(rest, n):
+        factor = u[i, k]
+        for c in range(width):
+            x[i, c] -= factor * x[k, c]
+    scale = 1.0 / u[i, i]
+    for c in range(width):
+        x[i, c] *= scale
+
+
+@njit
+def _dense(indptr, indices, data, members, place):
+    """Matrix of some sources; place (s,): -1 everywhere, before and after."""
+    n = members.size
+    a = np.zeros((n, n))
+    for i in range(n):
+        place[members[i]] = i
+    for i in range(n):
+        for k in range(indptr[members[i]], indptr[members[i] + 1]):
+            j = place[indices[k]]
+            if j >= 0:
+                a[i, j] = data[k]
+    for i in range(n):
+        place[members[i]] = -1
+    return a
 
 
 @njit_parallel
-def factor_tiles(indptr, indices, data, start, n_halo, members, factor_start, factors, variance):
-    """Cholesky factor of each tile, and the marginal variance of its core sources.
+def invert_tiles(
+    indptr, indices, data, start, n_halo, members, stale, inverse_start, inverse, variance
+):
+    """Rows of the inverse of each tile's matrix that belong to its core, for ``stale`` tiles (t,).
 
-    factors (q,): dense L of tile t, row by row, from factor_start[t]; variance (s,).
+    inverse (q,), float32: (core, slots) of tile t, row by row, from inverse_start[t];
+    variance (s,): its diagonal.
     """
-    for t in prange(start.size - 1):
-        low, high = start[t], start[t + 1]
-        n = high - low
-        middle = low + n_halo[t]
-        a = factors[factor_start[t] : factor_start[t + 1]].reshape((n, n))
-        a[:, :] = 0.0
-        for m in range(low, high):
-            s = members[m]
-            for k in range(indptr[s], indptr[s + 1]):
-                o = _find(members, low, middle, indices[k])
-                if o < 0:
-                    o = _find(members, middle, high, indices[k])
-                if o >= 0:
-                    a[m - low, o - low] = data[k]
-        _cholesky(a)
-        column = np.empty(n)
-        for c in range(n_halo[t], n):
-            total = 0.0
-            for i in range(c, n):  # column c of the inverse of L
-                value = 1.0 if i == c else 0.0
-                for k in range(c, i):
-                    value -= a[i, k] * column[k]
-                column[i] = value / a[i, i]
-                total += column[i] * column[i]
-            variance[members[low + c]] = total
+    tiles = start.size - 1
+    for chunk in prange(CHUNKS):
+        place = np.full(variance.size, -1, np.int32)
+        for t in range(chunk * tiles // CHUNKS, (chunk + 1) * tiles // CHUNKS):
+            own = members[start[t] : start[t + 1]]
+            if stale[t] and own.size > n_halo[t]:
+                a = _dense(indptr, indices, data, own, place)
+                _upper(a)
+                columns = _last_columns(a, n_halo[t])
+                q = inverse_start[t]
+                for c in range(columns.shape[1]):
+                    variance[own[n_halo[t] + c]] = columns[n_halo[t] + c, c]
+                    for i in range(own.size):
+                        inverse[q] = columns[i, c]
+                        q += 1
 
 
 @njit_parallel
-def solve_tiles(start, members, factor_start, factors, share, residual, local):
-    """Solve every tile for its part of the residual: local (m,).
-
-    share (s,): 1 / sqrt(number of tiles that hold a source).
-    """
+def solve_tiles(start, n_halo, members, inverse_start, inverse, residual, out):
+    """What each tile makes of the residual for its core: out (s,)."""
     for t in prange(start.size - 1):
-        low, n = start[t], start[t + 1] - start[t]
-        a = factors[factor_start[t] : factor_start[t + 1]].reshape((n, n))
-        v = local[low : low + n]
-        for i in range(n):
-            s = members[low + i]
-            value = share[s] * residual[s]
-            for k in range(i):
-                value -= a[i, k] * v[k]
-            v[i] = value / a[i, i]
-        for i in range(n - 1, -1, -1):
-            v[i] /= a[i, i]
-            for k in range(i):
-                v[k] -= a[i, k] * v[i]
-
-
-@njit_parallel
-def gather(slot_start, slots, share, local, out):
-    """Sum of what the tiles say of each source, in a fixed order: out (s,)."""
-    for s in prange(out.size):
-        total = 0.0
-        for k in range(slot_start[s], slot_start[s + 1]):
-            total += local[slots[k]]
-        out[s] = share[s] * total
+        own = members[start[t] : start[t + 1]]
+        local = np.empty(own.size, np.float32)
+        for i in range(own.size):
+            local[i] = residual[own[i]]
+        q = unsigned(inverse_start[t])
+        for c in range(n_halo[t], own.size):
+            total = np.float32(0.0)
+            for i in range(unsigned(own.size)):
+                total += inverse[q + i] * local[i]
+            out[own[c]] = total
+            q += unsigned(own.size)
 
 
 @njit_parallel
@@ -148,6 +193,6 @@ def multiply(indptr, indices, data, vector, out):
     """Sparse matrix times vector."""
     for s in prange(out.size):
         total = 0.0
-        for k in range(indptr[s], indptr[s + 1]):
-            total += data[k] * vector[indices[k]]
+        for k in range(unsigned(indptr[s]), unsigned(indptr[s + 1])):
+            total += data[k] * vector[unsigned(indices[k])]
         out[s] = total

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +12,9 @@ from romanprf.wcs import STERADIAN, TangentWCS
 
 #: A footprint is never smaller than this (pixels).
 MIN_RADIUS = 5.0
-#: Light beyond the footprints counts until it falls under this fraction of the cut-off; the stamps
-#: of so many sources are made together.
-_FAR, _TOGETHER = 0.2, 500
+#: Footprints in which fluxes are solved end at so many times the cut-off of the light: further out
+#: a star tells less than 1e-3 of what is known of its flux; see `romanprf.photometry.far`.
+SOLVED = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +64,9 @@ class Stamps:
         width = column1 - column0
         return source, row0 + place // width, column0 + place % width
 
-    def model(self, flux: np.ndarray) -> np.ndarray:
-        """Image of all sources with these fluxes (e-/s), shape ``shape``."""
-        image = np.zeros(self.shape)
+    def model(self, flux: np.ndarray, rest: np.ndarray | None = None) -> np.ndarray:
+        """Image of all sources with these fluxes (e-/s) on top of ``rest``, shape ``shape``."""
+        image = np.zeros(self.shape) if rest is None else rest.copy()
         stamps_nb.add(self.window, self.offset, self.values, flux, image)
         return image
 
@@ -134,41 +133,33 @@ def make_stamps(
     lost = ~(np.isfinite(x) & np.isfinite(y))
     x, y = np.where(lost, 0.0, x), np.where(lost, 0.0, y)
     jacobian = wcs.jacobian(x, y)
-    area = np.abs(np.linalg.det(jacobian))
     centre = (np.asarray((length - 1) / 2.0) for length in reversed(shape))
     pixel_scale = float(np.sqrt(STERADIAN * wcs.pixel_area(*centre)))
     radius = footprint_radius(prf, flux, flux_cut_off, pixel_scale)
     window = _windows(x, y, np.where(lost, -1.0, radius), shape)
     sizes = (window[:, 1] - window[:, 0]).astype(np.int64) * (window[:, 3] - window[:, 2])
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    if pixel_area is not None:
-        area = np.full_like(area, STERADIAN * pixel_area)
-    scale = area / prf.pixel_area
+    scale = light_scale(prf, jacobian, pixel_area)
     values = prf.fill_stamps(x, y, radius, jacobian, scale, window, offset, points)
     return Stamps(x, y, radius, window, offset, values, shape)
 
 
-def far_light(make: Callable[..., Stamps], stamps: Stamps, flux: np.ndarray) -> np.ndarray:
-    """Light of the sources beyond their footprints, e-/s, shape (nrows, ncols).
-
-    One source gives a pixel there less than `flux_cut_off`, all of them together do not.  What is
-    known of their fluxes before is good enough for it, and it would make the footprints, whose
-    overlaps cost most of the time of a fit, several times larger.
+def light_scale(prf: PRF, jacobian: np.ndarray, pixel_area: float | None) -> np.ndarray:
+    """Factor between the light of a pixel and the PRF, whose values are those of its own pixels.
 
     Parameters
     ----------
-    make : callable
-        Stamps of a slice of the sources, with this fraction of the cut-off.
-    stamps : Stamps
-        The footprints.
-    flux : ndarray, shape (nsources,)
-        e-/s.
+    prf : PRF
+        The model.
+    jacobian : ndarray, shape (nsources, 2, 2)
+        See `romanprf.wcs.TangentWCS.jacobian`.
+    pixel_area : float or None
+        See `make_stamps`.
     """
-    light = -stamps.model(flux)
-    for start in range(0, len(stamps), _TOGETHER):
-        some = slice(start, start + _TOGETHER)
-        light += make(_FAR, some).model(flux[some])
-    return light
+    area = np.abs(np.linalg.det(jacobian))
+    if pixel_area is not None:
+        area = np.full_like(area, STERADIAN * pixel_area)
+    return area / prf.pixel_area
 
 
 def _windows(x: np.ndarray, y: np.ndarray, radius: np.ndarray, shape: tuple) -> np.ndarray:

@@ -3,28 +3,101 @@
 Letters: s = sources; window (s, 4) = row0, row1, column0, column1; offset (s + 1,); values flat.
 """
 
-from romanprf.accelerate import njit, njit_parallel, prange
+import numpy as np
+
+from romanprf.accelerate import njit, njit_parallel, prange, unsigned
+
+#: A thread works on so many rows of an image at a time.
+BAND = 64
 
 
-@njit
+@njit_parallel
 def add(window, offset, values, flux, image):
-    """Add flux (s,) times the PRF of every source to ``image``; serial, so the order is fixed."""
-    for s in range(flux.size):
-        n = offset[s]
-        for row in range(window[s, 0], window[s, 1]):
-            for column in range(window[s, 2], window[s, 3]):
-                image[row, column] += flux[s] * values[n]
-                n += 1
+    """Add flux (s,) times the PRF of every source to ``image``.
+
+    A pixel gets its sources in their order, whichever thread works on its band of rows.
+    """
+    for band in prange((image.shape[0] + BAND - 1) // BAND):
+        low, high = band * BAND, min((band + 1) * BAND, image.shape[0])
+        for s in range(flux.size):
+            row0, row1, column0, column1 = window[s]
+            for row in range(max(row0, low), min(row1, high)):
+                n, first = (
+                    unsigned(offset[s] + (row - row0) * (column1 - column0)),
+                    unsigned(column0),
+                )
+                for i in range(unsigned(column1 - column0)):
+                    image[row, first + i] += flux[s] * values[n + i]
 
 
 @njit_parallel
 def dot(window, offset, values, image, out):
     """Sum over each window of PRF times ``image`` -> out (s,)."""
     for s in prange(out.size):
-        n = offset[s]
+        row0, row1, column0, column1 = window[s]
+        n, first, width = unsigned(offset[s]), unsigned(column0), unsigned(column1 - column0)
         total = 0.0
-        for row in range(window[s, 0], window[s, 1]):
-            for column in range(window[s, 2], window[s, 3]):
-                total += values[n] * image[row, column]
-                n += 1
+        for row in range(row0, row1):
+            for i in range(width):
+                total += values[n + i] * image[row, first + i]
+            n += width
         out[s] = total
+
+
+@njit_parallel
+def count_near(x, y, radius, marked, out):
+    """Number of marked pixels within ``radius`` (pixels) of each place -> out (s,)."""
+    nrows, ncols = marked.shape
+    for s in prange(out.size):
+        out[s] = 0
+        for row in range(max(int(y[s] - radius), 0), min(int(y[s] + radius) + 2, nrows)):
+            for column in range(max(int(x[s] - radius), 0), min(int(x[s] + radius) + 2, ncols)):
+                if marked[row, column]:
+                    out[s] += (row - y[s]) ** 2 + (column - x[s]) ** 2 <= radius * radius
+
+
+@njit_parallel
+def add_rings(x, y, inner, outer, flux, table, image):
+    """Add the light of sources between two radii (pixels), inner < r <= outer, all (s,).
+
+    table (phases, phases, side, side), float32: PRF by sub-pixel phase (y, x) of the source.
+    """
+    phases, side = table.shape[1], table.shape[3]
+    half = side // 2
+    for band in prange((image.shape[0] + BAND - 1) // BAND):
+        low, high = band * BAND, min((band + 1) * BAND, image.shape[0])
+        for s in range(x.size):
+            row, column = int(np.floor(y[s] + 0.5)), int(np.floor(x[s] + 0.5))
+            first, last = max(row - half, low), min(row + half + 1, high)
+            if first < last:
+                u = int((y[s] - row + 0.5) * phases)
+                v = int((x[s] - column + 0.5) * phases)
+                for i in range(first, last):
+                    room = outer[s] ** 2 - (i - y[s]) ** 2
+                    if room >= 0.0:
+                        prf, line = table[u, v, i - row + half], image[i]
+                        begin, end = _chord(x[s], room, column - half, side, line.size)
+                        gap = inner[s] ** 2 - (i - y[s]) ** 2
+                        if gap >= 0.0:
+                            left, right = _chord(x[s], gap, column - half, side, line.size)
+                            left, right = min(left, end), max(right, begin)
+                            _add_part(line, flux[s], prf, column - half, begin, left)
+                            begin = right
+                        _add_part(line, flux[s], prf, column - half, begin, end)
+
+
+@njit
+def _add_part(line, factor, prf, start, first, last):
+    """Add columns first ... last - 1 of a row of a table that starts at column ``start``."""
+    if first < last:
+        m, n = unsigned(first), unsigned(first - start)
+        for i in range(unsigned(last - first)):
+            line[m + i] += factor * prf[n + i]
+
+
+@njit
+def _chord(x, room, start, side, ncols):
+    """First and last + 1 column within sqrt(room) of x, of those of a table and of the image."""
+    half = np.sqrt(room)
+    first, last = int(np.ceil(x - half)), int(np.floor(x + half)) + 1
+    return max(first, start, 0), min(last, start + side, ncols)

@@ -64,8 +64,8 @@ class _Frame:
     def model(self, coefficients: np.ndarray, light: np.ndarray) -> np.ndarray:
         """Image of the stars with these coefficients and light (e-/s)."""
         s = self.stamps
-        values, image = np.empty(s.offset[-1]), np.zeros(s.shape)
-        nodes = self.node, self.share, coefficients
+        values, image = np.empty(s.offset[-1], np.float32), np.zeros(s.shape)
+        nodes = self.node, self.share, coefficients.astype(np.float32)
         window = s.window, s.offset
         tensor_nb.fill_stamps(*self.places, light, *window, *nodes, SCALE, STEP, 1, values)
         stamps_nb.add(*window, values, np.ones(len(s)), image)

@@ -18,10 +18,11 @@ import numpy as np
 
 from romanprf.errors import InputError
 from romanprf.io.scratch import kept
+from romanprf.photometry.far import far_light
 from romanprf.photometry.frame import pixel_variance, solve_frame
 from romanprf.photometry.image import Image
 from romanprf.photometry.register import UNKNOWN, Shift, frame_shift, reference_stars
-from romanprf.photometry.stamps import Stamps, far_light, make_stamps
+from romanprf.photometry.stamps import SOLVED, Stamps, make_stamps
 from romanprf.prf.equations import Equations
 from romanprf.prf.shape import UNTRUSTED
 from romanprf.prf.tensor import TensorPRF
@@ -45,9 +46,6 @@ _SETTLED = 1e-4
 _WINGS = 0.5
 #: A star is measured where so much of its light falls on usable pixels.
 _SHOWN = 0.5
-#: Footprints here end at this multiple of the cut-off; the light beyond is that of the last fluxes,
-#: which come closer with every round.
-_CORE = 4.0
 #: Frames are registered until none of them moves by more than this (pixels).
 _STILL = 2e-4
 #: Groups of stars that the errors of the coefficients are estimated from.
@@ -100,17 +98,12 @@ class Exposure:
     def far_light(
         self,
         prf: TensorPRF,
-        flux: np.ndarray,
         flux_cut_off: float,
         stamps: Stamps,
-        shift: tuple[float, float],
+        flux: np.ndarray,
     ) -> np.ndarray:
-        """Light beyond the footprints (see `romanprf.photometry.stamps.far_light`)."""
-
-        def make(fraction: float, some: slice) -> Stamps:
-            return self.stamps(prf, flux, fraction * flux_cut_off, some, shift)
-
-        return far_light(make, stamps, flux)
+        """Light beyond the footprints (see `romanprf.photometry.far`)."""
+        return far_light(prf, stamps, flux, self.wcs, flux_cut_off, self.pixel_area)
 
     def light(self, stamps: Stamps) -> np.ndarray:
         """What a pixel of the frame gets of each source over what one of the detector would.
@@ -274,12 +267,12 @@ class _Frames:
         if not stars.any():
             return shifts
         rest, found = np.where(stars, 0.0, self.flux), []
+        cut_off = SOLVED * self.flux_cut_off
         for exposure, last in zip(self.exposures, shifts, strict=True):
             image, start = exposure.read(), (last.x, last.y)
-            everything = exposure.stamps(self.prf, self.flux, self.flux_cut_off, ALL, start)
+            everything = exposure.stamps(self.prf, self.flux, cut_off, ALL, start)
+            make = partial(exposure.stamps, self.prf, self.flux, cut_off, stars)
             others = everything.model(rest)
-            others += self._sky(image, everything.model(self.flux))
-            make = partial(exposure.stamps, self.prf, self.flux, 10.0 * self.flux_cut_off, stars)
             found.append(frame_shift(image, make, self.flux[stars], others, start))
         x, y = np.mean([(shift.x, shift.y) for shift in found], axis=0)
         return [shift._replace(x=shift.x - x, y=shift.y - y) for shift in found]
@@ -295,9 +288,9 @@ class _Frames:
         measured, beyond = [], []
         for exposure, shift in zip(self.exposures, shifts, strict=True):
             place = (shift.x, shift.y)
-            stamps = exposure.stamps(self.prf, flux, _CORE * self.flux_cut_off, ALL, place)
-            far = exposure.far_light(self.prf, flux, self.flux_cut_off, stamps, place)
-            beyond.append(kept(far))
+            stamps = exposure.stamps(self.prf, flux, SOLVED * self.flux_cut_off, ALL, place)
+            far = partial(exposure.far_light, self.prf, self.flux_cut_off, stamps)
+            beyond.append(kept(far(flux)))
             fit = solve_frame(
                 exposure.read(),
                 stamps,
@@ -306,7 +299,7 @@ class _Frames:
                 _TOLERANCE,
                 reweight=1,
                 clip=_CLIP,
-                fixed=far,
+                far=far,
                 with_background=self.with_background,
             )
             shown = fit.light > _SHOWN
@@ -359,7 +352,7 @@ class _Frames:
         for exposure, shift, flux, far in known:
             image = exposure.read()
             place = (shift.x, shift.y)
-            footprints = self.prf, fluxes.guess, _CORE * self.flux_cut_off
+            footprints = self.prf, fluxes.guess, SOLVED * self.flux_cut_off
             everything = exposure.stamps(*footprints, ALL, place)
             model = everything.model(flux)
             model += far

@@ -177,6 +177,11 @@ class LogPolarPRF:
 
         return prf
 
+    def at(self, x: float, y: float) -> LogPolarPRF:
+        """PRF of a place on the image: the same everywhere."""
+        del x, y
+        return self
+
     def fill_stamps(
         self,
         x: np.ndarray,
@@ -195,7 +200,7 @@ class LogPolarPRF:
         points : int
             The value of a pixel is the mean over a grid of so many places per axis.
         """
-        values = np.empty(offset[-1])
+        values = np.empty(offset[-1], np.float32)
         stars = (x, y, radius, jacobian, scale, window, offset)
         if points == 1:
             logpolar_nb.fill_stamps(*stars, *self._evaluation, values)

@@ -180,11 +180,11 @@ class TensorPRF:
         points: int = 1,
     ) -> np.ndarray:
         """PRF values of all sources on their windows (see `romanprf.photometry.stamps`)."""
-        values = np.empty(offset[-1])
+        values = np.empty(offset[-1], np.float32)
         # The model counts in pixels, whatever their area: light already is in proportion to it.
         area = scale * self.pixel_area / np.abs(np.linalg.det(jacobian))
         radius = np.minimum(radius, self.reach)
-        nodes = *self.shares(x, y), self.coefficients
+        nodes = *self.shares(x, y), self.coefficients.astype(np.float32)
         tensor_nb.fill_stamps(
             x, y, radius, area, window, offset, *nodes, SCALE, STEP, points, values
         )

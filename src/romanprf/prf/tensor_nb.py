@@ -12,14 +12,17 @@ of each stamp in ``values``, rows first; node, share (s, m): what each source ta
 
 import numpy as np
 
-from romanprf.accelerate import njit, njit_parallel, prange
+from romanprf.accelerate import njit, njit_parallel, prange, unsigned
 from romanprf.prf.splines_nb import locate, uniform_cubic
 
 
 @njit
 def axis(offset, scale, step, intervals):
     """First function and values of the four that are not zero at ``offset`` (pixels)."""
-    k, u = locate(np.arcsinh(offset / scale), -0.5 * step * intervals, step, intervals)
+    d = abs(offset) / scale
+    place = np.log(d + np.sqrt(d * d + 1.0))  # asinh, which is slower
+    place = place if offset > 0.0 else -place
+    k, u = locate(place, -0.5 * step * intervals, step, intervals)
     return k, uniform_cubic(u)
 
 
@@ -29,7 +32,7 @@ def fill_stamps(
 ):
     """PRF of every source on the pixels of its window, mean over points x points places in each.
 
-    x, y, radius (s,): pixels; area (s,): factor; coefficients (k, n, n): rows along y.
+    x, y, radius (s,): pixels; area (s,): factor; coefficients (k, n, n), float32: rows along y.
     Separable: a row of pixels shares one contraction.
     """
     n = coefficients.shape[1]
@@ -40,27 +43,73 @@ def fill_stamps(
         if height > 0 and width > 0:
             below, along_y = _pixel_basis(row0 - y[s], height, reach, scale, step, n, points)
             left, along_x = _pixel_basis(column0 - x[s], width, reach, scale, step, n, points)
-            line = np.empty(n)
-            low, high = left[0], left[width - 1] + reach
-            limit = radius[s] * radius[s]
+            own = _local(coefficients, node, share, s, area[s], below, left, reach)
+            line = np.empty(own.shape[1], np.float32)
             m = offset[s]
             for row in range(height):
-                line[low:high] = 0.0
-                for a in range(reach):
-                    for b in range(node.shape[1]):
-                        factor = area[s] * along_y[row, a] * share[s, b]
-                        c = coefficients[node[s, b], below[row] + a]
-                        for j in range(low, high):
-                            line[j] += factor * c[j]
-                dy = row0 + row - y[s]
-                for column in range(width):
-                    dx = column0 + column - x[s]
-                    value = 0.0
-                    if dx * dx + dy * dy <= limit:
-                        for a in range(reach):
-                            value += along_x[column, a] * line[left[column] + a]
-                    values[m] = value
-                    m += 1
+                room = radius[s] ** 2 - (row0 + row - y[s]) ** 2
+                half = np.sqrt(max(room, 0.0))
+                first = max(int(np.ceil(x[s] - half)) - column0, 0)
+                last = min(int(np.floor(x[s] + half)) - column0 + 1, width)
+                if room < 0.0 or last < first:
+                    first = last = 0
+                else:
+                    _contract(own, below[row] - below[0], along_y, row, line)
+                _mean(line, left, along_x, first, last, m, width, values)
+                m += width
+
+
+@njit
+def _local(coefficients, node, share, s, area, below, left, reach):
+    """Coefficients of source s, times its area, that reach the pixels of its window.
+
+    The mean of those of the nodes around it; below, left: first one of each row and column.
+    """
+    i0, j0 = unsigned(below[0]), unsigned(left[0])
+    rows, columns = unsigned(below[-1] + reach - below[0]), unsigned(left[-1] + reach - left[0])
+    own = np.zeros((rows, columns), np.float32)
+    for b in range(node.shape[1]):
+        factor, k = np.float32(share[s, b] * area), unsigned(node[s, b])
+        for i in range(rows):
+            for j in range(columns):
+                own[i, j] += factor * coefficients[k, i0 + i, j0 + j]
+    return own
+
+
+@njit
+def _contract(own, first, weight, row, line):
+    """Sum the rows of coefficients that reach a row of pixels; weight (rows, reach)."""
+    i, r = unsigned(first), unsigned(row)
+    w0, w1, w2, w3 = weight[r, 0], weight[r, 1], weight[r, 2], weight[r, 3]
+    b, c, d = i + unsigned(1), i + unsigned(2), i + unsigned(3)
+    for j in range(unsigned(line.size)):
+        line[j] = w0 * own[i, j] + w1 * own[b, j] + w2 * own[c, j] + w3 * own[d, j]
+    for a in range(unsigned(4), unsigned(weight.shape[1])):
+        for j in range(unsigned(line.size)):
+            line[j] += weight[r, a] * own[i + a, j]
+
+
+@njit
+def _mean(line, left, weight, first, last, start, width, values):
+    """Write a row of pixels to values[start : start + width], 0 but from ``first`` to ``last``.
+
+    left, weight (columns,) and (columns, reach): functions that reach each column, the first of
+    them is that of ``line``.
+    """
+    m, j0 = unsigned(start), unsigned(left[0])
+    for p in range(unsigned(width)):
+        values[m + p] = 0.0
+    for p in range(unsigned(first), unsigned(last)):
+        j = unsigned(left[p]) - j0
+        values[m + p] = (
+            weight[p, 0] * line[j]
+            + weight[p, 1] * line[j + unsigned(1)]
+            + weight[p, 2] * line[j + unsigned(2)]
+            + weight[p, 3] * line[j + unsigned(3)]
+        )
+    for a in range(unsigned(4), unsigned(weight.shape[1])):
+        for p in range(unsigned(first), unsigned(last)):
+            values[m + p] += weight[p, a] * line[unsigned(left[p]) - j0 + a]
 
 
 @njit
@@ -70,7 +119,7 @@ def _pixel_basis(offset, count, reach, scale, step, n, points):
     offset: of the centre of the first of ``count`` pixels.  Returns first (p,), the number of the
     first function kept, and weight (p, reach), the means of first ... first + reach - 1.
     """
-    first, weight = np.empty(count, np.int64), np.zeros((count, reach))
+    first, weight = np.empty(count, np.int64), np.zeros((count, reach), np.float32)
     for p in range(count):
         for i in range(points):
             k, b = axis(offset + p + (i + 0.5) / points - 0.5, scale, step, n - 3)

@@ -20,6 +20,10 @@ from romanprf.prf import LogPolarPRF
 from romanprf.steps.frames import read_exposures
 from romanprf.wcs import STERADIAN, TangentWCS
 
+#: Pixels per side of the middle of an image, which is all that is used of a larger one: it has
+#: thousands of stars bright enough for the log-polar PRF, which is the same everywhere.
+MIDDLE = 512
+
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Make ``deltas.parquet``.
@@ -70,6 +74,7 @@ def exposure_deltas(
     """Rows of the ``deltas`` table of one exposure.
 
     The radius of each source is where the first guess of the PRF falls under ``flux_cut_off``.
+    Pixels are those of the middle of the image, at most `MIDDLE` per side.
     """
     guess = LogPolarPRF.first_guess(10, 4, shape["rmin"], shape["cut_r"], shape["rmax"], area)
     radius = footprint_radius(
@@ -77,7 +82,9 @@ def exposure_deltas(
     )
     wcs = TangentWCS.from_json(exposure["wcs"])
     ra, dec = positions_at(sources, exposure["time"])
-    pairs = find_deltas(ra, dec, radius, wcs, (exposure["nrows"], exposure["ncols"]))
+    size = min(exposure["nrows"], MIDDLE), min(exposure["ncols"], MIDDLE)
+    corner = (exposure["nrows"] - size[0]) // 2, (exposure["ncols"] - size[1]) // 2
+    pairs = find_deltas(ra, dec, radius, wcs, size, corner=corner)
     image = read_image(exposure)
     row, column = pairs["row"], pairs["column"]
     pairs["exposure"] = np.full(row.size, exposure["exposure"])

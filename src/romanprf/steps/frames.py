@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from tqdm import tqdm
 from romanprf.catalog.footprint import field_plane
 from romanprf.catalog.motion import julian_year
 from romanprf.errors import InputError
+from romanprf.io.exposure import file_stamp
 from romanprf.io.images import check_one_setup, register
-from romanprf.io.tables import provenance, read_table, write_table
+from romanprf.io.tables import provenance, read_metadata, read_table, write_table
 from romanprf.schemas import EXPOSURES
 from romanprf.wcs import ARCSEC, TangentWCS
 
@@ -26,6 +29,8 @@ SNAP = 4.0
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Register all images.
 
+    Rows that this step wrote before are kept for files that are as they were.
+
     Parameters
     ----------
     inputs : mapping
@@ -34,7 +39,9 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         ``exposures``: Parquet table of `romanprf.schemas.EXPOSURES`.
     params : mapping
         ``files``: list of ``{"file", "exposure"}`` (see `romanprf.io.sheet.read_sheet`);
-        ``gain`` and ``zero_point`` of the section ``exposures`` of the configuration.
+        ``gain`` and ``zero_point`` of the section ``exposures`` of the configuration;
+        ``registered``: where the step keeps a copy of its table, since Snakemake removes the
+        output of a job before it runs again.
 
     Raises
     ------
@@ -43,15 +50,44 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     """
     del inputs  # named in params; their pixels are in content_hash, not hashed a second time
     rows: list[dict[str, Any]] = []
+    origin = provenance(params={k: params[k] for k in ("files", "gain", "zero_point")})
+    known = _known(params["registered"])
+    keys: dict[str, str] = {}
     for item in tqdm(params["files"], "frames", unit="file", disable=None):
-        found = register(item["file"], params["gain"], params["zero_point"])
-        rows += _numbered(found, item["file"], item["exposure"])
+        file = item["file"]
+        keys[file] = _key(item, params, origin)
+        if keys[file] in known:
+            rows += known[keys[file]]
+        else:
+            found = register(file, params["gain"], params["zero_point"])
+            rows += _numbered(found, file, item["exposure"])
     if not rows:
         raise InputError("no images, expected at least one file in the exposure sheet")
     rows.sort(key=lambda row: row["exposure"])
     _check_together(rows)
     table = pd.DataFrame(rows)
-    write_table(outputs["exposures"], table, EXPOSURES, provenance(params=params))
+    metadata = {"files": json.dumps(keys), "field": json.dumps(field(table))}
+    for path in (outputs["exposures"], params["registered"]):
+        write_table(path, table, EXPOSURES, origin, metadata)
+
+
+def _known(path: str | Path) -> dict[str, list[dict]]:
+    """Rows of each file of the last table, by `_key`."""
+    if not Path(path).exists():
+        return {}
+    try:
+        keys = json.loads(read_metadata(path, EXPOSURES)["files"])
+        table = read_table(path, EXPOSURES)
+    except (InputError, LookupError):  # a table of another version
+        return {}
+    return {keys[file]: rows.to_dict("records") for file, rows in table.groupby("file")}
+
+
+def _key(item: Mapping[str, Any], params: Mapping[str, Any], origin: Mapping[str, str]) -> str:
+    """Hash of all that the rows of a file depend on but its content, for which its date stands."""
+    of_file = (item["file"], item["exposure"], *file_stamp(item["file"]))
+    of_run = (params["gain"], params["zero_point"], origin["romanprf"], origin["git"])
+    return hashlib.blake2b(json.dumps(of_file + of_run).encode(), digest_size=8).hexdigest()
 
 
 def _numbered(rows: list[dict], file: str, exposure: int | None) -> list[dict]:
@@ -101,6 +137,11 @@ def read_exposures(path: str | Path, numbers: Sequence[int] | None = None) -> pd
     if missing:
         raise InputError(f"{path}: no exposure {missing[0]}, expected it in the table")
     return table[table["exposure"].isin(list(numbers))].reset_index(drop=True)
+
+
+def read_field(path: str | Path) -> dict[str, float]:
+    """Read the `field` of the exposures table from its metadata."""
+    return json.loads(read_metadata(path, EXPOSURES)["field"])
 
 
 def field(exposures: pd.DataFrame) -> dict[str, float]:

@@ -22,5 +22,6 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         ``versions``: packages that a compiled kernel depends on, with their versions.
     """
     del inputs
+    lines = [*params["versions"], *compile_all()]
     with replacing(outputs["kernels"]) as temporary:
-        temporary.write_text("\n".join([*params["versions"], *compile_all()]) + "\n")
+        temporary.write_text("\n".join(lines) + "\n")

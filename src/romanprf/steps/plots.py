@@ -110,13 +110,14 @@ def _image(
         return empty("no exposure can be used")
     batch, stats = found
     only = [("exposure", "==", stats["exposure"])]
-    flux = read_table(inputs["photometry"][batch], schemas.PHOTOMETRY, ["psf_flux"], only)
+    columns = ["psf_flux", "psf_flux_err"]
+    fluxes = read_table(inputs["photometry"][batch], schemas.PHOTOMETRY, columns, only)
     [exposure] = exposures[exposures["exposure"] == stats["exposure"]].to_dict("records")
     prf, image = read_prf(inputs["prf"]), read_image(exposure)
     part = _middle(exposure["nrows"]), _middle(exposure["ncols"])
     near = _near(exposure, sources, part, 1.1 * prf.rmax / np.sqrt(prf.pixel_area))
-    light = flux["psf_flux"].to_numpy()[near]
-    model = model_image(exposure, sources[near], prf, light, stats, flux_cut_off)
+    light, error = (fluxes[name].to_numpy()[near] for name in columns)
+    model = model_image(exposure, sources[near], prf, light, error, stats, flux_cut_off)
     shown = replace(
         image, flux=image.flux[part], flux_err=image.flux_err[part], flags=image.flags[part]
     )

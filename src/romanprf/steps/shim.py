@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from romanprf.accelerate import set_threads
+from romanprf.accelerate import only_read_cache, set_threads
 from romanprf.errors import InputError
+from romanprf.io.atomic import disk_full
 
 Step = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], None]
 
@@ -16,8 +17,9 @@ Step = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], None]
 def main(run: Step, snakemake: Any) -> None:
     """Run a step with the files and parameters of a job.
 
-    Warnings and errors go to the job's log: one line for bad input, a traceback for anything
-    else.  Standard error is left alone, so that progress bars show on a terminal.
+    Warnings and errors go to the job's log: one line for bad input or a full disk, a
+    traceback for anything else.  Standard error is left alone, so that progress bars show on a
+    terminal.
 
     Parameters
     ----------
@@ -31,13 +33,18 @@ def main(run: Step, snakemake: Any) -> None:
     )
     logging.captureWarnings(True)
     set_threads(snakemake.threads)
+    if snakemake.rule != "kernels":
+        only_read_cache()
     try:
         run(_plain(snakemake.input), _plain(snakemake.output), dict(snakemake.params.items()))
     except InputError as error:
         logging.error("romanprf %s: %s", snakemake.rule, error)
         sys.exit(1)
-    except Exception:
-        logging.exception("romanprf %s: unexpected error", snakemake.rule)
+    except Exception as error:
+        if disk_full(error):
+            logging.error("romanprf %s: %s", snakemake.rule, error)
+        else:
+            logging.exception("romanprf %s: unexpected error", snakemake.rule)
         sys.exit(1)
 
 

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import naive
+from naive import both
+from romanprf.photometry import image_nb as nb
+
+SLOPES = pytest.mark.parametrize("slope", [0.0, 0.5])
+
+
+@pytest.fixture
+def images():
+    """Flux, error and model; negative fluxes, models far off them, one rejected pixel."""
+    flux, model = np.random.default_rng(3).normal(2.0, 4.0, (2, 9, 11))
+    error = np.random.default_rng(4).uniform(0.5, 2.0, (9, 11))
+    error[4, 5] = np.inf
+    return flux, error, model
+
+
+@SLOPES
+@both(nb.swapped)
+def test_swapped(kernel, slope, images):
+    flux, error, model = images
+    places = [(i, j) for i, j in np.ndindex(flux.shape) if (i, j) != (4, 5)]
+    arguments = [(error[p] ** 2, flux[p], model[p], slope, 0.1) for p in places]
+    ours = [kernel(*numbers) for numbers in arguments]
+    assert_allclose(ours, [naive.swapped(*numbers) for numbers in arguments], rtol=1e-14)
+
+
+@SLOPES
+@both(nb.weights)
+def test_weights(kernel, slope, images):
+    outlier, out = np.random.default_rng(5).uniform(size=(9, 11)) < 0.2, np.full((9, 11), np.nan)
+    kernel(*images, outlier, slope, 0.1, out)
+    assert_allclose(out, naive.weights(*images, outlier, slope, 0.1), rtol=1e-13)
+    assert out[4, 5] == 0.0 < out.max()
+
+
+@SLOPES
+@both(nb.significance)
+def test_significance(kernel, slope, images):
+    stars, leverage = np.random.default_rng(6).uniform(0.0, 1.0, (2, 9, 11))
+    leverage[0] = 1.0
+    numbers, out = (slope, 0.1, 1e-6, 0.05), np.full((9, 11), 7.0)
+    arguments = *images, 30.0 * stars, leverage, *numbers
+    kernel(*arguments, out)
+    assert_allclose(out, naive.significance(*arguments), rtol=1e-12)
+    assert out[4, 5] == 0.0
+    assert out[0].min() > 100.0  # nothing is left of such pixels' deviations

@@ -1,0 +1,53 @@
+"""Jobs load compiled kernels and store none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+KERNEL = """
+from romanprf.accelerate import njit
+
+@njit
+def twice(x):
+    return 2 * x
+"""
+#: A processor without any extension of the x86-64 instructions.
+OTHER = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*.nb[ic]")}
+
+
+def call(folder: Path, before: str = "pass", **environment: str) -> str:
+    """Call a kernel in another process; what that said."""
+    program = f"from romanprf import accelerate; {before}; import kernel; kernel.twice(2)"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "cache"), **environment}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stderr
+
+
+def test_jobs_store_no_kernels(tmp_path):
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    job = "accelerate.only_read_cache()"
+    assert "compiled for this job alone" in call(tmp_path, job)
+    assert stored(tmp_path) == {}
+    assert call(tmp_path) == ""
+    kernels = stored(tmp_path)
+    assert len(kernels) == 2
+    assert call(tmp_path, job) == ""
+    assert "compiled for this job alone" in call(tmp_path, job, **OTHER)
+    assert stored(tmp_path) == kernels
+    assert call(tmp_path, **OTHER) == ""
+    assert len(stored(tmp_path)) == 3
+    assert call(tmp_path, job) == ""
