@@ -1,7 +1,7 @@
 """Core-seconds, memory and exactness of the fit of one frame.
 
 python benchmarks/detector.py [--size 512 1024 2048 4088] [--limit 23] [--threads 1 2]
-    [--nodes 3]
+    [--nodes 3] [--machine]
 
 Draws stars to F146 ``--limit`` at the density of the bulge survey with a PRF that changes over
 the image, photon noise and cosmic rays, and fits the frame as the workflow does: registration,
@@ -14,7 +14,9 @@ Prints one JSON line per case.  keys: `stars`, `size`, `limit`, `threads`; `core
 process, `frame_rss_mb` of what the fit adds to it; `iterations`; `pull`, width of (fit - truth) /
 error; up to 512 pixels `max_diff_sigma` and `max_error_diff`: largest difference of fluxes from
 those of a direct sparse solution of the same normal equations, in their errors, and of the errors,
-relative (`max_error_diff_close`: of stars with another one within a pixel).
+relative (`max_error_diff_close`: of stars with another one within a pixel).  `--machine`
+prints what one core can do at best: bytes of a copy and operations of a product of matrices, per
+second.
 """
 
 from __future__ import annotations
@@ -77,10 +79,14 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=23.0, help="faintest star, F146")
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--nodes", type=int, default=3, help="nodes of the PRF per axis")
+    parser.add_argument("--machine", action="store_true", help="measure the machine instead")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.here:
         print(json.dumps(case(args.size[0], args.limit, args.threads[0], args.nodes)), flush=True)
+        return
+    if args.machine:
+        print(json.dumps(machine()))
         return
     for size in args.size:
         for threads in args.threads:
@@ -88,6 +94,26 @@ def main() -> None:
             command = [sys.executable, __file__, "--here", *numbers, "--nodes", args.nodes]
             environment = os.environ | {"NUMBA_NUM_THREADS": str(threads)}
             subprocess.run([str(word) for word in command], check=True, env=environment)
+
+
+def machine() -> dict[str, float]:
+    """GB/s read and written by a copy, and 1e9 operations/s of float64 matrices, on one core."""
+    source = np.ones(2**27)
+    target = np.empty_like(source)
+    matrix = np.random.default_rng(0).random((1500, 1500))
+    best = {}
+    tasks: dict[str, tuple[Callable[[], Any], float]] = {
+        "copy_gb_per_s": (lambda: np.copyto(target, source), 2 * source.nbytes),
+        "matrix_gflop_per_s": (lambda: matrix @ matrix, 2 * matrix.size**1.5),
+    }
+    for name, (task, amount) in tasks.items():
+        spent = []
+        for _ in range(5):
+            start = time.process_time()
+            task()
+            spent.append(time.process_time() - start)
+        best[name] = round(amount / min(spent) / 1e9, 1)
+    return best
 
 
 def case(size: int, limit: float, threads: int, nodes: int) -> dict[str, Any]:

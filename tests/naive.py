@@ -8,6 +8,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
+from numpy.polynomial.chebyshev import chebval2d
 from scipy.interpolate import BSpline
 from scipy.ndimage import map_coordinates
 
@@ -54,6 +55,13 @@ def wrapped_basis(x, n):
     basis = uniform_basis(turned, -np.pi, step, n)
     basis[:, :3] += basis[:, n:]
     return basis[:, :n]
+
+
+# wcs_nb
+
+
+def chebyshev2d(u, v, coefficients):
+    return chebval2d(u, v, coefficients)
 
 
 # deltas_nb
@@ -204,10 +212,14 @@ def weights(flux, flux_err, model, outlier, slope, floor):
     return np.where(outlier, 0.0, 1.0 / swapped(flux_err**2, flux, model, slope, floor))
 
 
-def significance(flux, flux_err, model, stars, leverage, slope, floor, least, prf_error):
+def weighted_residual(flux, model, weight):
+    return (flux - model) * weight
+
+
+def significance(flux, flux_err, model, rest, leverage, slope, floor, least, prf_error):
     left = np.maximum(1.0 - leverage, least)
     noise = np.sqrt(swapped(flux_err**2, flux, model, slope, floor) * left)
-    return abs(flux - model) / np.hypot(noise, prf_error * stars * left)
+    return abs(flux - model) / np.hypot(noise, prf_error * (model - rest) * left)
 
 
 # normal_nb
@@ -282,14 +294,20 @@ def touched(count, row0, row1, column0, column1):
     return cells.any()
 
 
+def pair_touched(count, window, s, o):
+    pixels = np.argwhere(shared(window, s, o, np.multiply(count.shape, FINE)))
+    return any(touched(count, i, i + 1, j, j + 1) for i, j in pixels)
+
+
 def weighted(window, offset, values, weight, s):
     row0, row1, column0, column1 = window[s]
     return values[offset[s] : offset[s + 1]] * weight[row0:row1, column0:column1].ravel()
 
 
-def common(a, m, a_width, b, n, b_width, rows, columns):
-    every = np.ndindex(rows, columns)
-    return sum(a[m + i * a_width + j] * b[n + i * b_width + j] for i, j in every)
+def common(own, window, offset, values, s, o):
+    shape = window[:, 1].max(), window[:, 3].max()
+    mine = images(window[[s]], [0, own.size], own, shape)[0]
+    return (mine * images(window, offset, values, shape)[o]).sum()
 
 
 def find(indices, low, high, s):
@@ -408,17 +426,19 @@ def pixel_basis(offset, scale, step, n, points):
     return np.mean([axis(offset + place, scale, step, n - 3) for place in places], axis=0)
 
 
-def local(coefficients, node, share, rows, columns):
-    return np.tensordot(share, coefficients[node], 1)[slice(*rows), slice(*columns)]
+def local(coefficients, node, share, s, area, below, left, reach):
+    own = area * np.tensordot(share[s], coefficients[node[s]], 1)
+    return own[below[0] : below[-1] + reach, left[0] : left[-1] + reach]
 
 
-def contract(own, first, weight):
-    return weight @ own[first : first + len(weight)]
+def contract(own, first, weight, row):
+    return weight[row] @ own[first : first + weight.shape[1]]
 
 
-def mean(line, left, weight, first, last):
-    """Values of the pixels first ... last - 1."""
-    return [weight[p] @ line[left[p] : left[p] + len(weight[p])] for p in range(first, last)]
+def mean(line, left, weight, first, last, width):
+    reach, start = weight.shape[1], left - left[0]
+    row = [weight[p] @ line[start[p] : start[p] + reach] for p in range(width)]
+    return np.where((np.arange(width) >= first) & (np.arange(width) < last), row, 0.0)
 
 
 def fill_tensor_stamps(x, y, radius, area, window, node, share, coefficients, scale, step, points):

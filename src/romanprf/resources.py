@@ -8,7 +8,7 @@ attempt asks for twice as much, a third for three times.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: Of the measured memory and time, what a job asks for.
 _MEMORY_MARGIN, _TIME_MARGIN = 1.5, 3.0
@@ -46,6 +46,12 @@ class Size:
         """Stars counted, or expected from the pixels."""
         return self.pixels / _PIXELS_PER_STAR if self.stars is None else self.stars
 
+    def part(self, pixels: int) -> Size:
+        """The same for a part of the frames of at most this many pixels."""
+        share = min(1.0, pixels / self.pixels)
+        stars = None if self.stars is None else math.ceil(share * self.stars)
+        return replace(self, pixels=math.ceil(share * self.pixels), stars=stars)
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -81,10 +87,11 @@ _MEMORY = {
     "frames": Cost(fixed=300e6, pixel=40.0),
     "crossmatch": Cost(fixed=300e6, file_mb=20e6),
     "deltas": Cost(fixed=400e6, pixel=40.0, measurement=10e3),
-    # 1.8 GB for 20 frames of 256 x 256 pixels with 8 000 stars.
-    "shape": Cost(fixed=700e6, pixel=60.0, measurement=7e3),
-    # 5 GB for one frame of 4088 x 4088 pixels with 750 000 stars, and the results of the batch.
-    "fit": Cost(fixed=300e6, pixel=60.0, star=5e3, measurement=40.0),
+    # 1.8 GB for 20 frames of 256 x 256 pixels with 8 000 stars; nobody has run it on a detector.
+    "shape": Cost(fixed=1.5e9, pixel=100.0, star=6e3, measurement=1e3),
+    # 3.6 GB for one frame of 4088 x 4088 pixels with 750 000 stars and 6.2 GB with 1.9 million;
+    # the next frame and the results of the batch.
+    "fit": Cost(fixed=400e6, pixel=100.0, star=2.5e3, measurement=40.0),
     # Light curves go through in chunks of four million measurements.
     "metrics": Cost(fixed=1.2e9, star=2e3),
     "plots": Cost(fixed=600e6, pixel=80.0, star=4e3),

@@ -37,13 +37,21 @@ def test_weights(kernel, slope, images):
     assert out[4, 5] == 0.0 < out.max()
 
 
+@both(nb.weighted_residual)
+def test_weighted_residual(kernel, images):
+    out = np.full((9, 11), np.nan)
+    flux, weight, model = images[0], np.nan_to_num(images[1], posinf=0.0), images[2]
+    kernel(flux, model, weight, out)
+    assert_allclose(out, naive.weighted_residual(flux, model, weight), rtol=1e-14)
+
+
 @SLOPES
 @both(nb.significance)
 def test_significance(kernel, slope, images):
-    stars, leverage = np.random.default_rng(6).uniform(0.0, 1.0, (2, 9, 11))
+    rest, leverage = np.random.default_rng(6).uniform(0.0, 1.0, (2, 9, 11))
     leverage[0] = 1.0
     numbers, out = (slope, 0.1, 1e-6, 0.05), np.full((9, 11), 7.0)
-    arguments = *images, 30.0 * stars, leverage, *numbers
+    arguments = *images, rest, leverage, *numbers
     kernel(*arguments, out)
     assert_allclose(out, naive.significance(*arguments), rtol=1e-12)
     assert out[4, 5] == 0.0

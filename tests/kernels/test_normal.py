@@ -176,6 +176,15 @@ def test_touched(kernel, weight, changed):
     assert 3 < found < 57
 
 
+@both(nb._pair_touched)
+def test_pair_touched(kernel, stamps, weight, changed):
+    _, count = naive.changes(weight, changed, 0.02)
+    pairs = [(s, o) for s in range(len(stamps)) for o in (0, 3, s, 23)]
+    found = [kernel(_summed(count), stamps.window, s, o) for s, o in pairs]
+    assert found == [naive.pair_touched(count, stamps.window, s, o) for s, o in pairs]
+    assert 4 < sum(found) < 50
+
+
 @both(nb._weighted)
 def test_weighted(kernel, stamps, weight):
     arguments = stamps.window, stamps.offset, stamps.values, weight
@@ -184,11 +193,13 @@ def test_weighted(kernel, stamps, weight):
 
 
 @both(nb._common)
-def test_common(kernel):
-    a, b = np.random.default_rng(11).uniform(size=(2, 60))
-    for rectangle in [(7, 9, b, 3, 6, 4, 5), (0, 1, b, 59, 1, 1, 1), (2, 4, b, 2, 4, 0, 3)]:
-        expected = naive.common(a, *rectangle)
-        assert kernel(a, *rectangle) == pytest.approx(expected, rel=1e-13)
+def test_common(kernel, stamps, weight):
+    arguments = stamps.window, stamps.offset, stamps.values
+    for s, o in PAIRS:
+        if naive.overlap(stamps.window, s, o, SHAPE):
+            own = naive.weighted(*arguments, weight, s)
+            expected = naive.common(own, *arguments, s, o)
+            assert kernel(own, *arguments, s, o) == pytest.approx(expected, rel=1e-12)
 
 
 @both(nb._find)
@@ -222,7 +233,7 @@ def test_fill_matrix(kernel, stamps, weight):
     prior = np.linspace(0.1, 0.2, len(stamps))
     ours = _filled(kernel, stamps, weight, prior, np.ones((10, 9), int), 0.0)
     expected = naive.fill_matrix(stamps.window, stamps.offset, stamps.values, weight)
-    expected += np.diag(np.where(np.diff(stamps.offset) > 0, prior, 0.0))
+    expected += np.diag(prior)
     assert_allclose(ours, expected, rtol=1e-10, atol=1e-16)
     assert_array_equal(ours, ours.T)
 

@@ -83,8 +83,8 @@ def test_no_stars(kernel):
 @both(nb._local)
 def test_local(kernel):
     coefficients = np.random.default_rng(37).normal(size=(9, 13, 13)).astype(np.float32)
-    node, share = _around(1, 9)
-    arguments = coefficients, node[0], share[0], (2, 11), (0, 5)
+    below, left = np.array([2, 2, 5, 7]), np.array([0, 1])
+    arguments = coefficients, *_around(3, 9), 1, 0.8, below, left, 4
     assert_allclose(kernel(*arguments), naive.local(*arguments), atol=1e-6)
 
 
@@ -92,21 +92,22 @@ def test_local(kernel):
 @pytest.mark.parametrize("reach", [4, 7])
 def test_contract(kernel, reach):
     rng = np.random.default_rng(38)
-    own, weight = rng.normal(size=(9, 6)).astype(np.float32), rng.uniform(size=reach)
+    own, weight = rng.normal(size=(9, 6)).astype(np.float32), rng.uniform(size=(3, reach))
     line = np.full(6, np.nan, np.float32)
-    kernel(own, 2, weight.astype(np.float32), line)
-    assert_allclose(line, naive.contract(own, 2, weight), atol=1e-6)
+    kernel(own, 2, weight.astype(np.float32), 1, line)
+    assert_allclose(line, naive.contract(own, 2, weight, 1), atol=1e-6)
 
 
 @both(nb._mean)
 @pytest.mark.parametrize("reach", [4, 7])
 def test_mean(kernel, reach):
-    rng, left = np.random.default_rng(39), np.array([0, 0, 2, 3, 5])
+    rng, left = np.random.default_rng(39), np.array([2, 2, 4, 5, 7])
     line, weight = rng.normal(size=12).astype(np.float32), rng.uniform(size=(5, reach))
-    pixels = np.zeros(5, np.float32)
-    kernel(line, left, weight.astype(np.float32), 1, 4, pixels)
-    assert_allclose(pixels[1:4], naive.mean(line, left, weight, 1, 4), atol=1e-6)
-    assert pixels[0] == pixels[4] == 0.0
+    values = np.full(9, np.nan, np.float32)
+    for first, last in [(1, 4), (0, 5), (0, 0)]:
+        kernel(line, left, weight.astype(np.float32), first, last, 3, 5, values)
+        assert_allclose(values[3:8], naive.mean(line, left, weight, first, last, 5), atol=1e-6)
+    assert np.isnan(values[[0, 1, 2, 8]]).all()
 
 
 N = 9

@@ -18,10 +18,17 @@ def _coordinates(shape):
     return np.meshgrid(*(np.linspace(-1.0, 1.0, n) for n in shape), indexing="ij")
 
 
+def _functions(mesh):
+    """Image of each function of a mesh."""
+    return np.einsum("ri,cj->ijrc", mesh.rows, mesh.columns).reshape(mesh.nodes**2, *SHAPE)
+
+
 @pytest.mark.parametrize("nodes", [0, 1, 2, 3, 4, 7])
 def test_sums_over_pixels(nodes):
     mesh, weight = Mesh(nodes, SHAPE), np.random.default_rng(1).random(SHAPE)
-    functions = np.array(list(mesh.functions())).reshape(nodes**2, *SHAPE)
+    functions = _functions(mesh)
+    weighted = np.array(list(mesh.weighted(weight))).reshape(nodes**2, *SHAPE)
+    assert_allclose(weighted, functions * weight, rtol=1e-14)
     assert_allclose(mesh.dot(weight), (functions * weight).sum(axis=(1, 2)))
     expected = np.einsum("krc,rc,lrc->kl", functions, weight, functions)
     assert_allclose(mesh.gram(weight), expected, atol=1e-12)
@@ -52,7 +59,7 @@ def test_solution_and_errors_are_those_of_the_dense_matrix(nodes, monkeypatch):
     fit = fit_frame(image, scene.stamps, mu, sigma, 1e-12, 0, background_nodes=nodes)
     stamps, mesh = scene.stamps, Mesh(nodes, SHAPE)
     design = naive.images(stamps.window, stamps.offset, stamps.values, stamps.shape)
-    design = np.concatenate([design, list(mesh.functions())]).reshape(40 + nodes**2, -1)
+    design = np.concatenate([design, _functions(mesh)]).reshape(40 + nodes**2, -1)
     weight = image.flux_err.ravel() ** -2.0
     prior = np.append(sigma**-2.0, np.zeros(nodes**2))
     inverse = np.linalg.inv((design * weight) @ design.T + np.diag(prior))

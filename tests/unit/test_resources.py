@@ -42,6 +42,13 @@ def test_fit_of_a_detector_fits_into_its_request():
     assert minutes("fit", SURVEY, threads=4) == pytest.approx(minutes("fit", SURVEY) / 4, abs=1)
 
 
+def test_part_of_a_frame():
+    part = Size(DETECTOR, frames=4, stars=750_000).part(512**2)
+    assert (part.pixels, part.frames, part.stars) == (512**2, 4, 11_765)
+    assert Size(128**2, stars=10).part(512**2) == Size(128**2, stars=10)
+    assert memory_mb("deltas", part) < 2000
+
+
 def test_small_jobs_ask_for_little():
     demo = Size(128**2, frames=4, stars=1500)
     assert memory_mb("fit", demo) < 1000

@@ -39,7 +39,8 @@ class Field:
         values = np.array([inject(np.zeros(SHAPE), *p, 1e7) / 1e7 for p in zip(x, y, strict=True)])
         window = np.tile(np.array([0, SIDE, 0, SIDE], np.int32), (x.size, 1))
         offset = np.arange(x.size + 1, dtype=np.int64) * SIDE**2
-        self.stamps = Stamps(x, y, np.full(x.size, 1e3), window, offset, values.ravel(), SHAPE)
+        values, radius = values.ravel().astype(np.float32), np.full(x.size, 1e3)
+        self.stamps = Stamps(x, y, radius, window, offset, values, SHAPE)
         self.light = self.stamps.model(self.flux)
 
     def exposure(self, bad=None):

@@ -13,6 +13,7 @@ from romanprf.io import lock
 from romanprf.io.sheet import read_sheet
 from romanprf.io.tables import count_rows, read_table
 from romanprf.paths import Paths
+from romanprf.steps.deltas import MIDDLE
 from romanprf.steps.frames import read_field
 
 # Jobs inherit this: the parallelism is in the jobs and in Numba, and BLAS threads that compete make
@@ -151,6 +152,12 @@ def size_of(rows):
         )
 
     return size
+
+
+def middle_of(rows):
+    """`size_of`, but for the middle of the frames alone."""
+    size = size_of(rows)
+    return lambda wildcards: size(wildcards).part(MIDDLE**2)
 
 
 def simulated(frames):

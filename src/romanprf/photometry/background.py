@@ -31,6 +31,8 @@ class Mesh:
 
     def image(self, coefficients: np.ndarray) -> np.ndarray:
         """Sum of the functions times coefficients (nodes, nodes), shape (nrows, ncols)."""
+        if self.nodes == 1:
+            return np.broadcast_to(coefficients, (len(self.rows), len(self.columns)))
         return self.rows @ coefficients @ self.columns.T
 
     def dot(self, image: np.ndarray) -> np.ndarray:

@@ -176,7 +176,7 @@ def solve_frame(
     mesh = Mesh(background_nodes if with_background else 0, stamps.shape)
     beyond = _Beyond(far, prior_mu, seen, image.flux.shape)
     joint = _fit_seen(image, inner, priors, tolerance, reweight, mesh, clip, beyond)
-    light = stamps.dot((image.usable & ~joint.outlier).astype(float))
+    light = stamps.dot(image.usable & ~joint.outlier)
     known = np.full((3, len(stamps)), np.nan)
     known[:, seen] = joint.flux, joint.flux_err, joint.alone_err
     known[:, light == 0.0] = np.nan
@@ -211,8 +211,9 @@ def fit_frame(
         far=far,
     )
     light, used = solution.light, image.usable & ~solution.outlier
-    residual = np.where(used, image.flux - solution.model, np.nan)
-    chi2_image = solution.weight * np.nan_to_num(residual) ** 2
+    residual = image.flux - solution.model
+    chi2_image = solution.weight * residual**2
+    residual[~used] = np.nan
     with np.errstate(invalid="ignore", divide="ignore"):
         chi2 = np.where(light > 0.0, stamps.dot(chi2_image) / light, np.nan)
     return FrameFit(
@@ -250,7 +251,7 @@ def _fit_seen(
     coefficients = np.full((mesh.nodes, mesh.nodes), _typical(image, model))
     response = np.zeros((mesh.nodes**2, len(stamps)))
     model += mesh.image(coefficients)
-    normal = NormalMatrix(stamps, prior_sigma)
+    normal, weighted = NormalMatrix(stamps, prior_sigma), np.empty(model.shape)
     tiles = make_tiles(stamps.x, stamps.y, stamps.shape)
     for number in range(reweight + 1):
         changed = normal.follow(pixel_weight(image, model, outlier))
@@ -260,8 +261,9 @@ def _fit_seen(
             solver.renew(tiles.touched(changed))
         weight = normal.weight
         pull = (priors[0] - flux) / prior_sigma**2
+        image_nb.weighted_residual(image.flux, model, weight, weighted)
         change, step, covariance, response = solve_under_sky(
-            solver, stamps, image.flux - model, weight, pull, response, tolerance, mesh
+            solver, stamps, weighted, weight, pull, response, tolerance, mesh
         )
         flux = flux + change
         coefficients += step.reshape(coefficients.shape)
@@ -369,7 +371,7 @@ def pixel_variance(image: Image, model: np.ndarray) -> np.ndarray:
 def solve_under_sky(
     solver: Solver,
     stamps: Stamps,
-    residual: np.ndarray,
+    weighted: np.ndarray,
     weight: np.ndarray,
     pull: np.ndarray,
     response: np.ndarray,
@@ -379,16 +381,15 @@ def solve_under_sky(
     """Changes of the fluxes and of the sky's coefficients, covariance of these; responses.
 
     The sky is eliminated exactly: f = A^-1 h - R b with the responses R = A^-1 c of all fluxes
-    to each of its coefficients (equations of `normal`, for changes).  ``residual`` is the image
-    minus the model, ``pull`` what the priors add to h.  The responses of other weights are a good
-    first guess, and need to be known the better the larger the change of the sky.
+    to each of its coefficients (equations of `normal`, for changes).  ``weighted`` is the image
+    minus the model, times ``weight``; ``pull`` is what the priors add to h.  The responses of other
+    weights are a good first guess; the more the sky changes, the better they have to be known.
     """
-    weighted = weight * residual
     without = solver.solve(stamps.dot(weighted) + pull, np.zeros(len(stamps)), tolerance)
     sky, gram = mesh.dot(weighted), mesh.gram(weight)
     c = np.empty_like(response)
-    for k, weighted in enumerate(mesh.weighted(weight)):
-        c[k] = stamps.dot(weighted)
+    for k, function in enumerate(mesh.weighted(weight)):
+        c[k] = stamps.dot(function)
     known = _LOOSE * tolerance
     while True:
         for k in range(len(c)):
@@ -416,7 +417,7 @@ def source_flags(
     conditions = {
         SourceFlag.NO_DATA: light <= 0.0,
         SourceFlag.EDGE: edge < _EDGE,
-        SourceFlag.MASKED: stamps.dot((~image.usable).astype(float)) > _MASKED_FRACTION,
+        SourceFlag.MASKED: stamps.dot(~image.usable) > _MASKED_FRACTION,
         SourceFlag.SATURATED: _in_core(_saturated(image, solution.model), stamps) > 0,
         SourceFlag.JUMP: _in_core((image.flags & PixelFlag.JUMP) != 0, stamps) > 0,
         SourceFlag.OUTLIER: _in_core(solution.outlier, stamps) > 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Image:
     flags: np.ndarray
     poisson_slope: float
 
-    @property
+    @cached_property
     def usable(self) -> np.ndarray:
         """Whether each pixel carries weight, shape (nrows, ncols)."""
         return (self.flags & REJECTED_PIXEL) == 0

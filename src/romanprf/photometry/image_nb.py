@@ -26,6 +26,14 @@ def weights(flux, flux_err, model, outlier, slope, floor, out):
 
 
 @njit_parallel
+def weighted_residual(flux, model, weight, out):
+    """Flux minus model, times the weight -> out."""
+    for i in prange(flux.shape[0]):
+        for j in range(flux.shape[1]):
+            out[i, j] = (flux[i, j] - model[i, j]) * weight[i, j]
+
+
+@njit_parallel
 def significance(flux, flux_err, model, rest, leverage, slope, floor, least, prf_error, out):
     """Residual of each pixel in units of its error -> out, 0 where its error is infinite.
 

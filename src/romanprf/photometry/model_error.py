@@ -73,7 +73,7 @@ def model_error(
     response, squares, count = np.zeros((1, len(seen))), none.copy(), 0
     for error in errors:
         change, _, _, response = solve_under_sky(
-            solver, inner, error, weight, none, response, _TOLERANCE, mesh
+            solver, inner, weight * error, weight, none, response, _TOLERANCE, mesh
         )
         squares += change**2
         count += 1
