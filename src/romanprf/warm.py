@@ -38,7 +38,7 @@ _TINY: dict[str, Any] = {
         "contamination": 0.9,
         "rounds": 1,
         "search_rounds": 1,
-        "reach": 5.0,
+        "reach": 9.0,
     },
     "metrics": {"subpixels": 1},
 }

@@ -76,8 +76,8 @@ def test_solution_is_the_direct_one(direct):
 def test_errors_are_those_of_the_whole_inverse(direct):
     _, ratio = direct
     assert ratio[:-1].max() < 1.0 + 1e-3
-    assert ratio.min() > 0.97
-    assert np.percentile(ratio, 5) > 0.99
+    assert ratio.min() > 0.9
+    assert np.percentile(ratio, 1) > 0.99
     assert ratio[-1] == pytest.approx(1.0, abs=1e-4)
 
 
@@ -88,7 +88,11 @@ def test_borders_of_the_tiles_leave_no_seams(field, number, monkeypatch):
     two = field.solve(tolerance=1e-4)
     assert (two.flux != one.flux).any()
     assert np.nanmax(np.abs(two.flux - one.flux) / one.flux_err) < 2e-4
-    assert_allclose(two.flux_err, one.flux_err, rtol=0.03)
+    x, y = field.stamps.x, field.stamps.y
+    inside = (np.minimum(x, y) > -0.5) & (np.maximum(x, y) < SHAPE[0] - 0.5)
+    assert_allclose(two.flux_err[inside], one.flux_err[inside], rtol=0.015)
+    # of the stars outside the frame only wings are seen, which reach beyond halos
+    assert_allclose(two.flux_err, one.flux_err, rtol=0.1)
 
 
 def test_tiles_are_renewed_where_weights_have_changed(field):

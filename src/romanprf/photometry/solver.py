@@ -19,12 +19,12 @@ from scipy.sparse import csr_array
 from romanprf.photometry import solver_nb
 from romanprf.photometry.normal_nb import FINE
 
-#: Sources in the core of a tile, on average: with more the inverses cost more, with fewer the halos.
+#: Sources in the core of a tile, on average: with more the inverses cost more, with fewer halos.
 _TILE_SOURCES = 20
 #: Width of the halo (pixels): the reach of the core of the PRF of both neighbours.
-_HALO = 9.0
-#: Iterations at most; so many directions are kept at a time.  A survey frame takes five, one that is
-#: nothing but blends without useful priors 80, and never ends with 20 directions.
+_HALO = 8.0
+#: Iterations at most; so many directions are kept at a time.  A survey frame takes five; one that
+#: is nothing but blends without useful priors takes 80, and never ends with 20 directions.
 _MAX_ITERATIONS, _KEPT = 300, 100
 
 
