@@ -21,7 +21,7 @@ from romanprf.reduce import reduce
 #: File beside compiled kernels while they are being compiled.
 _MARK = "romanprf-unfinished"
 #: The smallest field with enough bright stars for a fit of the PRF.
-_TINY: dict[str, Any] = {
+TINY: dict[str, Any] = {
     "simulate": {
         "exposures": 1,
         "size": 48,
@@ -53,7 +53,7 @@ def compile_all() -> list[str]:
         ``module.kernel``, sorted.
     """
     with whole_or_new(), tempfile.TemporaryDirectory() as folder:
-        reduce(load_config({**_TINY, "results": folder}))
+        reduce(load_config({**TINY, "results": folder}))
     return compiled()
 
 

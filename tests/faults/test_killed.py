@@ -19,32 +19,16 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from romanprf import warm
 from romanprf.config import load_config
 from romanprf.reduce import reduce
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Three batches of one small exposure.
 TINY = {
+    **warm.TINY,
+    "simulate": {**warm.TINY["simulate"], "exposures": 3},
     "exposures": {"batch_size": 1},
-    "simulate": {
-        "exposures": 3,
-        "size": 48,
-        "draw_limit": 23.0,
-        "catalogue_limit": 20.0,
-        "microlensing": 0,
-        "transits": 0,
-        "eclipses": 0,
-    },
-    "shape": {
-        "n_r_knots": 5,
-        "n_phi_knots": 4,
-        "iterations": 1,
-        "contamination": 0.9,
-        "rounds": 1,
-        "search_rounds": 1,
-        "reach": 5.0,
-    },
-    "metrics": {"subpixels": 1},
 }
 #: Kills while kernels are compiled, and later.
 WARMING, LATER = 4, 16

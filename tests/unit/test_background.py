@@ -10,6 +10,7 @@ from romanprf.flags import PixelFlag
 from romanprf.photometry import solver
 from romanprf.photometry.background import Mesh
 from romanprf.photometry.frame import fit_frame, solve_frame
+from romanprf.photometry.image import enough_rows
 
 SHAPE = (40, 44)
 
@@ -127,3 +128,11 @@ def test_a_part_without_pixels_does_not_matter():
     assert np.isfinite(fits[1].background_mesh).all()
     assert fits[1].background == pytest.approx(5.0, abs=0.3)
     assert 0.0 < fits[0].background_err <= fits[1].background_err < 0.2
+
+
+def test_rows_that_show_an_image():
+    usable = np.ones((1000, 3), bool)
+    assert enough_rows(usable, 100) == slice(None, None, 10)
+    assert enough_rows(usable[:50], 100) == slice(None, None, 1)
+    usable[::10] = False
+    assert enough_rows(usable, 100) == slice(None)

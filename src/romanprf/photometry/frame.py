@@ -12,7 +12,7 @@ import numpy as np
 from romanprf.flags import PixelFlag, SourceFlag
 from romanprf.photometry import image_nb, stamps_nb
 from romanprf.photometry.background import Mesh
-from romanprf.photometry.image import Image
+from romanprf.photometry.image import Image, enough_rows
 from romanprf.photometry.normal import NormalMatrix, leverage
 from romanprf.photometry.solver import Solver, make_tiles
 from romanprf.photometry.stamps import Stamps
@@ -285,7 +285,7 @@ def _fit_seen(
 
 def _typical(image: Image, model: np.ndarray) -> float:
     """Median of what a model leaves of an image, e-/s per pixel, from enough of the rows."""
-    some = slice(None, None, max(image.flux.shape[0] // _ROWS, 1))
+    some = enough_rows(image.usable, _ROWS)
     return float(np.median((image.flux[some] - model[some])[image.usable[some]]))
 
 

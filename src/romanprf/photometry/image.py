@@ -38,6 +38,12 @@ class Image:
         return (self.flags & REJECTED_PIXEL) == 0
 
 
+def enough_rows(usable: np.ndarray, rows: int) -> slice:
+    """About so many rows of an image, evenly spread; all of them if those have no usable pixel."""
+    some = slice(None, None, max(len(usable) // rows, 1))
+    return some if usable[some].any() else slice(None)
+
+
 def checked_flags(flux: np.ndarray, flux_err: np.ndarray, flags: np.ndarray) -> np.ndarray:
     """Add the flags of pixels whose value or error is no number or whose error is not positive."""
     flags = np.array(flags, dtype=np.int32)

@@ -23,7 +23,7 @@ from romanprf.io.tables import provenance, read_table, write_table
 from romanprf.photometry.background import Mesh
 from romanprf.photometry.far import far_light
 from romanprf.photometry.frame import Far, FrameFit, departed, fit_frame
-from romanprf.photometry.image import Image
+from romanprf.photometry.image import Image, enough_rows
 from romanprf.photometry.model_error import error_images, model_error
 from romanprf.photometry.register import UNKNOWN, Shift, frame_shift, reference_stars
 from romanprf.photometry.solver import NotConvergedError
@@ -170,7 +170,7 @@ def fit_exposure(
         "flags": fit.flags | (int(SourceFlag.BAD_EXPOSURE) if flags else 0),
     }
     used = np.isfinite(fit.residual)
-    some = slice(None, None, max(len(used) // _ROWS, 1))
+    some = enough_rows(used, _ROWS)
     statistics = {
         "n_sources": int(np.isfinite(fit.flux).sum()),
         "n_pixels": int(used.sum()),
