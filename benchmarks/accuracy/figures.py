@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,8 @@ from romanprf.simulate import true_prf
 from romanprf.steps.frames import read_exposures
 
 COLOURS = (BLACK, BLUE, VERMILLION, ORANGE, SKY, "#009E73", "#CC79A7", "#F0E442", GREY)
+#: Colour and line of each case.
+STYLES = [{"color": colour, "ls": line} for line in ("-", "--") for colour in COLOURS]
 #: Sub-pixel phases (x, y) of the star, pixels, and half-width of the cut-outs.
 PHASES, HALF = ((0.0, 0.0), (0.25, 0.25), (0.5, 0.0), (0.5, 0.5)), 4
 
@@ -63,9 +64,9 @@ def bins_figure(cases: dict[str, list[Row]]) -> Figure:
     }
     for axes, (title, (value, ideal)) in zip(panels, values.items(), strict=True):
         axes.axhline(ideal, color=GREY, lw=0.8)
-        for (name, bins), colour in zip(cases.items(), cycle(COLOURS), strict=False):
+        for (name, bins), style in zip(cases.items(), STYLES, strict=False):
             middle = [0.5 * (row.low + row.high) for row in bins]
-            axes.plot(middle, [value(row) for row in bins], "o-", ms=3, color=colour, label=name)
+            axes.plot(middle, [value(row) for row in bins], marker="o", ms=3, label=name, **style)
         axes.set(title=title, xlabel="F146 (AB)")
     panels[1].set_yscale("symlog", linthresh=1.0)
     ticks = [-50, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10, 50]
@@ -93,13 +94,13 @@ def pulls_figure(cases: dict[str, Curves]) -> Figure:
         axes.fill_between(
             middle, np.exp(-0.5 * middle**2) / np.sqrt(2 * np.pi), color="0.88", lw=0, label="ideal"
         )
-        for (name, curves), colour in zip(cases.items(), cycle(COLOURS), strict=False):
+        for (name, curves), style in zip(cases.items(), STYLES, strict=False):
             stars = curves.constant()
             pull = pulls(stars)[(stars.mag >= low) & (stars.mag < high)]
             pull = pull[np.isfinite(pull)]
             if pull.size:
                 share = np.histogram(pull, edges)[0] / pull.size / np.diff(edges)
-                axes.stairs(share, edges, color=colour, lw=1.0, label=name)
+                axes.stairs(share, edges, lw=1.0, label=name, **style)
         axes.set_title(f"F146 {low} to {high}")
     for axes in panels[1]:
         axes.set_xlabel("(flux - truth) / error")

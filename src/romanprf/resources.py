@@ -97,7 +97,8 @@ _MEMORY = {
     "plots": Cost(fixed=600e6, pixel=80.0, star=4e3),
 }
 
-#: Core-seconds, those of the same runs and, for `fit`, 20 per frame of 750 000 stars.
+#: Core-seconds, those of the same runs and, for `fit`, 15 per frame of 750 000 stars, 54 of 1.9
+#: million.
 _SECONDS = {
     "kernels": Cost(fixed=200.0),
     "simulate_field": Cost(fixed=5.0, star=1e-4),

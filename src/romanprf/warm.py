@@ -6,12 +6,13 @@ the steps themselves gives exactly the types of a reduction.
 
 from __future__ import annotations
 
+import fcntl
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from numba.core.dispatcher import Dispatcher
 
@@ -20,6 +21,8 @@ from romanprf.reduce import reduce
 
 #: File beside compiled kernels while they are being compiled.
 _MARK = "romanprf-unfinished"
+#: ... and one whose lock those hold that do it.
+_LOCK = "romanprf-lock"
 #: The smallest field with enough bright stars for a fit of the PRF.
 TINY: dict[str, Any] = {
     "simulate": {
@@ -64,17 +67,29 @@ def whole_or_new() -> Iterator[None]:
     Numba writes the index of a kernel before its code.  A process that is killed in between, after
     an update, would leave an index that takes the code of the last version for that of this one.
     """
-    folders = {kernel.stats.cache_path for _, kernel in _kernels()}
-    marks = [Path(folder) / _MARK for folder in folders if folder is not None]
-    for mark in marks:
-        if mark.exists():
-            for file in mark.parent.glob("*.nb[ic]"):
-                file.unlink(missing_ok=True)
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-    yield
-    for mark in marks:
-        mark.unlink(missing_ok=True)
+    paths = {kernel.stats.cache_path for _, kernel in _kernels()}
+    folders = sorted(Path(path) for path in paths if path is not None)
+    with ExitStack() as stack:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            _wait_for(stack.enter_context((folder / _LOCK).open("w")))
+            if (folder / _MARK).exists():
+                for file in folder.glob("*.nb[ic]"):
+                    file.unlink(missing_ok=True)
+            (folder / _MARK).touch()
+        yield
+        for folder in folders:
+            (folder / _MARK).unlink(missing_ok=True)
+
+
+def _wait_for(file: IO[str]) -> None:
+    """Hold a file's lock, once nobody else does.
+
+    The job of a Snakemake that was killed goes on compiling, and of two that store kernels at once
+    one may take the code of the other for its own.
+    """
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def compiled() -> list[str]:

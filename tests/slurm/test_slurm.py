@@ -136,7 +136,7 @@ def assert_equal(left: pd.Series, right: pd.Series, name: str) -> None:
 def test_all_tables_are_those_of_a_local_run(runs):
     local, slurm = tables(runs[0]), tables(runs[1])
     assert local.keys() == slurm.keys()
-    assert len(local) == 8 + 2 * 4
+    assert len(local) == 9 + 2 * 4
     for name, path in local.items():
         expected, found = pd.read_parquet(path), pd.read_parquet(slurm[name])
         assert list(expected) == list(found)
