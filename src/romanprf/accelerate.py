@@ -47,6 +47,15 @@ def njit_parallel(function: Callable) -> Any:
     )(function)
 
 
+def njit_parallel_exact(function: Callable) -> Any:
+    """As `njit_parallel`, for loops whose iterations are themselves vectorised.
+
+    With fast-math the last few iterations of a thread, which fill no vector, would round another
+    way, and what is kept in single precision afterwards makes 1e-8 of 1e-16.
+    """
+    return numba.njit(cache=True, nogil=True, parallel=True, error_model="numpy")(function)
+
+
 prange = numba.prange
 
 #: Type of indices in inner loops: Numba looks whether an index that may be negative is, and such a

@@ -3,10 +3,10 @@
 Letters: p = points, n = coefficients along either axis.
 """
 
-from romanprf.accelerate import njit_parallel, prange
+from romanprf.accelerate import njit_parallel_exact, prange
 
 
-@njit_parallel
+@njit_parallel_exact
 def chebyshev2d(u, v, coefficients, out):
     """Sum of c_ij T_i(u) T_j(v), coefficients (n, n), at u, v (p,) -> out (p,).
 
