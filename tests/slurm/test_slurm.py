@@ -15,29 +15,15 @@ import pandas as pd
 import pytest
 import yaml
 
+from small import SMALL
+
 ROOT = Path(__file__).resolve().parents[2]
 
-SMALL = {
+#: Four batches of one exposure.
+SETTINGS = {
+    **SMALL,
     "exposures": {"batch_size": 1},
-    "simulate": {
-        "size": 64,
-        "exposures": 4,
-        "draw_limit": 23.0,
-        "catalogue_limit": 23.0,
-        "microlensing": 1,
-        "transits": 1,
-        "eclipses": 0,
-    },
-    "shape": {
-        "max_exposures": 3,
-        "joint_exposures": 3,
-        "n_r_knots": 8,
-        "n_phi_knots": 6,
-        "rounds": 2,
-        "reach": 8.0,
-        "search_rounds": 1,
-    },
-    "metrics": {"subpixels": 2},
+    "simulate": {**SMALL["simulate"], "exposures": 4},
 }
 
 #: For one node of two cores without accounting, where jobs start at once.
@@ -64,7 +50,7 @@ def start(folder: Path, kernels: Path, *options: str) -> subprocess.Popen[str]:
     """Run the workflow in a folder; its words go to ``said.txt`` there."""
     path = folder / "config" / "config.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(SMALL))
+    path.write_text(yaml.safe_dump(SETTINGS))
     program = str(Path(__file__).with_name("impatient.py"))
     command = [sys.executable, program, "--snakefile", str(ROOT / "Snakefile"), *options]
     with (folder / "said.txt").open("w") as said:

@@ -13,30 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from small import SMALL
 
-#: Few stars and small images: a job costs little more than starting Python.
-SMALL = {
-    "simulate": {
-        "size": 64,
-        "exposures": 8,
-        "draw_limit": 23.0,
-        "catalogue_limit": 23.0,
-        "microlensing": 1,
-        "transits": 1,
-        "eclipses": 0,
-    },
-    "shape": {
-        "max_exposures": 3,
-        "joint_exposures": 3,
-        "n_r_knots": 8,
-        "n_phi_knots": 6,
-        "rounds": 2,
-        "reach": 8.0,
-        "search_rounds": 1,
-    },
-    "metrics": {"subpixels": 2},
-}
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,19 @@ def _owns(radius, s, o):
 @njit
 def _overlap(window, s, o):
     """Whether two windows have pixels in common."""
-    return min(window[s, 1], window[o, 1]) > max(window[s, 0], window[o, 0]) and min(
-        window[s, 3], window[o, 3]
-    ) > max(window[s, 2], window[o, 2])
+    low, high, left, right = _shared(window, s, o)
+    return low < high and left < right
+
+
+@njit
+def _shared(window, s, o):
+    """Rectangle that two windows have in common, or none: row0, row1, column0, column1."""
+    return (
+        max(window[s, 0], window[o, 0]),
+        min(window[s, 1], window[o, 1]),
+        max(window[s, 2], window[o, 2]),
+        min(window[s, 3], window[o, 3]),
+    )
 
 
 @njit
@@ -207,17 +217,6 @@ def _weighted(window, offset, values, weight, s):
             m += unsigned(1)
             n += unsigned(1)
     return out
-
-
-@njit
-def _shared(window, s, o):
-    """Rectangle that two windows have in common, or none: row0, row1, column0, column1."""
-    return (
-        max(window[s, 0], window[o, 0]),
-        min(window[s, 1], window[o, 1]),
-        max(window[s, 2], window[o, 2]),
-        min(window[s, 3], window[o, 3]),
-    )
 
 
 @njit

@@ -8,7 +8,14 @@ are what the core knows after the halo has been marginalised.
 
 import numpy as np
 
-from romanprf.accelerate import njit, njit_parallel, prange, unsigned
+from romanprf.accelerate import (
+    njit,
+    njit_exact,
+    njit_parallel,
+    njit_parallel_exact,
+    prange,
+    unsigned,
+)
 
 #: Tiles are dealt out to so many chunks, each with a list of all sources of its own.
 CHUNKS = 32
@@ -58,7 +65,7 @@ def list_slots(x, y, size, halo, across, down, core_start, core_members):
     return start, n_halo, members
 
 
-@njit
+@njit_exact
 def _upper(a):
     """Cholesky factor of a symmetric matrix in place: its upper triangle becomes U, a = U^T U.
 
@@ -89,7 +96,7 @@ def _counts(n):
     return unsigned(n), unsigned(1), unsigned(2), unsigned(3), unsigned(4)
 
 
-@njit
+@njit_exact
 def _last_columns(u, first):
     """Columns ``first`` ... of the inverse of U^T U, shape (n, n - first)."""
     x = np.zeros((u.shape[0], u.shape[0] - first))
@@ -109,7 +116,7 @@ def _last_columns(u, first):
     return x
 
 
-@njit
+@njit_exact
 def _eliminate(u, x, i):
     """Row i of the solution of U x = y from the rows below, four at a time; x holds y and x."""
     n, one, two, three, four = _counts(u.shape[0])
@@ -145,7 +152,7 @@ def _dense(indptr, indices, data, members, place):
     return a
 
 
-@njit_parallel
+@njit_parallel_exact
 def invert_tiles(
     indptr, indices, data, start, n_halo, members, stale, inverse_start, inverse, variance
 ):
