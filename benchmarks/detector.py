@@ -187,7 +187,7 @@ def observation(
     }
     true = sources.assign(flux=truth)
     stamps, beyond = fit.exposure_light(exposure, true, prf, 0.05, SHIFT)
-    rate = stamps.model(truth) + beyond(truth) + LEFT
+    rate = beyond(truth, stamps.model(truth)) + LEFT
     data = rate + rng.normal(size=rate.shape) * noise(rate)
     struck = rng.random(rate.shape) < settings.cosmic_rays
     data[struck] += rng.exponential(50.0, np.count_nonzero(struck))

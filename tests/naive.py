@@ -172,6 +172,12 @@ def dot(window, offset, values, image):
     return np.tensordot(images(window, offset, values, image.shape), image, 2)
 
 
+def add_listed(window, offset, values, flux, place, out):
+    light = add(window, offset, values, flux, place.shape)
+    for pixel in np.argwhere(place >= 0):
+        out[place[*pixel]] += light[*pixel]
+
+
 def count_near(x, y, radius, marked):
     stars = zip(x, y, strict=True)
     return [(marked & _disc(*star, radius, marked.shape)).sum() for star in stars]
@@ -320,6 +326,10 @@ def fill_matrix(window, offset, values, weight):
     return prf @ (weight.ravel()[:, None] * prf.T)
 
 
+def diagonal(matrix):
+    return np.diag(matrix.toarray())
+
+
 def leverage(x, y, window, offset, values, weight, precision, core):
     """Largest w p^2 / A_ss in each pixel, of the stars within ``core`` pixels."""
     part = weight * images(window, offset, values, weight.shape) ** 2 / precision[:, None, None]
@@ -348,6 +358,11 @@ def list_slots(x, y, size, halo, across, down, tile_of):
         (list_halo(t, x, y, size, halo, across, tile_of), np.flatnonzero(tile_of == t))
         for t in range(across * down)
     ]
+
+
+def count_halo(x, y, size, halo, across, down, tile_of):
+    slots = list_slots(x, y, size, halo, across, down, tile_of)
+    return [len(around) for around, _ in slots]
 
 
 def upper(a):
@@ -391,6 +406,10 @@ def solve_tiles(matrix, tiles, residual):
 
 def multiply(matrix, vector):
     return matrix.toarray() @ vector
+
+
+def add_multiple(factor, vector, out):
+    return out + factor * vector
 
 
 # render_nb

@@ -27,6 +27,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 from numba.core.caching import FunctionCache
+from threadpoolctl import threadpool_limits
 
 #: Parameters of ``mallopt``.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -67,6 +68,11 @@ prange = numba.prange
 unsigned = np.uint64
 
 
+#: What `threadpoolctl.threadpool_limits` is told: sums of BLAS depend on the number of its threads,
+#: which make small matrices slower, not faster.
+ONE_BLAS_THREAD: dict[str, Any] = {"limits": 1, "user_api": "blas"}
+
+
 def keep_memory() -> None:
     """Have the C library keep memory that is freed: images come and go, new pages take time.
 
@@ -79,7 +85,7 @@ def keep_memory() -> None:
 
 
 def set_threads(threads: int) -> None:
-    """Use this many threads in the parallel kernels of this process.
+    """Use this many threads in the parallel kernels of this process, and one in BLAS.
 
     Parameters
     ----------
@@ -89,6 +95,7 @@ def set_threads(threads: int) -> None:
     """
     if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
+    threadpool_limits(**ONE_BLAS_THREAD)
     if os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0"):
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
 

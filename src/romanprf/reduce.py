@@ -5,13 +5,17 @@ Snakemake does the same in parallel, and again only what changed.
 
 from __future__ import annotations
 
+from threadpoolctl import threadpool_limits
+
 from romanprf import dependencies
+from romanprf.accelerate import ONE_BLAS_THREAD
 from romanprf.config import Config
 from romanprf.io.sheet import read_sheet
 from romanprf.paths import Paths
 from romanprf.steps import crossmatch, deltas, fit, frames, metrics, shape, simulate
 
 
+@threadpool_limits.wrap(**ONE_BLAS_THREAD)
 def reduce(config: Config) -> Paths:
     """Reduce the images that a configuration names, or the demo field, and say where things are.
 

@@ -54,6 +54,12 @@ def deproject(
     return np.mod(ra, 360.0), dec
 
 
+def stretch(jacobian: np.ndarray) -> np.ndarray:
+    """Area of a pixel, |determinant| of Jacobians of shape (..., 2, 2)."""
+    j = jacobian
+    return np.abs(j[..., 0, 0] * j[..., 1, 1] - j[..., 0, 1] * j[..., 1, 0])
+
+
 def _unit(values: np.ndarray, lower: float, upper: float) -> np.ndarray:
     return (2.0 * np.asarray(values, dtype=float) - lower - upper) / (upper - lower)
 
@@ -229,7 +235,7 @@ class TangentWCS:
 
     def pixel_area(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Solid angle of pixels, steradian."""
-        return np.abs(np.linalg.det(self.jacobian(x, y))) / STERADIAN
+        return stretch(self.jacobian(x, y)) / STERADIAN
 
     def to_json(self) -> str:
         """Text that `from_json` turns back into exactly this object."""

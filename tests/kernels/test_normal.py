@@ -279,6 +279,13 @@ def test_matrix_follows_its_weights(stamps, weight, changed):
     assert not normal.follow(changed).any()  # nothing is left to follow
 
 
+@both(nb.diagonal)
+def test_diagonal(kernel, stamps, weight):
+    matrix, out = normal_matrix(stamps, weight, np.full(len(stamps), 9.0)), np.empty(len(stamps))
+    kernel(matrix.indptr.astype(np.int64), matrix.indices, matrix.data, out)
+    assert_array_equal(out, naive.diagonal(matrix))
+
+
 @both(nb.leverage)
 def test_leverage(kernel, stamps, weight):
     precision = np.random.default_rng(9).uniform(0.5, 2.0, len(stamps))

@@ -62,14 +62,23 @@ def test_list_halo(kernel, grid):
         assert kernel(tile, x, y, size, halo, across, down, *core, out[:0]) == count
 
 
+@both(solver_nb.count_halo)
+def test_count_halo(kernel, grid):
+    geometry, core, tile_of = grid
+    n_halo = np.full(12, -1)
+    kernel(*geometry, *core, n_halo)
+    assert n_halo.tolist() == naive.count_halo(*geometry, tile_of)
+
+
 @both(solver_nb.list_slots)
 def test_list_slots(kernel, grid):
     geometry, core, tile_of = grid
-    start, n_halo, members = kernel(*geometry, *core)
-    for t, (halo, inside) in enumerate(naive.list_slots(*geometry, tile_of)):
-        part = members[start[t] : start[t + 1]]
-        assert part[: n_halo[t]].tolist() == halo.tolist()
-        assert part[n_halo[t] :].tolist() == inside.tolist()
+    expected = naive.list_slots(*geometry, tile_of)
+    n_halo = np.array([len(halo) for halo, _ in expected])
+    start = np.concatenate([[0], np.cumsum([len(halo) + len(own) for halo, own in expected])])
+    members = np.full(start[-1], -1)
+    kernel(*geometry, *core, start, n_halo, members)
+    assert members.tolist() == [s for halo, own in expected for s in (*halo, *own)]
 
 
 def _positive(n):
@@ -214,3 +223,11 @@ def test_sources_outside_join_the_tiles_at_the_border():
     tiles = solver.make_tiles(x, y, SHAPE)
     cores = np.concatenate([core for _, core in _slots(tiles)])
     assert sorted(cores) == list(range(6))
+
+
+@both(solver_nb.add)
+def test_add(kernel):
+    vector, out = np.random.default_rng(14).normal(size=(2, 30))
+    expected = naive.add_multiple(-0.7, vector, out)
+    kernel(-0.7, vector, out)
+    assert_allclose(out, expected, rtol=1e-14)

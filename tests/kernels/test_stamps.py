@@ -24,6 +24,19 @@ def test_add(kernel, stamps):
     assert np.ptp(image) > 1.0
 
 
+@both(nb.add_listed)
+def test_add_listed(kernel, stamps):
+    rng = np.random.default_rng(51)
+    flux, place = rng.normal(10.0, 30.0, len(stamps)), np.full(stamps.shape, -1, np.int32)
+    some = rng.choice(place.size, 200, replace=False)
+    place.flat[some] = np.arange(200)
+    ours, expected = np.ones(200), np.ones(200)
+    kernel(stamps.window, stamps.offset, stamps.values, flux, place, ours)
+    naive.add_listed(stamps.window, stamps.offset, stamps.values, flux, place, expected)
+    assert_allclose(ours, expected, rtol=1e-12)
+    assert np.ptp(ours) > 1.0
+
+
 @both(nb.dot)
 def test_dot(kernel, stamps):
     image = np.random.default_rng(6).normal(size=stamps.shape)

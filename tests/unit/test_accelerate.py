@@ -1,4 +1,4 @@
-"""Jobs load compiled kernels and store none."""
+"""Jobs load compiled kernels and store none, and leave BLAS one thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from romanprf.accelerate import set_threads
 
 pytestmark = pytest.mark.slow
 
@@ -51,3 +55,16 @@ def test_jobs_store_no_kernels(tmp_path):
     assert call(tmp_path, **OTHER) == ""
     assert len(stored(tmp_path)) == 3
     assert call(tmp_path, job) == ""
+
+
+def test_blas_has_one_thread():
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    np.ones((2, 2)) @ np.ones((2, 2))  # loads it
+    with threadpool_limits(2, "blas"):
+        if set(threads()) == {2}:
+            set_threads(1_000)
+            assert set(threads()) == {1}
+        else:
+            pytest.skip("this BLAS has one thread")

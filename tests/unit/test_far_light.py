@@ -50,8 +50,9 @@ class Field:
     def stamps(self, cut_off):
         return make_stamps(self.prf, *self.sky, self.flux, self.wcs, self.shape, cut_off)
 
-    def far(self, flux):
-        return far_light(self.prf, self.solved, flux, self.wcs, CUT_OFF)
+    def far(self, flux, image=None):
+        image = np.zeros(self.shape) if image is None else image
+        return far_light(self.prf, self.solved, flux, self.wcs, CUT_OFF, image)
 
 
 @pytest.mark.parametrize("kind", ["tensor", "varying", "log-polar"])

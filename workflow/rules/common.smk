@@ -16,10 +16,6 @@ from romanprf.paths import Paths
 from romanprf.steps.deltas import MIDDLE
 from romanprf.steps.frames import read_field
 
-# Jobs inherit this: the parallelism is in the jobs and in Numba, and BLAS threads that compete make
-# small matrices many times slower.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 
 wildcard_constraints:
     exposure=r"\d{5}",

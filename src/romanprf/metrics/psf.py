@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from romanprf.prf import PRF
-from romanprf.wcs import TangentWCS
+from romanprf.wcs import TangentWCS, stretch
 
 
 def source_psf_fraction(
@@ -41,7 +41,7 @@ def source_psf_fraction(
         In [0, 1]; a source in the middle has what the PRF holds within ``rmax``.
     """
     jacobian = wcs.jacobian(np.asarray(shape[1] / 2.0), np.asarray(shape[0] / 2.0))
-    scale = np.sqrt(np.abs(np.linalg.det(jacobian)))
+    scale = np.sqrt(stretch(jacobian))
     half = int(np.ceil(prf.rmax / scale)) + 1
     step = 1.0 / subpixels
     edges = np.linspace(-half, half, 2 * half * subpixels + 1)

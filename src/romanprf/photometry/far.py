@@ -10,7 +10,7 @@ import numpy as np
 from romanprf.photometry import stamps_nb
 from romanprf.photometry.stamps import Stamps, footprint_radius, light_scale
 from romanprf.prf import PRF
-from romanprf.wcs import TangentWCS
+from romanprf.wcs import TangentWCS, stretch
 
 #: Light counts until it falls under this fraction of the cut-off.
 _FAINTEST = 0.2
@@ -25,9 +25,10 @@ def far_light(
     flux: np.ndarray,
     wcs: TangentWCS,
     flux_cut_off: float,
+    image: np.ndarray,
     pixel_area: float | None = None,
 ) -> np.ndarray:
-    """Light of the sources beyond their footprints, e-/s, shape (nrows, ncols).
+    """Add the light of the sources beyond their footprints to an image, and return it.
 
     One source gives a pixel there next to nothing, all of them together do not.  What is known of
     their fluxes before is good enough for it, and it would make the footprints, whose overlaps
@@ -45,12 +46,13 @@ def far_light(
         Of the frame.
     flux_cut_off : float
         e-/s per pixel; the light of a star ends at a fifth of it.
+    image : ndarray, shape (nrows, ncols)
+        e-/s.
     pixel_area : float, optional
         See `romanprf.photometry.stamps.make_stamps`.
     """
-    image = np.zeros(stamps.shape)
     centre = wcs.jacobian(*(np.asarray((length - 1) / 2.0) for length in reversed(stamps.shape)))
-    pixel_scale = float(np.sqrt(np.abs(np.linalg.det(centre))))
+    pixel_scale = float(np.sqrt(stretch(centre)))
     outer = footprint_radius(prf, np.abs(flux), _FAINTEST * flux_cut_off, pixel_scale)
     shining = np.flatnonzero((flux != 0.0) & (outer > stamps.radius))
     rows, columns = (_middles(length) for length in stamps.shape)
@@ -87,7 +89,7 @@ def _phases(prf: PRF, x: float, y: float, jacobian: tuple[float, ...]) -> np.nda
         By phase (y, x) from -0.5 to 0.5 pixel; the star's pixel is the middle one.
     """
     matrix = np.tile(np.reshape(jacobian, (2, 2)), (_PHASES**2, 1, 1))
-    reach = int(np.ceil(prf.rmax / np.sqrt(np.abs(np.linalg.det(matrix[0])))))
+    reach = int(np.ceil(prf.rmax / np.sqrt(stretch(matrix[0]))))
     side = 2 * reach + 1
     phase = (np.arange(_PHASES) + 0.5) / _PHASES - 0.5
     v, u = (reach + axis.ravel() for axis in np.meshgrid(phase, phase, indexing="ij"))

@@ -32,8 +32,8 @@ _DEGENERATE = 3.0
 #: Precision of the sky's coefficients around the start, in units of the best known one: keeps the
 #: matrix regular where a part of the frame has no usable pixel, and matters nowhere else.
 _RIDGE = 1e-10
-#: About so many rows of a frame tell its sky to start from.
-_ROWS = 256
+#: About so many pixels of a frame tell its sky to start from.
+_ENOUGH = 2**18
 #: A flux is off its prior by so many sigmas when that is taken for the light beyond its footprint.
 _DEPARTED = 5.0
 #: The response of the fluxes to the sky is known to so many times the tolerance at first.
@@ -42,8 +42,8 @@ _LOOSE = 100.0
 _EDGE = 3.0
 
 
-#: Image (e-/s) for fluxes (e-/s) of all sources.
-Far = Callable[[np.ndarray], np.ndarray]
+#: Adds light for fluxes (e-/s) of all sources to an image (e-/s), and returns it.
+Far = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,8 +167,8 @@ def solve_frame(
     background_nodes : int
         The sky is a mesh of so many splines per axis; 1: constant.
     far : callable, optional
-        Light beyond the footprints (e-/s, an image) for fluxes of all sources, as
-        `romanprf.photometry.far.far_light` makes it.  The fluxes are those of the prior, or for
+        Adds the light beyond the footprints for fluxes of all sources to an image (e-/s), as
+        `romanprf.photometry.far.far_light` does.  The fluxes are those of the prior, or for
         sources that depart from it the ones of the fit before a repeat.
     """
     seen, inner = stamps.seen()
@@ -272,10 +272,10 @@ def _fit_seen(
         rest = beyond.light + mesh.image(coefficients)
         model = stamps.model(flux, rest)
         if number < reweight and np.isfinite(clip):
-            drawn = leverage(stamps, weight, normal.matrix)
+            drawn = leverage(stamps, weight, normal.diagonal)
             outlier = _outliers(image, model, rest, weight > 0.0, drawn, clip)
     sigma = np.sqrt(solver.sigma**2 + (response * (covariance @ response)).sum(axis=0))
-    used, alone = weight > 0.0, normal.matrix.diagonal() ** -0.5
+    used, alone = weight > 0.0, normal.diagonal**-0.5
     mean = mesh.dot(used) / used.sum()
     sky = float(mean @ coefficients.ravel()), float(np.sqrt(mean @ covariance @ mean))
     light = np.empty(0)  # of the whole frame, later
@@ -285,7 +285,7 @@ def _fit_seen(
 
 def _typical(image: Image, model: np.ndarray) -> float:
     """Median of what a model leaves of an image, e-/s per pixel, from enough of the rows."""
-    some = enough_rows(image.usable, _ROWS)
+    some = enough_rows(image.usable, _ENOUGH)
     return float(np.median((image.flux[some] - model[some])[image.usable[some]]))
 
 
@@ -297,7 +297,9 @@ class _Beyond:
     ) -> None:
         self._far, self._seen = far, seen
         self._prior, self._flux = flux, flux
-        self.light = np.zeros(shape) if far is None else far(flux)
+        self.light = np.zeros(shape)
+        if far is not None:
+            far(flux, self.light)
 
     def follow(self, flux: np.ndarray, sigma: np.ndarray) -> None:
         """Take new fluxes of the sources that are seen where they depart from the prior."""
@@ -308,8 +310,8 @@ class _Beyond:
         changed = new != self._flux
         if changed.any():
             # Not the light of the difference, which would end nearer to the star.
-            self.light += self._far(np.where(changed, new, 0.0))
-            self.light -= self._far(np.where(changed, self._flux, 0.0))
+            self._far(np.where(changed, new, 0.0), self.light)
+            self._far(np.where(changed, -self._flux, 0.0), self.light)
             self._flux = new
 
 

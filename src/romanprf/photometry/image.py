@@ -38,9 +38,9 @@ class Image:
         return (self.flags & REJECTED_PIXEL) == 0
 
 
-def enough_rows(usable: np.ndarray, rows: int) -> slice:
-    """About so many rows of an image, evenly spread; all of them if those have no usable pixel."""
-    some = slice(None, None, max(len(usable) // rows, 1))
+def enough_rows(usable: np.ndarray, pixels: int) -> slice:
+    """Rows of an image, evenly spread, with about so many pixels; all if none there is usable."""
+    some = slice(None, None, max(usable.size // pixels, 1))
     return some if usable[some].any() else slice(None)
 
 

@@ -62,6 +62,13 @@ class NormalMatrix:
         self.matrix = overlaps(stamps)
         self._empty = True
 
+    @property
+    def diagonal(self) -> np.ndarray:
+        """Of the matrix, shape (nsources,)."""
+        out, matrix = np.empty(len(self._stamps)), self.matrix
+        normal_nb.diagonal(matrix.indptr.astype(np.int64), matrix.indices, matrix.data, out)
+        return out
+
     def follow(self, weight: np.ndarray) -> np.ndarray:
         """Take new weights where they differ.
 
@@ -100,11 +107,12 @@ def normal_matrix(stamps: Stamps, weight: np.ndarray, prior_sigma: np.ndarray) -
     return normal.matrix
 
 
-def leverage(stamps: Stamps, weight: np.ndarray, matrix: csr_array) -> np.ndarray:
+def leverage(stamps: Stamps, weight: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
     """How far each pixel draws the model to itself: the largest w p^2 / A_ss of its stars.
 
     With all other fluxes held this is the diagonal of the hat matrix, so that the residual of a
-    pixel is 1 - leverage of what it would be if the fit did not know the pixel.
+    pixel is 1 - leverage of what it would be if the fit did not know the pixel.  ``diagonal``
+    is that of the normal matrix, shape (nsources,).
 
     Returns
     -------
@@ -112,8 +120,7 @@ def leverage(stamps: Stamps, weight: np.ndarray, matrix: csr_array) -> np.ndarra
         0 to 1.
     """
     out = np.zeros(stamps.shape)
-    precision = matrix.diagonal()
     s = stamps
     places = s.x, s.y, s.window, s.offset, s.values
-    normal_nb.leverage(*places, weight, precision, _CORE, out)
+    normal_nb.leverage(*places, weight, diagonal, _CORE, out)
     return out

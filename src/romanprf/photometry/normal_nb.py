@@ -205,6 +205,13 @@ def _find(indices, low, high, s):
     return low
 
 
+@njit_parallel
+def diagonal(indptr, indices, data, out):
+    """Diagonal of a matrix -> out (s,)."""
+    for s in prange(out.size):
+        out[s] = data[_find(indices, indptr[s], indptr[s + 1], s)]
+
+
 @njit
 def _weighted(window, offset, values, weight, s):
     """Stamp of a source times the weight of its pixels, flat."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from romanprf.flags import SourceFlag
+from romanprf.photometry import stamps_nb
 from romanprf.photometry.frame import pixel_variance
 from romanprf.photometry.image import Image
 from romanprf.photometry.stamps import Stamps
@@ -84,16 +85,21 @@ def frame_shift(
         First guess, pixels; also the answer, with errors NaN, if the stars are not in the image.
     """
     shift, covariance = np.array(start, float), np.zeros((2, 2))
-    near = np.nonzero(make(start).model(flux))
+    # Where stars are below the noise they tell nothing; that of a rejected pixel is infinite.
+    near = np.nonzero(make(start).model(flux) > image.flux_err)
     pixels = replace(
         image, flux=image.flux[near], flux_err=image.flux_err[near], flags=image.flags[near]
     )
     rest = others[near]
-    if not pixels.usable.any():
+    if rest.size == 0:
         return Shift(*start, np.nan, np.nan)
+    place = np.full(image.flux.shape, -1, np.int32)
+    place[near] = np.arange(rest.size)
 
     def model(x: float, y: float) -> np.ndarray:
-        return make((shift[0] + x, shift[1] + y)).model(flux)[near]
+        stamps, light = make((shift[0] + x, shift[1] + y)), np.zeros(rest.size)
+        stamps_nb.add_listed(stamps.window, stamps.offset, stamps.values, flux, place, light)
+        return light
 
     step = np.full(2, np.inf)
     for _ in range(_ITERATIONS):
@@ -102,10 +108,10 @@ def frame_shift(
             behind = np.stack([model(-_STEP, 0.0), model(0.0, -_STEP)])
             slopes = (ahead - behind) / (2.0 * _STEP)
         stars = model(0.0, 0.0)
-        sky = np.median((pixels.flux - stars - rest)[pixels.usable])
+        sky = np.median(pixels.flux - stars - rest)
         error = np.hypot(np.sqrt(pixel_variance(pixels, stars + rest + sky)), _PRF_ERROR * stars)
         left = pixels.flux - stars - rest - sky
-        good = pixels.usable & (np.abs(left) < _CLIP * error)
+        good = np.abs(left) < _CLIP * error
         design = (slopes[:, good] / error[good]).T
         normal = design.T @ design
         if np.linalg.matrix_rank(normal) < 2:

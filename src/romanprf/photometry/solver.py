@@ -82,9 +82,12 @@ def make_tiles(x: np.ndarray, y: np.ndarray, shape: tuple[int, int]) -> Tiles:
     tile = (i * across + j).astype(np.int64)
     order = np.argsort(tile, kind="stable").astype(np.int64)
     core_start = np.searchsorted(tile[order], np.arange(across * down + 1)).astype(np.int64)
-    start, n_halo, members = solver_nb.list_slots(
-        x, y, size, _HALO, across, down, core_start, order
-    )
+    geometry = x, y, size, _HALO, across, down, core_start, order
+    n_halo = np.empty(across * down, np.int64)
+    solver_nb.count_halo(*geometry, n_halo)
+    start = np.concatenate([[0], np.cumsum(n_halo + np.diff(core_start))])
+    members = np.empty(start[-1], np.int64)
+    solver_nb.list_slots(*geometry, start, n_halo, members)
     entries = np.diff(core_start) * np.diff(start)
     inverse_start = np.concatenate([[0], np.cumsum(entries)]).astype(np.int64)
     rows, columns = (
@@ -175,25 +178,25 @@ class Solver:
         """
         sigma = self.sigma
         solution = start.copy()
-        residual = rhs - self._multiply(solution) if start.any() else rhs.copy()
+        # The residual of an unknown, and what a step takes of it, in units of 1 / sigma.
+        residual = sigma * (rhs - self._multiply(solution) if start.any() else rhs)
         kept: list[tuple[np.ndarray, np.ndarray]] = []
         for _ in range(_MAX_ITERATIONS):
-            step = self._tile_by_tile(residual)
+            step = self._tile_by_tile(residual / sigma)
             if np.max(np.abs(step) / sigma, initial=0.0) <= tolerance:
                 return solution + step
-            image = self._multiply(step)
-            # The residual of an unknown is counted in units of 1 / sigma.
+            taken = sigma * self._multiply(step)
             for before, its in kept:
-                part = (sigma * image) @ (sigma * its)
-                step -= part * before
-                image -= part * its
-            scale = 1.0 / np.linalg.norm(sigma * image)
+                part = taken @ its
+                solver_nb.add(-part, before, step)
+                solver_nb.add(-part, its, taken)
+            scale = 1.0 / np.linalg.norm(taken)
             step *= scale
-            image *= scale
-            size = (sigma * residual) @ (sigma * image)
-            solution += size * step
-            residual -= size * image
-            kept = [*kept, (step, image)][-_KEPT:]
+            taken *= scale
+            size = residual @ taken
+            solver_nb.add(size, step, solution)
+            solver_nb.add(-size, taken, residual)
+            kept = [*kept, (step, taken)][-_KEPT:]
             self.iterations += 1
         raise NotConvergedError(
             f"fluxes did not settle to {tolerance:g} sigma in {_MAX_ITERATIONS} iterations"

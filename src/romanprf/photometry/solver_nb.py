@@ -41,28 +41,28 @@ def _list_halo(tile, x, y, size, halo, across, down, core_start, core_members, o
     return count
 
 
-@njit
-def list_slots(x, y, size, halo, across, down, core_start, core_members):
-    """Sources of each tile: start (t + 1,), halo count (t,), members (m,).
+@njit_parallel
+def count_halo(x, y, size, halo, across, down, core_start, core_members, n_halo):
+    """Number of halo sources of each tile -> n_halo (t,).
 
     core_start (t + 1,), core_members (s,): sources by the tile they are in.
     """
-    tiles = across * down
-    grid = (x, y, size, halo, across, down, core_start, core_members)
-    n_halo = np.zeros(tiles, np.int64)
-    start = np.zeros(tiles + 1, np.int64)
     nothing = np.empty(0, np.int64)
-    for tile in range(tiles):
-        n_halo[tile] = _list_halo(tile, *grid, nothing)
-        core = core_start[tile + 1] - core_start[tile]
-        start[tile + 1] = start[tile] + n_halo[tile] + core
-    members = np.empty(start[-1], np.int64)
-    for tile in range(tiles):
-        low, middle = start[tile], start[tile] + n_halo[tile]
-        _list_halo(tile, *grid, members[low:middle])
-        members[low:middle] = np.sort(members[low:middle])
+    for tile in prange(n_halo.size):
+        n_halo[tile] = _list_halo(
+            tile, x, y, size, halo, across, down, core_start, core_members, nothing
+        )
+
+
+@njit_parallel
+def list_slots(x, y, size, halo, across, down, core_start, core_members, start, n_halo, members):
+    """Sources of each tile, its halo in order -> members (m,), from start (t + 1,)."""
+    for tile in prange(n_halo.size):
+        middle = start[tile] + n_halo[tile]
+        own = members[start[tile] : middle]
+        _list_halo(tile, x, y, size, halo, across, down, core_start, core_members, own)
+        own.sort()
         members[middle : start[tile + 1]] = core_members[core_start[tile] : core_start[tile + 1]]
-    return start, n_halo, members
 
 
 @njit_exact
@@ -203,3 +203,10 @@ def multiply(indptr, indices, data, vector, out):
         for k in range(unsigned(indptr[s]), unsigned(indptr[s + 1])):
             total += data[k] * vector[unsigned(indices[k])]
         out[s] = total
+
+
+@njit_parallel
+def add(factor, vector, out):
+    """Add ``factor`` times a vector to ``out``."""
+    for s in prange(out.size):
+        out[s] += factor * vector[s]

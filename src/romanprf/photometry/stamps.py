@@ -8,7 +8,7 @@ import numpy as np
 
 from romanprf.photometry import stamps_nb
 from romanprf.prf import PRF
-from romanprf.wcs import STERADIAN, TangentWCS
+from romanprf.wcs import STERADIAN, TangentWCS, stretch
 
 #: A footprint is never smaller than this (pixels).
 MIN_RADIUS = 5.0
@@ -156,7 +156,7 @@ def light_scale(prf: PRF, jacobian: np.ndarray, pixel_area: float | None) -> np.
     pixel_area : float or None
         See `make_stamps`.
     """
-    area = np.abs(np.linalg.det(jacobian))
+    area = stretch(jacobian)
     if pixel_area is not None:
         area = np.full_like(area, STERADIAN * pixel_area)
     return area / prf.pixel_area

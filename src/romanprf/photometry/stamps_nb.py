@@ -30,6 +30,22 @@ def add(window, offset, values, flux, image):
                     image[row, first + i] += flux[s] * values[n + i]
 
 
+@njit
+def add_listed(window, offset, values, flux, place, out):
+    """Add flux (s,) times the PRF of every source to the pixels of a list.
+
+    place (rows, columns): number of a pixel in the list, out (pixels,), negative for the others.
+    """
+    for s in range(flux.size):
+        row0, row1, column0, column1 = window[s]
+        n = offset[s]
+        for row in range(row0, row1):
+            for column in range(column0, column1):
+                if place[row, column] >= 0:
+                    out[place[row, column]] += flux[s] * values[n]
+                n += 1
+
+
 @njit_parallel
 def dot(window, offset, values, image, out):
     """Sum over each window of PRF times ``image`` -> out (s,)."""

@@ -27,7 +27,7 @@ from romanprf.prf.equations import Equations
 from romanprf.prf.shape import UNTRUSTED
 from romanprf.prf.tensor import TensorPRF
 from romanprf.statistics import typical_ratio
-from romanprf.wcs import STERADIAN, TangentWCS
+from romanprf.wcs import STERADIAN, TangentWCS, stretch
 
 #: The model itself is trusted to this fraction in each pixel, or bright cores would rule the fit.
 _MODEL_ERROR = 0.002
@@ -101,9 +101,10 @@ class Exposure:
         flux_cut_off: float,
         stamps: Stamps,
         flux: np.ndarray,
+        image: np.ndarray,
     ) -> np.ndarray:
-        """Light beyond the footprints (see `romanprf.photometry.far`)."""
-        return far_light(prf, stamps, flux, self.wcs, flux_cut_off, self.pixel_area)
+        """Add the light beyond the footprints (see `romanprf.photometry.far`)."""
+        return far_light(prf, stamps, flux, self.wcs, flux_cut_off, image, self.pixel_area)
 
     def light(self, stamps: Stamps) -> np.ndarray:
         """What a pixel of the frame gets of each source over what one of the detector would.
@@ -112,7 +113,7 @@ class Exposure:
         """
         if self.pixel_area is None:
             return np.ones(len(stamps))
-        area = np.abs(np.linalg.det(self.wcs.jacobian(stamps.x, stamps.y)))
+        area = stretch(self.wcs.jacobian(stamps.x, stamps.y))
         return STERADIAN * self.pixel_area / area
 
 
@@ -290,7 +291,7 @@ class _Frames:
             place = (shift.x, shift.y)
             stamps = exposure.stamps(self.prf, flux, SOLVED * self.flux_cut_off, ALL, place)
             far = partial(exposure.far_light, self.prf, self.flux_cut_off, stamps)
-            beyond.append(kept(far(flux)))
+            beyond.append(kept(far(flux, np.zeros(stamps.shape))))
             fit = solve_frame(
                 exposure.read(),
                 stamps,

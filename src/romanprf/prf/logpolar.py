@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import block_diag, cho_factor, cho_solve
 
 from romanprf.prf import logpolar_nb
+from romanprf.wcs import stretch
 
 #: Prior sigmas, dex: how far the radial profile may be from the first guess and the angular
 #: structure from round, and how much either may bend from knot to knot of the radius (second
@@ -165,7 +166,7 @@ class LogPolarPRF:
         """
         phi = np.linspace(-np.pi, np.pi, 4 * self.n_phi, endpoint=False)
         edge = self.evaluate(self.rmax * (1.0 - 1e-9), phi).mean()
-        area = np.abs(np.linalg.det(jacobian)) / self.pixel_area
+        area = stretch(jacobian) / self.pixel_area
 
         def prf(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
             offset = np.stack(np.broadcast_arrays(dx, dy))

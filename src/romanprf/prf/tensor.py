@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import BSpline, NdBSpline
 
 from romanprf.prf import tensor_nb
+from romanprf.wcs import stretch
 
 #: Samples per interval of the knots when a function is projected on the splines.
 _SAMPLES = 4
@@ -64,7 +65,7 @@ class TensorPRF:
     def projected(cls, prf: Pixels, reach: float, jacobian: np.ndarray) -> TensorPRF:
         """Closest model to a function of the offset, out to ``reach`` pixels along either axis."""
         intervals = 2 * int(np.ceil(np.arcsinh(reach / SCALE) / STEP))
-        area = float(np.abs(np.linalg.det(jacobian)))
+        area = float(stretch(jacobian))
         model = cls(intervals, np.asarray(jacobian), area, np.empty((0, 0, 0)))
         edge = 0.5 * intervals * STEP
         u = np.linspace(-edge, edge, _SAMPLES * intervals + 1)
@@ -182,7 +183,7 @@ class TensorPRF:
         """PRF values of all sources on their windows (see `romanprf.photometry.stamps`)."""
         values = np.empty(offset[-1], np.float32)
         # The model counts in pixels, whatever their area: light already is in proportion to it.
-        area = scale * self.pixel_area / np.abs(np.linalg.det(jacobian))
+        area = scale * self.pixel_area / stretch(jacobian)
         radius = np.minimum(radius, self.reach)
         nodes = *self.shares(x, y), self.coefficients.astype(np.float32)
         tensor_nb.fill_stamps(

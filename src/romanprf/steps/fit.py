@@ -36,8 +36,8 @@ from romanprf.wcs import ARCSEC, TangentWCS
 
 logger = logging.getLogger(__name__)
 
-#: About so many rows of a frame tell the spread of its residuals.
-_ROWS = 512
+#: About so many pixels of a frame tell the spread of its residuals.
+_ENOUGH = 2**19
 #: Sources in blocks of so many arcsec are worked on together.
 _BLOCK = 3.5
 #: Sources within so many pixels of a reference star may shine on it.
@@ -170,7 +170,7 @@ def fit_exposure(
         "flags": fit.flags | (int(SourceFlag.BAD_EXPOSURE) if flags else 0),
     }
     used = np.isfinite(fit.residual)
-    some = enough_rows(used, _ROWS)
+    some = enough_rows(used, _ENOUGH)
     statistics = {
         "n_sources": int(np.isfinite(fit.flux).sum()),
         "n_pixels": int(used.sum()),
@@ -279,8 +279,9 @@ def exposure_light(
     stamps = exposure_stamps(exposure, sources, prf, SOLVED * flux_cut_off, shift)
     wcs, area = TangentWCS.from_json(exposure["wcs"]), exposure["pixel_area"]
 
-    def far(flux: np.ndarray) -> np.ndarray:
-        return far_light(prf, stamps, flux, wcs, flux_cut_off, area if np.isfinite(area) else None)
+    def far(flux: np.ndarray, image: np.ndarray) -> np.ndarray:
+        own_area = area if np.isfinite(area) else None
+        return far_light(prf, stamps, flux, wcs, flux_cut_off, image, own_area)
 
     return stamps, far
 
@@ -301,11 +302,11 @@ def model_image(
     """
     shift = float(statistics["shift_x"]), float(statistics["shift_y"])
     stamps, far = exposure_light(exposure, sources, prf, flux_cut_off, shift)
-    beyond = far(departed(flux.astype(float), flux_err, sources["flux"].to_numpy()))
+    lit = departed(flux.astype(float), flux_err, sources["flux"].to_numpy())
     mesh = np.asarray(statistics["background_mesh"], dtype=float)
     nodes = math.isqrt(mesh.size)
     sky = Mesh(nodes, stamps.shape).image(mesh.reshape(nodes, nodes))
-    return stamps.model(np.nan_to_num(flux.astype(float))) + beyond + sky
+    return far(lit, stamps.model(np.nan_to_num(flux.astype(float)))) + sky
 
 
 def _no_fluxes(exposure: Mapping[str, Any], source: np.ndarray) -> dict[str, np.ndarray]:

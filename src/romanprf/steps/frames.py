@@ -20,7 +20,7 @@ from romanprf.io.exposure import file_stamp
 from romanprf.io.images import check_one_setup, register
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
 from romanprf.schemas import EXPOSURES
-from romanprf.wcs import ARCSEC, TangentWCS
+from romanprf.wcs import ARCSEC, TangentWCS, stretch
 
 #: Outlines grow in steps of this size (arcsec), so that a new dither rarely changes the field.
 SNAP = 4.0
@@ -180,7 +180,7 @@ def field(exposures: pd.DataFrame) -> dict[str, float]:
         "angle": angle,
         **_snapped("u", u),
         **_snapped("v", v),
-        "pixel_scale": round(float(np.sqrt(np.abs(np.linalg.det(jacobian)))), 4),
+        "pixel_scale": round(float(np.sqrt(stretch(jacobian))), 4),
         "epoch": round(julian_year(float(first["time"])), 3),
         "zero_point": float(first["zero_point"]),
     }
