@@ -228,6 +228,15 @@ def significance(flux, flux_err, model, rest, leverage, slope, floor, least, prf
     return abs(flux - model) / np.hypot(noise, prf_error * (model - rest) * left)
 
 
+def residuals(flux, model, weight):
+    left = flux - model
+    return np.where(weight > 0.0, left, np.nan), weight * left**2
+
+
+def add_mesh(rows, columns, rest):
+    return rest + rows @ columns.T
+
+
 # normal_nb
 
 

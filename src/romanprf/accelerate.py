@@ -100,6 +100,11 @@ def set_threads(threads: int) -> None:
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
 
 
+def get_threads() -> int:
+    """Threads of the parallel kernels (see `set_threads`)."""
+    return numba.get_num_threads()
+
+
 def only_read_cache() -> None:
     """Let this process load compiled kernels but store none.
 

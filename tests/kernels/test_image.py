@@ -56,3 +56,24 @@ def test_significance(kernel, slope, images):
     assert_allclose(out, naive.significance(*arguments), rtol=1e-12)
     assert out[4, 5] == 0.0
     assert out[0].min() > 100.0  # nothing is left of such pixels' deviations
+
+
+@both(nb.residuals)
+def test_residuals(kernel, images):
+    residual, chi2 = np.full((2, 9, 11), 7.0)
+    weight = images[1] ** -2.0
+    kernel(images[0], images[2], weight, residual, chi2)
+    expected = naive.residuals(images[0], images[2], weight)
+    assert_allclose(residual, expected[0], rtol=1e-14)
+    assert_allclose(chi2, expected[1], rtol=1e-13)
+    assert np.isnan(residual[4, 5])
+    assert np.isnan(residual).sum() == 1
+
+
+@pytest.mark.parametrize("n", [0, 1, 4])
+@both(nb.add_mesh)
+def test_add_mesh(kernel, n):
+    rng = np.random.default_rng(7)
+    rows, columns, rest, out = *(rng.normal(size=(m, n)) for m in (5, 7)), *np.ones((2, 5, 7))
+    kernel(rows, columns, 2.0 * rest, out)
+    assert_allclose(out, naive.add_mesh(rows, columns, 2.0 * rest), rtol=1e-13, atol=1e-14)

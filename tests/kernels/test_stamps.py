@@ -17,8 +17,8 @@ def stamps():
 @both(nb.add)
 def test_add(kernel, stamps):
     flux = np.random.default_rng(5).normal(10.0, 30.0, len(stamps))
-    image = np.ones(stamps.shape)
-    kernel(stamps.window, stamps.offset, stamps.values, flux, image)
+    rest, image = np.ones(stamps.shape), np.full(stamps.shape, np.nan)
+    kernel(stamps.window, stamps.offset, stamps.values, flux, rest, image)
     expected = naive.add(stamps.window, stamps.offset, stamps.values, flux, stamps.shape)
     assert_allclose(image, 1.0 + expected, rtol=1e-12)
     assert np.ptp(image) > 1.0

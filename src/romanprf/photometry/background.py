@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.interpolate import BSpline
 
+from romanprf.photometry import image_nb
+
 
 class Mesh:
     """Functions that add up to 1 everywhere: a constant, a tilted plane ... a bicubic spline.
@@ -29,11 +31,15 @@ class Mesh:
         self.nodes = nodes
         self.rows, self.columns = (_along(nodes, length) for length in shape)
 
-    def image(self, coefficients: np.ndarray) -> np.ndarray:
-        """Sum of the functions times coefficients (nodes, nodes), shape (nrows, ncols)."""
-        if self.nodes == 1:
-            return np.broadcast_to(coefficients, (len(self.rows), len(self.columns)))
-        return self.rows @ coefficients @ self.columns.T
+    def image(self, coefficients: np.ndarray, rest: np.ndarray | None = None) -> np.ndarray:
+        """Sum of the functions times coefficients (nodes, nodes), on top of ``rest``.
+
+        Both are images of shape (nrows, ncols).
+        """
+        out = np.empty((len(self.rows), len(self.columns)))
+        rest = np.zeros(out.shape) if rest is None else rest
+        image_nb.add_mesh(self.rows @ coefficients, self.columns, rest, out)
+        return out
 
     def dot(self, image: np.ndarray) -> np.ndarray:
         """Sum over the pixels of each function times an image, shape (nodes**2,)."""

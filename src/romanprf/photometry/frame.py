@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from romanprf.flags import PixelFlag, SourceFlag
+from romanprf.flags import REJECTED_PIXEL, PixelFlag, SourceFlag
 from romanprf.photometry import image_nb, stamps_nb
 from romanprf.photometry.background import Mesh
 from romanprf.photometry.image import Image, enough_rows
@@ -176,7 +176,7 @@ def solve_frame(
     mesh = Mesh(background_nodes if with_background else 0, stamps.shape)
     beyond = _Beyond(far, prior_mu, seen, image.flux.shape)
     joint = _fit_seen(image, inner, priors, tolerance, reweight, mesh, clip, beyond)
-    light = stamps.dot(image.usable & ~joint.outlier)
+    light = stamps.dot(joint.weight > 0.0)
     known = np.full((3, len(stamps)), np.nan)
     known[:, seen] = joint.flux, joint.flux_err, joint.alone_err
     known[:, light == 0.0] = np.nan
@@ -210,10 +210,9 @@ def fit_frame(
         background_nodes=background_nodes,
         far=far,
     )
-    light, used = solution.light, image.usable & ~solution.outlier
-    residual = image.flux - solution.model
-    chi2_image = solution.weight * residual**2
-    residual[~used] = np.nan
+    light, used = solution.light, solution.weight > 0.0
+    residual, chi2_image = np.empty(used.shape), np.empty(used.shape)
+    image_nb.residuals(image.flux, solution.model, solution.weight, residual, chi2_image)
     with np.errstate(invalid="ignore", divide="ignore"):
         chi2 = np.where(light > 0.0, stamps.dot(chi2_image) / light, np.nan)
     return FrameFit(
@@ -250,7 +249,7 @@ def _fit_seen(
     # The functions of the mesh add up to 1: equal coefficients are a constant sky.
     coefficients = np.full((mesh.nodes, mesh.nodes), _typical(image, model))
     response = np.zeros((mesh.nodes**2, len(stamps)))
-    model += mesh.image(coefficients)
+    model = mesh.image(coefficients, model)
     normal, weighted = NormalMatrix(stamps, prior_sigma), np.empty(model.shape)
     tiles = make_tiles(stamps.x, stamps.y, stamps.shape)
     for number in range(reweight + 1):
@@ -267,14 +266,14 @@ def _fit_seen(
         )
         flux = flux + change
         coefficients += step.reshape(coefficients.shape)
+        sigma = np.sqrt(solver.sigma**2 + (response * (covariance @ response)).sum(axis=0))
         if number < reweight:
-            beyond.follow(flux, solver.sigma)
-        rest = beyond.light + mesh.image(coefficients)
+            beyond.follow(flux, sigma)
+        rest = mesh.image(coefficients, beyond.light)
         model = stamps.model(flux, rest)
         if number < reweight and np.isfinite(clip):
             drawn = leverage(stamps, weight, normal.diagonal)
             outlier = _outliers(image, model, rest, weight > 0.0, drawn, clip)
-    sigma = np.sqrt(solver.sigma**2 + (response * (covariance @ response)).sum(axis=0))
     used, alone = weight > 0.0, normal.diagonal**-0.5
     mean = mesh.dot(used) / used.sum()
     sky = float(mean @ coefficients.ravel()), float(np.sqrt(mean @ covariance @ mean))
@@ -416,12 +415,25 @@ def source_flags(
     edge = np.minimum.reduce(
         [stamps.x + 0.5, ncols - 0.5 - stamps.x, stamps.y + 0.5, nrows - 0.5 - stamps.y]
     )
+    marked = np.nonzero(image.flags)
+    bits = image.flags[marked]
+
+    def pixels(condition: np.ndarray) -> np.ndarray:
+        out = np.zeros(stamps.shape, bool)
+        out[marked] = condition
+        return out
+
+    rejected = (bits & REJECTED_PIXEL) != 0
+    # Formats without data quality only say that a pixel has no value; the wings say that it is
+    # brighter than all that is measured.
+    burnt = rejected & (solution.model[marked] > image.flux.max())
+    saturated = ((bits & PixelFlag.SATURATED) != 0) | burnt
     conditions = {
         SourceFlag.NO_DATA: light <= 0.0,
         SourceFlag.EDGE: edge < _EDGE,
-        SourceFlag.MASKED: stamps.dot(~image.usable) > _MASKED_FRACTION,
-        SourceFlag.SATURATED: _in_core(_saturated(image, solution.model), stamps) > 0,
-        SourceFlag.JUMP: _in_core((image.flags & PixelFlag.JUMP) != 0, stamps) > 0,
+        SourceFlag.MASKED: stamps.dot(pixels(rejected)) > _MASKED_FRACTION,
+        SourceFlag.SATURATED: _in_core(pixels(saturated), stamps) > 0,
+        SourceFlag.JUMP: _in_core(pixels((bits & PixelFlag.JUMP) != 0), stamps) > 0,
         SourceFlag.OUTLIER: _in_core(solution.outlier, stamps) > 0,
         SourceFlag.PRIOR: ~(sigma <= prior_sigma / np.sqrt(2.0)),
         SourceFlag.DEGENERATE: sigma > _DEGENERATE * solution.alone_err,
@@ -430,15 +442,6 @@ def source_flags(
     for flag, condition in conditions.items():
         flags[condition] |= int(flag)
     return flags
-
-
-def _saturated(image: Image, model: np.ndarray) -> np.ndarray:
-    """Pixels that the file calls saturated, or that it masks and nothing measured is as bright.
-
-    Formats without data quality only say that a pixel has no value; the wings say how bright it is.
-    """
-    lost = ~image.usable & (model > image.flux.max())
-    return ((image.flags & PixelFlag.SATURATED) != 0) | lost
 
 
 def _in_core(marked: np.ndarray, stamps: Stamps) -> np.ndarray:

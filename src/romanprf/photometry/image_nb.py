@@ -49,3 +49,24 @@ def significance(flux, flux_err, model, rest, leverage, slope, floor, least, prf
                 variance = swapped(variance, flux[i, j], model[i, j], slope, floor) * left
                 variance += (prf_error * (model[i, j] - rest[i, j]) * left) ** 2
                 out[i, j] = abs(flux[i, j] - model[i, j]) / np.sqrt(variance)
+
+
+@njit_parallel
+def residuals(flux, model, weight, residual, chi2):
+    """Flux minus model -> residual, NaN where the weight is 0; its weighted square -> chi2."""
+    for i in prange(flux.shape[0]):
+        for j in range(flux.shape[1]):
+            left = flux[i, j] - model[i, j]
+            residual[i, j] = left if weight[i, j] > 0.0 else np.nan
+            chi2[i, j] = weight[i, j] * left * left
+
+
+@njit_parallel
+def add_mesh(rows, columns, rest, out):
+    """Sum over n of rows (rows, n) times columns (columns, n), on top of ``rest`` -> out."""
+    for i in prange(out.shape[0]):
+        for j in range(out.shape[1]):
+            total = rest[i, j]
+            for n in range(rows.shape[1]):
+                total += rows[i, n] * columns[j, n]
+            out[i, j] = total

@@ -20,6 +20,8 @@ _STEP = 0.05
 _PRF_ERROR = 0.02
 #: A pixel further off than this many sigmas does not take part.
 _CLIP = 5.0
+#: Where the stars give less than so many sigmas of a pixel they tell next to nothing.
+_LIT = 3.0
 #: Steps at most; they end when one is shorter than this fraction of the error.  A frame that is far
 #: off takes several: its steepest pixels look like outliers at first.
 _ITERATIONS, _SETTLED = 8, 0.1
@@ -61,9 +63,21 @@ def reference_stars(flux: np.ndarray, flags: np.ndarray) -> np.ndarray:
     ndarray of bool, shape (nsources,)
     """
     good = np.flatnonzero(((flags & _UNFIT) == 0) & (flux >= _FAINTEST))
+    if good.size > _STARS:
+        good = good[np.argpartition(-flux[good], _STARS)[:_STARS]]
     chosen = np.zeros(flux.shape, bool)
-    chosen[good[np.argsort(-flux[good], kind="stable")[:_STARS]]] = True
+    chosen[good] = True
     return chosen
+
+
+def _lit(image: Image, stamps: Stamps, flux: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Rows and columns of the usable pixels where stars stand out of the noise."""
+    _, row, column = stamps.entries()
+    # The noise of a rejected pixel is infinite.
+    bright = stamps.model(flux)[row, column] > _LIT * image.flux_err[row, column]
+    lit = np.zeros(stamps.shape, bool)
+    lit[row[bright], column[bright]] = True
+    return np.nonzero(lit)
 
 
 def frame_shift(
@@ -85,8 +99,7 @@ def frame_shift(
         First guess, pixels; also the answer, with errors NaN, if the stars are not in the image.
     """
     shift, covariance = np.array(start, float), np.zeros((2, 2))
-    # Where stars are below the noise they tell nothing; that of a rejected pixel is infinite.
-    near = np.nonzero(make(start).model(flux) > image.flux_err)
+    near = _lit(image, make(start), flux)
     pixels = replace(
         image, flux=image.flux[near], flux_err=image.flux_err[near], flags=image.flags[near]
     )

@@ -66,8 +66,9 @@ class Stamps:
 
     def model(self, flux: np.ndarray, rest: np.ndarray | None = None) -> np.ndarray:
         """Image of all sources with these fluxes (e-/s) on top of ``rest``, shape ``shape``."""
-        image = np.zeros(self.shape) if rest is None else rest.copy()
-        stamps_nb.add(self.window, self.offset, self.values, flux, image)
+        image = np.empty(self.shape)
+        rest = np.zeros(self.shape) if rest is None else rest
+        stamps_nb.add(self.window, self.offset, self.values, flux, rest, image)
         return image
 
     def dot(self, image: np.ndarray) -> np.ndarray:

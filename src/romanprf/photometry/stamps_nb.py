@@ -9,16 +9,21 @@ from romanprf.accelerate import njit, njit_parallel, prange, unsigned
 
 #: A thread works on so many rows of an image at a time.
 BAND = 64
+#: ... of fewer where it is about the stars of a part of the image.
+RINGS = 32
 
 
 @njit_parallel
-def add(window, offset, values, flux, image):
-    """Add flux (s,) times the PRF of every source to ``image``.
+def add(window, offset, values, flux, rest, image):
+    """Image of flux (s,) times the PRF of every source on top of another image, ``rest``.
 
     A pixel gets its sources in their order, whichever thread works on its band of rows.
     """
     for band in prange((image.shape[0] + BAND - 1) // BAND):
         low, high = band * BAND, min((band + 1) * BAND, image.shape[0])
+        for row in range(low, high):
+            for column in range(image.shape[1]):
+                image[row, column] = rest[row, column]
         for s in range(flux.size):
             row0, row1, column0, column1 = window[s]
             for row in range(max(row0, low), min(row1, high)):
@@ -30,20 +35,22 @@ def add(window, offset, values, flux, image):
                     image[row, first + i] += flux[s] * values[n + i]
 
 
-@njit
+@njit_parallel
 def add_listed(window, offset, values, flux, place, out):
     """Add flux (s,) times the PRF of every source to the pixels of a list.
 
     place (rows, columns): number of a pixel in the list, out (pixels,), negative for the others.
     """
-    for s in range(flux.size):
-        row0, row1, column0, column1 = window[s]
-        n = offset[s]
-        for row in range(row0, row1):
-            for column in range(column0, column1):
-                if place[row, column] >= 0:
-                    out[place[row, column]] += flux[s] * values[n]
-                n += 1
+    for band in prange((place.shape[0] + BAND - 1) // BAND):
+        low, high = band * BAND, min((band + 1) * BAND, place.shape[0])
+        for s in range(flux.size):
+            row0, row1, column0, column1 = window[s]
+            for row in range(max(row0, low), min(row1, high)):
+                n = offset[s] + (row - row0) * (column1 - column0)
+                for column in range(column0, column1):
+                    if place[row, column] >= 0:
+                        out[place[row, column]] += flux[s] * values[n]
+                    n += 1
 
 
 @njit_parallel
@@ -80,8 +87,11 @@ def add_rings(x, y, inner, outer, flux, table, image):
     """
     phases, side = table.shape[1], table.shape[3]
     half = side // 2
-    for band in prange((image.shape[0] + BAND - 1) // BAND):
-        low, high = band * BAND, min((band + 1) * BAND, image.shape[0])
+    # Rows that all of them reach, or a thread has bands where there is nothing to do.
+    top = max(int(np.floor(y.min() + 0.5)) - half, 0)
+    bottom = min(int(np.floor(y.max() + 0.5)) + half + 1, image.shape[0])
+    for band in prange((bottom - top + RINGS - 1) // RINGS):
+        low, high = top + band * RINGS, min(top + (band + 1) * RINGS, bottom)
         for s in range(x.size):
             row, column = int(np.floor(y[s] + 0.5)), int(np.floor(x[s] + 0.5))
             first, last = max(row - half, low), min(row + half + 1, high)

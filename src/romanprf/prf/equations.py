@@ -18,7 +18,6 @@ import numpy as np
 from scipy.linalg import cho_solve_banded, cholesky_banded
 
 from romanprf.io.scratch import kept
-from romanprf.photometry import stamps_nb
 from romanprf.photometry.stamps import Stamps
 from romanprf.prf import tensor_nb
 from romanprf.prf.tensor import SCALE, STEP, TensorPRF
@@ -64,12 +63,11 @@ class _Frame:
     def model(self, coefficients: np.ndarray, light: np.ndarray) -> np.ndarray:
         """Image of the stars with these coefficients and light (e-/s)."""
         s = self.stamps
-        values, image = np.empty(s.offset[-1], np.float32), np.zeros(s.shape)
+        values = np.empty(s.offset[-1], np.float32)
         nodes = self.node, self.share, coefficients.astype(np.float32)
         window = s.window, s.offset
         tensor_nb.fill_stamps(*self.places, light, *window, *nodes, SCALE, STEP, 1, values)
-        stamps_nb.add(*window, values, np.ones(len(s)), image)
-        return image
+        return replace(s, values=values).model(np.ones(len(s)))
 
     def gather(self, image: np.ndarray, light: np.ndarray, total: np.ndarray) -> None:
         """Add what an image over an unknown sky says of each coefficient: transpose of `model`."""

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from romanprf import schemas
-from romanprf.accelerate import keep_memory
+from romanprf.accelerate import get_threads, keep_memory
 from romanprf.catalog.motion import positions_at
 from romanprf.flags import ExposureFlag, SourceFlag
 from romanprf.io.images import read_image
@@ -221,7 +221,8 @@ def registered(
         return UNKNOWN
     wcs = TangentWCS.from_json(exposure["wcs"])
     places = np.nan_to_num(wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))).T
-    distance, _ = cKDTree(places[stars]).query(places, distance_upper_bound=_NEIGHBOURS)
+    tree = cKDTree(places[stars])
+    distance, _ = tree.query(places, distance_upper_bound=_NEIGHBOURS, workers=get_threads())
     neighbours = sources[np.isfinite(distance) & ~stars]
     stamps = exposure_stamps(exposure, neighbours, prf, SOLVED * flux_cut_off)
     others = stamps.model(neighbours["flux"].to_numpy())
@@ -306,7 +307,7 @@ def model_image(
     mesh = np.asarray(statistics["background_mesh"], dtype=float)
     nodes = math.isqrt(mesh.size)
     sky = Mesh(nodes, stamps.shape).image(mesh.reshape(nodes, nodes))
-    return far(lit, stamps.model(np.nan_to_num(flux.astype(float)))) + sky
+    return far(lit, stamps.model(np.nan_to_num(flux.astype(float)), sky))
 
 
 def _no_fluxes(exposure: Mapping[str, Any], source: np.ndarray) -> dict[str, np.ndarray]:
