@@ -64,7 +64,7 @@ PARTS = {
     "registration": [(fit, "registered")],
     "PRF": [(TensorPRF, "fill_stamps")],
     "light beyond footprints": [(far.stamps_nb, "add_rings")],
-    "model images": [(Stamps, "model"), (Stamps, "dot")],
+    "model images": [(Stamps, "model"), (far.stamps_nb, "dot"), (far.stamps_nb, "dot_two")],
     "overlaps": [(NormalMatrix, "__init__")],
     "matrix": [(NormalMatrix, "follow")],
     "tiles": [(Solver, "renew"), (frame, "make_tiles")],

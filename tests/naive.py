@@ -178,6 +178,19 @@ def add_listed(window, offset, values, flux, place, out):
         out[place[*pixel]] += light[*pixel]
 
 
+def dot_two(window, offset, values, first, second):
+    return [dot(window, offset, values, image) for image in (first, second)]
+
+
+def list_bands(window, nrows, size):
+    bands = range(-(-nrows // size))
+    rows = [set(range(row0, row1)) for row0, row1, _, _ in window]
+    return [
+        [s for s, own in enumerate(rows) if own & set(range(b * size, (b + 1) * size))]
+        for b in bands
+    ]
+
+
 def count_near(x, y, radius, marked):
     stars = zip(x, y, strict=True)
     return [(marked & _disc(*star, radius, marked.shape)).sum() for star in stars]

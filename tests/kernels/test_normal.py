@@ -291,7 +291,7 @@ def test_leverage(kernel, stamps, weight):
     precision = np.random.default_rng(9).uniform(0.5, 2.0, len(stamps))
     places = stamps.x, stamps.y, stamps.window, stamps.offset, stamps.values
     out = np.zeros(SHAPE)
-    kernel(*places, weight, precision, 3, out)
+    kernel(*places, *stamps.bands, weight, precision, 3, out)
     assert_allclose(out, naive.leverage(*places, weight, precision, 3), rtol=1e-6)
     assert (out[4:7, 10] == 0.0).all()
     assert out.max() > 0.0

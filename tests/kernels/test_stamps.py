@@ -14,11 +14,30 @@ def stamps():
     return fields.random_scene(np.random.default_rng(4), 14, (nb.BAND + 20, 23), margin=12.0).stamps
 
 
+@both(nb.list_bands)
+def test_list_bands(kernel, stamps):
+    start, members = kernel(stamps.window, stamps.shape[0])
+    ours = [part.tolist() for part in np.split(members, start[1:-1])]
+    assert ours == naive.list_bands(stamps.window, stamps.shape[0], nb.BAND)
+    assert len(ours) == 2
+    assert len(ours[0]) + len(ours[1]) == len(members) > len(stamps) // 2
+
+
+@both(nb.dot_two)
+def test_dot_two(kernel, stamps):
+    images = np.random.default_rng(52).normal(size=(2, *stamps.shape))
+    out = np.empty((2, len(stamps)))
+    kernel(stamps.window, stamps.offset, stamps.values, *images, *out)
+    expected = naive.dot_two(stamps.window, stamps.offset, stamps.values, *images)
+    assert_allclose(out, expected, rtol=1e-10, atol=1e-12)
+    assert_allclose(list(stamps.dots([*images, images[0]])), [*expected, expected[0]], rtol=1e-10)
+
+
 @both(nb.add)
 def test_add(kernel, stamps):
     flux = np.random.default_rng(5).normal(10.0, 30.0, len(stamps))
     rest, image = np.ones(stamps.shape), np.full(stamps.shape, np.nan)
-    kernel(stamps.window, stamps.offset, stamps.values, flux, rest, image)
+    kernel(stamps.window, stamps.offset, stamps.values, *stamps.bands, flux, rest, image)
     expected = naive.add(stamps.window, stamps.offset, stamps.values, flux, stamps.shape)
     assert_allclose(image, 1.0 + expected, rtol=1e-12)
     assert np.ptp(image) > 1.0

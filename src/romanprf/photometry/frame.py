@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from typing import NamedTuple
 
 import numpy as np
@@ -213,14 +213,15 @@ def fit_frame(
     light, used = solution.light, solution.weight > 0.0
     residual, chi2_image = np.empty(used.shape), np.empty(used.shape)
     image_nb.residuals(image.flux, solution.model, solution.weight, residual, chi2_image)
+    chi2, masked = stamps.dots([chi2_image, ~image.usable])
     with np.errstate(invalid="ignore", divide="ignore"):
-        chi2 = np.where(light > 0.0, stamps.dot(chi2_image) / light, np.nan)
+        chi2 = np.where(light > 0.0, chi2 / light, np.nan)
     return FrameFit(
         flux=solution.flux,
         flux_err=solution.flux_err,
         chi2=chi2,
         psf_fraction=light,
-        flags=source_flags(image, stamps, solution, prior_sigma),
+        flags=source_flags(image, stamps, solution, prior_sigma, masked),
         core_outliers=_in_core(solution.outlier, stamps),
         background=solution.background,
         background_err=solution.background_err,
@@ -338,7 +339,7 @@ def _outliers(
     numbers = image.poisson_slope, _VARIANCE_FLOOR, _LEFT, _PRF_ERROR
     images = image.flux, image.flux_err, model, rest, drawn
     image_nb.significance(*images, *numbers, significance)
-    row, column = np.nonzero(significance > clip)
+    row, column = np.divmod(np.flatnonzero(significance > clip), used.shape[1])
     worst = np.ones(row.size, bool)
     for i, j in product((-1, 0, 1), (-1, 0, 1)):
         near = tuple(
@@ -386,11 +387,10 @@ def solve_under_sky(
     minus the model, times ``weight``; ``pull`` is what the priors add to h.  The responses of other
     weights are a good first guess; the more the sky changes, the better they have to be known.
     """
-    without = solver.solve(stamps.dot(weighted) + pull, np.zeros(len(stamps)), tolerance)
+    h, *responsible = stamps.dots(chain([weighted], mesh.weighted(weight)))
+    c = np.reshape(responsible, response.shape)
+    without = solver.solve(h + pull, np.zeros(len(stamps)), tolerance)
     sky, gram = mesh.dot(weighted), mesh.gram(weight)
-    c = np.empty_like(response)
-    for k, function in enumerate(mesh.weighted(weight)):
-        c[k] = stamps.dot(function)
     known = _LOOSE * tolerance
     while True:
         for k in range(len(c)):
@@ -407,15 +407,22 @@ def solve_under_sky(
 
 
 def source_flags(
-    image: Image, stamps: Stamps, solution: FrameFluxes, prior_sigma: np.ndarray
+    image: Image,
+    stamps: Stamps,
+    solution: FrameFluxes,
+    prior_sigma: np.ndarray,
+    masked: np.ndarray,
 ) -> np.ndarray:
-    """Bits of `SourceFlag` of each source on a frame, int32, shape (nsources,)."""
+    """Bits of `SourceFlag` of each source on a frame, int32, shape (nsources,).
+
+    ``masked``: fraction of each source's light on rejected pixels.
+    """
     light, sigma = solution.light, solution.flux_err
     nrows, ncols = stamps.shape
     edge = np.minimum.reduce(
         [stamps.x + 0.5, ncols - 0.5 - stamps.x, stamps.y + 0.5, nrows - 0.5 - stamps.y]
     )
-    marked = np.nonzero(image.flags)
+    marked = np.divmod(np.flatnonzero(image.flags), ncols)
     bits = image.flags[marked]
 
     def pixels(condition: np.ndarray) -> np.ndarray:
@@ -431,7 +438,7 @@ def source_flags(
     conditions = {
         SourceFlag.NO_DATA: light <= 0.0,
         SourceFlag.EDGE: edge < _EDGE,
-        SourceFlag.MASKED: stamps.dot(pixels(rejected)) > _MASKED_FRACTION,
+        SourceFlag.MASKED: masked > _MASKED_FRACTION,
         SourceFlag.SATURATED: _in_core(pixels(saturated), stamps) > 0,
         SourceFlag.JUMP: _in_core(pixels((bits & PixelFlag.JUMP) != 0), stamps) > 0,
         SourceFlag.OUTLIER: _in_core(solution.outlier, stamps) > 0,

@@ -122,5 +122,5 @@ def leverage(stamps: Stamps, weight: np.ndarray, diagonal: np.ndarray) -> np.nda
     out = np.zeros(stamps.shape)
     s = stamps
     places = s.x, s.y, s.window, s.offset, s.values
-    normal_nb.leverage(*places, weight, diagonal, _CORE, out)
+    normal_nb.leverage(*places, *s.bands, weight, diagonal, _CORE, out)
     return out

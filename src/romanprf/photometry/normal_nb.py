@@ -243,15 +243,17 @@ def _common(own, window, offset, values, s, o):
 
 
 @njit_parallel
-def leverage(x, y, window, offset, values, weight, precision, core, out):
+def leverage(x, y, window, offset, values, start, members, weight, precision, core, out):
     """Largest part that a pixel has in the flux of one star, w p^2 / A_ss -> out, which is 0.
 
-    weight, out (rows, columns); precision (s,): diagonal of the normal matrix; core: pixels on
-    either side of a star, further out its parts are nothing.
+    start, members: see `romanprf.photometry.stamps_nb.list_bands`; weight, out (rows, columns);
+    precision (s,): diagonal of the normal matrix; core: pixels on either side of a star, further
+    out its parts are nothing.
     """
-    for band in prange((out.shape[0] + BAND - 1) // BAND):
+    for band in prange(start.size - 1):
         low, high = band * BAND, min((band + 1) * BAND, out.shape[0])
-        for s in range(precision.size):
+        for m in range(start[band], start[band + 1]):
+            s = members[m]
             row0, row1, column0, column1 = window[s]
             row, column = int(y[s] + 0.5), int(x[s] + 0.5)
             left, right = max(column0, column - core), min(column1, column + core + 1)

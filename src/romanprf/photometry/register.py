@@ -77,7 +77,7 @@ def _lit(image: Image, stamps: Stamps, flux: np.ndarray) -> tuple[np.ndarray, ..
     bright = stamps.model(flux)[row, column] > _LIT * image.flux_err[row, column]
     lit = np.zeros(stamps.shape, bool)
     lit[row[bright], column[bright]] = True
-    return np.nonzero(lit)
+    return np.divmod(np.flatnonzero(lit), lit.shape[1])
 
 
 def frame_shift(

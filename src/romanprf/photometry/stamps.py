@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -68,7 +70,7 @@ class Stamps:
         """Image of all sources with these fluxes (e-/s) on top of ``rest``, shape ``shape``."""
         image = np.empty(self.shape)
         rest = np.zeros(self.shape) if rest is None else rest
-        stamps_nb.add(self.window, self.offset, self.values, flux, rest, image)
+        stamps_nb.add(self.window, self.offset, self.values, *self.bands, flux, rest, image)
         return image
 
     def dot(self, image: np.ndarray) -> np.ndarray:
@@ -76,6 +78,23 @@ class Stamps:
         out = np.empty(len(self))
         stamps_nb.dot(self.window, self.offset, self.values, image, out)
         return out
+
+    def dots(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """`dot` with each image, two at a time, which takes little more than one."""
+        images = iter(images)
+        for first in images:
+            second = next(images, None)
+            if second is None:
+                yield self.dot(first)
+                return
+            out = np.empty((2, len(self)))
+            stamps_nb.dot_two(self.window, self.offset, self.values, first, second, *out)
+            yield from out
+
+    @cached_property
+    def bands(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sources by the bands of rows that their windows have part in."""
+        return stamps_nb.list_bands(self.window, self.shape[0])
 
 
 def footprint_radius(

@@ -13,18 +13,40 @@ BAND = 64
 RINGS = 32
 
 
+@njit
+def list_bands(window, nrows):
+    """List the sources whose windows have rows of each band: start (bands + 1,), members."""
+    bands = (nrows + BAND - 1) // BAND
+    start = np.zeros(bands + 1, np.int64)
+    for s in range(len(window)):
+        if window[s, 0] < window[s, 1]:
+            for band in range(window[s, 0] // BAND, (window[s, 1] - 1) // BAND + 1):
+                start[band + 1] += 1
+    for band in range(bands):
+        start[band + 1] += start[band]
+    members, place = np.empty(start[bands], np.int32), start[:-1].copy()
+    for s in range(len(window)):
+        if window[s, 0] < window[s, 1]:
+            for band in range(window[s, 0] // BAND, (window[s, 1] - 1) // BAND + 1):
+                members[place[band]] = s
+                place[band] += 1
+    return start, members
+
+
 @njit_parallel
-def add(window, offset, values, flux, rest, image):
+def add(window, offset, values, start, members, flux, rest, image):
     """Image of flux (s,) times the PRF of every source on top of another image, ``rest``.
 
-    A pixel gets its sources in their order, whichever thread works on its band of rows.
+    A pixel gets its sources in their order, whichever thread works on its band of rows; start,
+    members: see `list_bands`.
     """
-    for band in prange((image.shape[0] + BAND - 1) // BAND):
+    for band in prange(start.size - 1):
         low, high = band * BAND, min((band + 1) * BAND, image.shape[0])
         for row in range(low, high):
             for column in range(image.shape[1]):
                 image[row, column] = rest[row, column]
-        for s in range(flux.size):
+        for m in range(start[band], start[band + 1]):
+            s = members[m]
             row0, row1, column0, column1 = window[s]
             for row in range(max(row0, low), min(row1, high)):
                 n, first = (
@@ -65,6 +87,21 @@ def dot(window, offset, values, image, out):
                 total += values[n + i] * image[row, first + i]
             n += width
         out[s] = total
+
+
+@njit_parallel
+def dot_two(window, offset, values, first, second, out_first, out_second):
+    """`dot` with two images: what takes time is to read the stamps."""
+    for s in prange(out_first.size):
+        row0, row1, column0, column1 = window[s]
+        n, left, width = unsigned(offset[s]), unsigned(column0), unsigned(column1 - column0)
+        one, two = 0.0, 0.0
+        for row in range(row0, row1):
+            for i in range(width):
+                one += values[n + i] * first[row, left + i]
+                two += values[n + i] * second[row, left + i]
+            n += width
+        out_first[s], out_second[s] = one, two
 
 
 @njit_parallel
