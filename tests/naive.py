@@ -12,6 +12,8 @@ from numpy.polynomial.chebyshev import chebval2d
 from scipy.interpolate import BSpline
 from scipy.ndimage import map_coordinates
 
+from romanprf.wcs import deproject, project
+
 CELL, FINE = 8, 4
 
 
@@ -60,8 +62,37 @@ def wrapped_basis(x, n):
 # wcs_nb
 
 
-def chebyshev2d(u, v, coefficients):
+def unit(number, lower, upper):
+    return (number - 0.5 * (lower + upper)) / (0.5 * (upper - lower))
+
+
+def sky_to_pixel(ra, dec, ra0, dec0, plane, inverse):
+    xi, eta = project(ra, dec, ra0, dec0)
+    u, v = unit(xi, *plane[:2]), unit(eta, *plane[2:])
+    inside = (abs(u) <= 1.0) & (abs(v) <= 1.0)
+    return [np.where(inside, chebval2d(u, v, c), np.nan) for c in inverse]
+
+
+def jacobian(x, y, dec0, pixel, forward, step=1e-3):
+    """Differences of positions on the sky."""
+
+    def sky(x, y):
+        u, v = unit(x, *pixel[:2]), unit(y, *pixel[2:])
+        return deproject(*(chebval2d(u, v, c) for c in forward), 180.0, dec0)
+
+    scale = np.stack([np.cos(np.deg2rad(sky(x, y)[1])), np.ones(len(x))])
+    sides = [(step, 0.0), (0.0, step)]
+    differences = [
+        scale * np.subtract(sky(x + i, y + j), sky(x - i, y - j)) / (2.0 * step) for i, j in sides
+    ]
+    return np.transpose(differences, (2, 1, 0))
+
+
+def value(u, v, coefficients):
     return chebval2d(u, v, coefficients)
+
+
+chebyshev2d = value
 
 
 # deltas_nb
@@ -241,6 +272,10 @@ def significance(flux, flux_err, model, rest, leverage, slope, floor, least, prf
     return abs(flux - model) / np.hypot(noise, prf_error * (model - rest) * left)
 
 
+def brighter(light, flux_err, sigmas):
+    return light / flux_err > sigmas
+
+
 def residuals(flux, model, weight):
     left = flux - model
     return np.where(weight > 0.0, left, np.nan), weight * left**2
@@ -248,6 +283,10 @@ def residuals(flux, model, weight):
 
 def add_mesh(rows, columns, rest):
     return rest + rows @ columns.T
+
+
+def first_below(profile, threshold):
+    return [int((profile > one).sum()) for one in threshold]
 
 
 # normal_nb
@@ -426,8 +465,12 @@ def solve_tiles(matrix, tiles, residual):
     return out
 
 
-def multiply(matrix, vector):
-    return matrix.toarray() @ vector
+def multiply(matrix, vector, scale):
+    return scale * (matrix.toarray() @ vector)
+
+
+def unsettled(vector, scale, tolerance):
+    return (~(abs(vector) / scale <= tolerance)).sum()
 
 
 def add_multiple(factor, vector, out):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -211,11 +212,10 @@ class TangentWCS:
 
     def sky_to_pixel(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixel positions (x, y) of sky positions; NaN outside the fitted domain."""
-        xi, eta = project(ra, dec, self.ra0, self.dec0)
-        p, q = _unit(xi, *self.plane_domain[:2]), _unit(eta, *self.plane_domain[2:])
-        outside = ~((np.abs(p) <= 1.0) & (np.abs(q) <= 1.0))
-        p, q = np.where(outside, 0.0, p), np.where(outside, 0.0, q)
-        x, y = (np.where(outside, np.nan, _series(p, q, c)) for c in self.inverse)
+        ra, dec = _points(ra, dec)
+        x, y = np.empty(ra.shape), np.empty(ra.shape)
+        tangent = self.ra0, self.dec0, self.plane_domain, self.inverse
+        wcs_nb.sky_to_pixel(ra.ravel(), dec.ravel(), *tangent, x.ravel(), y.ravel())
         return x, y
 
     def jacobian(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -224,14 +224,19 @@ class TangentWCS:
         Element ``[..., i, j]`` is the derivative of (east, north)[i] by (x, y)[j].  The tangent
         plane is rotated and stretched to the local axes, which matters near a pole.
         """
-        u, v = _unit(x, *self.pixel_domain[:2]), _unit(y, *self.pixel_domain[2:])
-        du = 2.0 / (self.pixel_domain[1] - self.pixel_domain[0])
-        dv = 2.0 / (self.pixel_domain[3] - self.pixel_domain[2])
-        plane = np.empty((*np.shape(u), 2, 2))
-        for i, c in enumerate(self.forward):
-            plane[..., i, 0] = du * _series(u, v, chebyshev.chebder(c, axis=0))
-            plane[..., i, 1] = dv * _series(u, v, chebyshev.chebder(c, axis=1))
-        return ARCSEC * _plane_to_local(*self.plane(x, y), self.ra0, self.dec0) @ plane
+        x, y = _points(x, y)
+        out = np.empty((x.size, 2, 2))
+        tangent = self.dec0, self.pixel_domain, self.forward, *self._derivatives
+        wcs_nb.jacobian(x.ravel(), y.ravel(), *tangent, out)
+        return ARCSEC * out.reshape(*x.shape, 2, 2)
+
+    @cached_property
+    def _derivatives(self) -> tuple[np.ndarray, ...]:
+        """Coefficients of the derivatives of ``forward`` by either argument, of its shape."""
+        out = np.zeros((2, *self.forward.shape))
+        out[0, :, :-1] = chebyshev.chebder(self.forward, axis=1)
+        out[1, :, :, :-1] = chebyshev.chebder(self.forward, axis=2)
+        return tuple(out)
 
     def pixel_area(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Solid angle of pixels, steradian."""
@@ -263,27 +268,15 @@ class TangentWCS:
         )
 
 
+def _points(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates as arrays of floats in one piece."""
+    u, v = np.broadcast_arrays(np.asarray(u, float), np.asarray(v, float))
+    return np.ascontiguousarray(u).reshape(u.shape), np.ascontiguousarray(v).reshape(u.shape)
+
+
 def _series(u: np.ndarray, v: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """Sum of c_ij T_i(u) T_j(v), of the shape of u and v."""
-    u, v = np.broadcast_arrays(np.asarray(u, float), np.asarray(v, float))
+    u, v = _points(u, v)
     out = np.empty(u.size)
-    wcs_nb.chebyshev2d(np.ravel(u), np.ravel(v), np.ascontiguousarray(coefficients), out)
+    wcs_nb.chebyshev2d(u.ravel(), v.ravel(), np.ascontiguousarray(coefficients), out)
     return out.reshape(u.shape)
-
-
-def _plane_to_local(xi: np.ndarray, eta: np.ndarray, ra0: float, dec0: float) -> np.ndarray:
-    """Derivative of local (east, north) by (xi, eta), shape (..., 2, 2), dimensionless."""
-    x, y = np.deg2rad(xi), np.deg2rad(eta)
-    sin0, cos0 = np.sin(np.deg2rad(dec0)), np.cos(np.deg2rad(dec0))
-    c = cos0 - y * sin0  # a = atan2(x, c);  dec = atan2(sin0 + y cos0, hypot(x, c))
-    rho2 = x * x + c * c
-    s = sin0 + y * cos0
-    norm2 = rho2 + s * s  # = 1 + x^2 + y^2
-    rho = np.sqrt(rho2)
-    cos_dec = rho / np.sqrt(norm2)
-    out = np.empty((*np.shape(x), 2, 2))
-    out[..., 0, 0] = cos_dec * c / rho2
-    out[..., 0, 1] = cos_dec * x * sin0 / rho2
-    out[..., 1, 0] = -s * x / rho / norm2
-    out[..., 1, 1] = (rho * cos0 + s * c * sin0 / rho) / norm2
-    return out

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import naive
 from naive import both
@@ -77,3 +77,13 @@ def test_add_mesh(kernel, n):
     rows, columns, rest, out = *(rng.normal(size=(m, n)) for m in (5, 7)), *np.ones((2, 5, 7))
     kernel(rows, columns, 2.0 * rest, out)
     assert_allclose(out, naive.add_mesh(rows, columns, 2.0 * rest), rtol=1e-13, atol=1e-14)
+
+
+@both(nb.brighter)
+def test_brighter(kernel, images):
+    _, error, light = images
+    out = np.ones((9, 11), bool)
+    kernel(light, error, 1.5, out)
+    assert_array_equal(out, naive.brighter(light, error, 1.5))
+    assert not out[4, 5]
+    assert 0 < out.sum() < 90

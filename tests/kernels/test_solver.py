@@ -166,8 +166,17 @@ def test_solve_tiles(kernel, tiled):
 @both(solver_nb.multiply)
 def test_multiply(kernel, tiled):
     matrix, vector, out = tiled[0], np.random.default_rng(14).normal(size=60), np.empty(60)
-    kernel(*_csr(matrix), vector, out)
-    assert_allclose(out, naive.multiply(matrix, vector), rtol=1e-12, atol=1e-14)
+    scale = np.linspace(0.5, 2.0, 60)
+    kernel(*_csr(matrix), vector, scale, out)
+    assert_allclose(out, naive.multiply(matrix, vector, scale), rtol=1e-12, atol=1e-14)
+
+
+@both(solver_nb.unsettled)
+def test_unsettled(kernel):
+    vector, scale = np.random.default_rng(15).normal(size=(2, 60)) ** 2
+    vector[7] = np.nan
+    assert 1 < kernel(-vector, scale, 2.0) == naive.unsettled(vector, scale, 2.0) < 60
+    assert kernel(vector[:0], scale[:0], 2.0) == 0
 
 
 def test_solution_is_the_dense_one(tiled):

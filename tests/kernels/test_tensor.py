@@ -231,3 +231,12 @@ def test_sums_do_not_depend_on_chunks_and_threads(field, chunks, threads):
         finally:
             set_threads(1_000)
         assert_allclose(ours, reference, atol=1e-12 * np.abs(reference).max(), rtol=0)
+
+
+@both(nb.first_below)
+def test_first_below(kernel):
+    profile = np.array([5.0, 4.0, 4.0, 1.0, 0.0])
+    threshold = np.array([6.0, 5.0, 4.5, 4.0, 2.0, 0.5, 0.0, -1.0])
+    out = np.full(8, -1)
+    kernel(profile, threshold, out)
+    assert out.tolist() == naive.first_below(profile, threshold) == [0, 0, 1, 1, 3, 4, 4, 5]

@@ -40,9 +40,11 @@ def propagate(
     """
     years = to_epoch - from_epoch
     east, north = (MAS * years * np.nan_to_num(pm, nan=0.0) for pm in (pmra, pmdec))
-    moved_ra, moved_dec = deproject(east, north, ra, dec)  # type: ignore[arg-type]
-    still = (east == 0.0) & (north == 0.0)
-    return np.where(still, ra, moved_ra), np.where(still, dec, moved_dec)
+    moving = (east != 0.0) | (north != 0.0)
+    moved = deproject(east[moving], north[moving], ra[moving], dec[moving])  # type: ignore[arg-type]
+    ra, dec = np.array(ra, float), np.array(dec, float)
+    ra[moving], dec[moving] = moved
+    return ra, dec
 
 
 def julian_year(time: float) -> float:

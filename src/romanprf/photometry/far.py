@@ -57,11 +57,12 @@ def far_light(
     shining = np.flatnonzero((flux != 0.0) & (outer > stamps.radius))
     rows, columns = (_middles(length) for length in stamps.shape)
     row, column = (
-        np.clip((place[shining] + 0.5) // _CELL, 0, len(cells) - 1)
+        np.clip((place[shining] + 0.5) // _CELL, 0, len(cells) - 1).astype(np.uint16)
         for place, cells in ((stamps.y, rows), (stamps.x, columns))
     )
+    cell = row * np.uint16(len(columns)) + column
     for i, j in product(range(len(rows)), range(len(columns))):
-        some = shining[(row == i) & (column == j)]
+        some = shining[cell == i * len(columns) + j]
         if some.size:
             jacobian = wcs.jacobian(np.array([columns[j]]), np.array([rows[i]]))
             table = _phases(prf, columns[j], rows[i], tuple(jacobian.ravel().round(6)))

@@ -227,8 +227,8 @@ def fit_frame(
         background_err=solution.background_err,
         background_mesh=solution.background_mesh,
         residual=residual,
-        mean_chi2=float(chi2_image.sum() / used.sum()),
-        n_outliers=int(solution.outlier.sum()),
+        mean_chi2=float(chi2_image.sum() / np.count_nonzero(used)),
+        n_outliers=int(np.count_nonzero(solution.outlier)),
         iterations=solution.iterations,
     )
 
@@ -274,9 +274,9 @@ def _fit_seen(
         model = stamps.model(flux, rest)
         if number < reweight and np.isfinite(clip):
             drawn = leverage(stamps, weight, normal.diagonal)
-            outlier = _outliers(image, model, rest, weight > 0.0, drawn, clip)
+            outlier = _outliers(image, model, rest, weight, drawn, clip)
     used, alone = weight > 0.0, normal.diagonal**-0.5
-    mean = mesh.dot(used) / used.sum()
+    mean = mesh.dot(used) / np.count_nonzero(used)
     sky = float(mean @ coefficients.ravel()), float(np.sqrt(mean @ covariance @ mean))
     light = np.empty(0)  # of the whole frame, later
     images = model, weight, outlier
@@ -324,7 +324,7 @@ def _outliers(
     image: Image,
     model: np.ndarray,
     rest: np.ndarray,
-    used: np.ndarray,
+    weight: np.ndarray,
     drawn: np.ndarray,
     clip: float,
 ) -> np.ndarray:
@@ -335,20 +335,20 @@ def _outliers(
     worst pixel of a neighbourhood is left out at a time; those left out before stay so unless
     the model without the ray explains them.  ``rest`` is the model without the stars.
     """
-    significance = np.empty(used.shape)
+    significance = np.empty(weight.shape)
     numbers = image.poisson_slope, _VARIANCE_FLOOR, _LEFT, _PRF_ERROR
     images = image.flux, image.flux_err, model, rest, drawn
     image_nb.significance(*images, *numbers, significance)
-    row, column = np.divmod(np.flatnonzero(significance > clip), used.shape[1])
+    row, column = np.divmod(np.flatnonzero(significance > clip), weight.shape[1])
     worst = np.ones(row.size, bool)
     for i, j in product((-1, 0, 1), (-1, 0, 1)):
         near = tuple(
             np.clip(place + step, 0, length - 1)
-            for place, step, length in zip((row, column), (i, j), used.shape, strict=True)
+            for place, step, length in zip((row, column), (i, j), weight.shape, strict=True)
         )
-        worst &= (significance[row, column] >= significance[near]) | ~used[near]
-    out = np.zeros(used.shape, bool)
-    out[row, column] = worst | ~used[row, column]
+        worst &= (significance[row, column] >= significance[near]) | (weight[near] == 0.0)
+    out = np.zeros(weight.shape, bool)
+    out[row, column] = worst | (weight[row, column] == 0.0)
     return out
 
 

@@ -62,6 +62,14 @@ def residuals(flux, model, weight, residual, chi2):
 
 
 @njit_parallel
+def brighter(light, flux_err, sigmas, out):
+    """Whether the light of a pixel is more than so many times its error -> out."""
+    for i in prange(light.shape[0]):
+        for j in range(light.shape[1]):
+            out[i, j] = light[i, j] > sigmas * flux_err[i, j]
+
+
+@njit_parallel
 def add_mesh(rows, columns, rest, out):
     """Sum over n of rows (rows, n) times columns (columns, n), on top of ``rest`` -> out."""
     for i in prange(out.shape[0]):

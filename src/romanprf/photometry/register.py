@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from romanprf.flags import SourceFlag
-from romanprf.photometry import stamps_nb
+from romanprf.photometry import image_nb, stamps_nb
 from romanprf.photometry.frame import pixel_variance
 from romanprf.photometry.image import Image
 from romanprf.photometry.stamps import Stamps
@@ -20,8 +20,9 @@ _STEP = 0.05
 _PRF_ERROR = 0.02
 #: A pixel further off than this many sigmas does not take part.
 _CLIP = 5.0
-#: Where the stars give less than so many sigmas of a pixel they tell next to nothing.
-_LIT = 3.0
+#: Pixels to which the stars give less than so many sigmas would add next to nothing; one that is
+#: rejected has an infinite error.
+_LIT = 2.0
 #: Steps at most; they end when one is shorter than this fraction of the error.  A frame that is far
 #: off takes several: its steepest pixels look like outliers at first.
 _ITERATIONS, _SETTLED = 8, 0.1
@@ -70,16 +71,6 @@ def reference_stars(flux: np.ndarray, flags: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def _lit(image: Image, stamps: Stamps, flux: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Rows and columns of the usable pixels where stars stand out of the noise."""
-    _, row, column = stamps.entries()
-    # The noise of a rejected pixel is infinite.
-    bright = stamps.model(flux)[row, column] > _LIT * image.flux_err[row, column]
-    lit = np.zeros(stamps.shape, bool)
-    lit[row[bright], column[bright]] = True
-    return np.divmod(np.flatnonzero(lit), lit.shape[1])
-
-
 def frame_shift(
     image: Image, make: MakeStamps, flux: np.ndarray, others: np.ndarray, start: tuple[float, float]
 ) -> Shift:
@@ -99,7 +90,10 @@ def frame_shift(
         First guess, pixels; also the answer, with errors NaN, if the stars are not in the image.
     """
     shift, covariance = np.array(start, float), np.zeros((2, 2))
-    near = _lit(image, make(start), flux)
+    lit = np.empty(image.flux.shape, bool)
+    image_nb.brighter(make(start).model(flux), image.flux_err, _LIT, lit)
+    row, column = np.divmod(np.flatnonzero(lit), image.flux.shape[1])
+    near = row, column
     pixels = replace(
         image, flux=image.flux[near], flux_err=image.flux_err[near], flags=image.flags[near]
     )

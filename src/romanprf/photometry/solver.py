@@ -149,9 +149,9 @@ class Solver:
             self._variance,
         )
 
-    def _multiply(self, vector: np.ndarray) -> np.ndarray:
+    def _multiply(self, vector: np.ndarray, scale: np.ndarray) -> np.ndarray:
         out = np.empty_like(vector)
-        solver_nb.multiply(*self._csr, vector, out)
+        solver_nb.multiply(*self._csr, vector, scale, out)
         return out
 
     def _tile_by_tile(self, residual: np.ndarray) -> np.ndarray:
@@ -179,13 +179,15 @@ class Solver:
         sigma = self.sigma
         solution = start.copy()
         # The residual of an unknown, and what a step takes of it, in units of 1 / sigma.
-        residual = sigma * (rhs - self._multiply(solution) if start.any() else rhs)
+        residual = sigma * rhs
+        if start.any():
+            residual -= self._multiply(solution, sigma)
         kept: list[tuple[np.ndarray, np.ndarray]] = []
         for _ in range(_MAX_ITERATIONS):
             step = self._tile_by_tile(residual / sigma)
-            if np.max(np.abs(step) / sigma, initial=0.0) <= tolerance:
+            if solver_nb.unsettled(step, sigma, tolerance) == 0:
                 return solution + step
-            taken = sigma * self._multiply(step)
+            taken = self._multiply(step, sigma)
             for before, its in kept:
                 part = taken @ its
                 solver_nb.add(-part, before, step)

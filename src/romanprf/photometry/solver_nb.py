@@ -196,13 +196,22 @@ def solve_tiles(start, n_halo, members, inverse_start, inverse, residual, out):
 
 
 @njit_parallel
-def multiply(indptr, indices, data, vector, out):
-    """Sparse matrix times vector."""
+def multiply(indptr, indices, data, vector, scale, out):
+    """Sparse matrix times vector, each element times ``scale`` (s,)."""
     for s in prange(out.size):
         total = 0.0
         for k in range(unsigned(indptr[s]), unsigned(indptr[s + 1])):
             total += data[k] * vector[unsigned(indices[k])]
-        out[s] = total
+        out[s] = scale[s] * total
+
+
+@njit_parallel
+def unsettled(vector, scale, tolerance):
+    """Number of elements that are more than ``tolerance`` times ``scale`` (s,), or NaN."""
+    count = 0
+    for s in prange(vector.size):
+        count += not abs(vector[s]) <= tolerance * scale[s]
+    return count
 
 
 @njit_parallel

@@ -194,8 +194,10 @@ class TensorPRF:
     def radius(self, threshold: ArrayLike) -> np.ndarray:
         """Radius (arcsec) beyond which the PRF stays below ``threshold``."""
         r, outer_maximum = self._outer_maximum
-        index = np.searchsorted(-outer_maximum, -np.asarray(threshold), side="left")
-        return r[np.minimum(index, r.size - 1)] * self.pixel_scale
+        threshold = np.asarray(threshold, float)
+        index = np.empty(threshold.size, np.int64)
+        tensor_nb.first_below(outer_maximum, threshold.ravel(), index)
+        return r[np.minimum(index, r.size - 1)].reshape(threshold.shape) * self.pixel_scale
 
     @cached_property
     def _outer_maximum(self) -> tuple[np.ndarray, np.ndarray]:

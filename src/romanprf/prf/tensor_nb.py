@@ -228,3 +228,17 @@ def _spread(line, low, high, along_y, factor, band):
                     terms[3 + d] += product * line[j, d]
                 for d in range(1, min(4, j - low + 1)):
                     terms[3 - d] += product * line[j - d, d]
+
+
+@njit_parallel
+def first_below(profile, threshold, out):
+    """Index of the first element of a falling profile that is not above a threshold -> out (s,)."""
+    for s in prange(out.size):
+        low, high = 0, profile.size
+        while low < high:
+            middle = (low + high) // 2
+            if profile[middle] > threshold[s]:
+                low = middle + 1
+            else:
+                high = middle
+        out[s] = low

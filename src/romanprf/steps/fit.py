@@ -173,8 +173,8 @@ def fit_exposure(
     some = enough_rows(used, _ENOUGH)
     statistics = {
         "n_sources": int(np.isfinite(fit.flux).sum()),
-        "n_pixels": int(used.sum()),
-        "n_masked": int((~used).sum()),
+        "n_pixels": int(np.count_nonzero(used)),
+        "n_masked": int(used.size - np.count_nonzero(used)),
         "n_outliers": fit.n_outliers,
         "shift_x": shift.x,
         "shift_y": shift.y,
