@@ -269,9 +269,10 @@ class TangentWCS:
 
 
 def _points(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates as arrays of floats in one piece."""
+    """Coordinates as arrays of floats in one piece, for which kernels are compiled."""
     u, v = np.broadcast_arrays(np.asarray(u, float), np.asarray(v, float))
-    return np.ascontiguousarray(u).reshape(u.shape), np.ascontiguousarray(v).reshape(u.shape)
+    one, two = (np.require(a, requirements=["C", "W"]).reshape(u.shape) for a in (u, v))
+    return one, two
 
 
 def _series(u: np.ndarray, v: np.ndarray, coefficients: np.ndarray) -> np.ndarray:

@@ -98,7 +98,9 @@ def test_a_known_prf_is_recovered(field, width):
     assert distance(prf) < 0.005
     assert prf.integral() == pytest.approx(1.0, abs=0.003)
     change = np.array([found.change for found in history])
-    assert (np.diff(change) < 0.0).all()
+    moving = np.count_nonzero(change > 2e-4)  # afterwards it wavers about where it settles
+    assert (np.diff(change[: moving + 1]) < 0.0).all()
+    assert (change[moving:] < 2e-4).all()
     assert change[0] > 0.05
     assert change[-1] < 1e-3
     last = history[-1]

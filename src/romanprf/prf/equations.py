@@ -71,7 +71,7 @@ class _Frame:
 
     def gather(self, image: np.ndarray, light: np.ndarray, total: np.ndarray) -> None:
         """Add what an image over an unknown sky says of each coefficient: transpose of `model`."""
-        weighted = self.weight * image
+        weighted = np.multiply(self.weight, image, dtype=float)  # one type for the kernel
         if self.with_background:
             weighted -= self.weight * (weighted.sum(dtype=float) / self.total_weight)
         rest = light, self.stamps.window, self.node, self.share

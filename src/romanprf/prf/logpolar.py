@@ -152,7 +152,7 @@ class LogPolarPRF:
         """PRF at offsets of any shape; r in arcsec, phi = arctan2(north, east) in rad."""
         r, phi = np.broadcast_arrays(np.asarray(r, float), np.asarray(phi, float))
         out = np.empty(r.size)
-        flat = (np.ascontiguousarray(a).ravel() for a in (r, phi))
+        flat = (np.require(a, requirements=["C", "W"]).ravel() for a in (r, phi))
         logpolar_nb.evaluate(*flat, *self._evaluation, out)
         return out.reshape(r.shape)
 

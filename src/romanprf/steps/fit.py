@@ -125,7 +125,7 @@ def model_errors(
 
 def flux_prior(sources: pd.DataFrame, width: float) -> tuple[np.ndarray, np.ndarray]:
     """Centre and sigma (e-/s) of the prior of each flux of a frame."""
-    flux = sources["flux"].to_numpy()
+    flux = sources["flux"].to_numpy(copy=True)
     return flux, width * np.sqrt(np.maximum(flux, 1.0))
 
 
@@ -225,13 +225,13 @@ def registered(
     distance, _ = tree.query(places, distance_upper_bound=_NEIGHBOURS, workers=get_threads())
     neighbours = sources[np.isfinite(distance) & ~stars]
     stamps = exposure_stamps(exposure, neighbours, prf, SOLVED * flux_cut_off)
-    others = stamps.model(neighbours["flux"].to_numpy())
+    others = stamps.model(neighbours["flux"].to_numpy(copy=True))  # pandas' own is read-only
     chosen = sources[stars]
 
     def make(shift: tuple[float, float]) -> Stamps:
         return exposure_stamps(exposure, chosen, prf, SOLVED * flux_cut_off, shift)
 
-    return frame_shift(image, make, chosen["flux"].to_numpy(), others, (0.0, 0.0))
+    return frame_shift(image, make, chosen["flux"].to_numpy(copy=True), others, (0.0, 0.0))
 
 
 def exposure_stamps(
