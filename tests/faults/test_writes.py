@@ -38,6 +38,10 @@ def rewrite(path):
                 table.write({"round": np.full(ROWS // 4, number, np.int32)})
 
 
+def written(path):
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
 @pytest.mark.slow
 def test_table_of_a_killed_process_is_whole(tmp_path):
     rng, path = random.Random(3), tmp_path / "table[1].parquet"
@@ -45,11 +49,11 @@ def test_table_of_a_killed_process_is_whole(tmp_path):
     processes.set_forkserver_preload(["romanprf.io.tables"])
     left = 0
     for _ in range(20):
-        process = processes.Process(target=rewrite, args=(path,))
+        process, before = processes.Process(target=rewrite, args=(path,)), written(path)
         process.start()
-        while not path.exists():
+        while written(path) == before:
             time.sleep(0.01)
-        time.sleep(rng.uniform(0.1, 0.5))
+        time.sleep(rng.uniform(0.0, 0.3))
         process.kill()
         process.join()
         numbers = read_table(path, SCHEMA)["round"]
