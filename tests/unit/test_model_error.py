@@ -62,7 +62,7 @@ class Field:
 
     def model_error(self, prf):
         errors = error_images(prf, self.make, self.flux)
-        return model_error(self.image, self.stamps, errors, self.flux, self.sigma)
+        return model_error(self.image, self.stamps, errors, [], self.flux, self.sigma)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_masked_pixels_say_nothing(prf, field):
     errors = list(error_images(prf, field.make, field.flux))
     rubbish = [np.where(bad > 0, 1e6, error) for error in errors]
     priors = field.flux, field.sigma
-    one, two = (model_error(image, field.stamps, e, *priors) for e in (errors, rubbish))
+    one, two = (model_error(image, field.stamps, e, [], *priors) for e in (errors, rubbish))
     assert_allclose(two, one, rtol=1e-12)
     assert np.abs(one / field.model_error(prf) - 1.0).max() > 0.01
 
@@ -144,3 +144,47 @@ def test_a_prf_that_does_not_know_its_errors(prf, model):
     without = fields.prf() if model == "log-polar" else projected()
     assert list(error_images(without, field.make, field.flux)) == []
     assert np.isnan(field.model_error(without)).all()
+
+
+class Hidden:
+    """The field with noise and stars that nobody knows of."""
+
+    def __init__(self, prf, light):
+        self.prf = replace(prf, errors=1e-3 * prf.errors)
+        self.field, self.light = Field(self.prf), light
+
+    def draw(self, rng, count=80):
+        sky = WCS.pixel_to_sky(*rng.uniform(-3.0, 51.0, (2, count)))
+        return make_stamps(self.prf, *sky, np.ones(count), WCS, SHAPE, 0.1).model(np.ones(count))
+
+    def measured(self, rng, unseen=6):
+        """Pulls of the fluxes with and without the error of the model, and the latter."""
+        field = self.field
+        model = field.image.flux + self.light * self.draw(rng)
+        error = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * model)
+        data = model + error * rng.normal(size=SHAPE)
+        image = masked_image(data, error, np.zeros(SHAPE, np.int32), fields.SLOPE)
+        fit = solve_frame(image, field.stamps, field.flux, field.sigma, 1e-4, 1)
+        errors = error_images(self.prf, field.make, field.flux)
+        unknown = [self.draw(rng) for _ in range(unseen)]
+        found = model_error(image, field.stamps, errors, unknown, field.flux, field.sigma)
+        off = fit.flux - field.flux
+        return off / np.hypot(fit.flux_err, found), off / fit.flux_err, found
+
+
+def test_light_of_unknown_stars_is_in_the_error(prf):
+    hidden, rng = Hidden(prf, 30.0), np.random.default_rng(74)
+    honest, naive, _ = np.concatenate([hidden.measured(rng) for _ in range(12)], axis=1)
+    good = np.isfinite(honest)
+    assert np.std(naive[good]) > 1.4
+    assert np.std(honest[good]) == pytest.approx(1.0, abs=0.15)
+
+
+def test_without_unknown_stars_there_is_no_such_error(prf):
+    hidden, rng = Hidden(prf, 0.0), np.random.default_rng(75)
+    honest, naive, _ = np.concatenate([hidden.measured(rng) for _ in range(6)], axis=1)
+    good = np.isfinite(honest)
+    assert 0.9 < np.std(honest[good]) < np.std(naive[good]) < 1.1
+    alone = hidden.field.model_error(hidden.prf)
+    without = hidden.measured(rng, unseen=0)[2]
+    assert_allclose(without, alone, rtol=0.1)

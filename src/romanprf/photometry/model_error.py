@@ -1,8 +1,9 @@
-"""What the error of the PRF does to the fluxes of a frame under a constant sky."""
+"""What is wrong in the model of a frame under a constant sky does to its fluxes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from romanprf.prf import PRF, TensorPRF
 
 #: Accuracy of the solutions in units of the errors of the fluxes.
 _TOLERANCE = 1e-2
+#: Where the errors of the PRF are less than half the noise, residuals tell of unknown stars; it
+#: takes so many pixels.  Those further off (sigmas) are cosmic rays and stars that vary.
+_DARK, _ENOUGH, _CLIP = 0.25, 1000, 10.0
+_SEED = 1
 
 
 def error_images(
@@ -40,12 +45,17 @@ def model_error(
     image: Image,
     stamps: Stamps,
     errors: Iterable[np.ndarray],
+    unseen: Iterable[np.ndarray],
     flux: np.ndarray,
     prior_sigma: np.ndarray,
 ) -> np.ndarray:
-    """1 sigma of each flux from the error of the PRF of all stars, through the joint solution.
+    """1 sigma of each flux from what is wrong in the model, through the joint solution.
 
-    It is much the same in all frames: it is an error of the flux, but not of its changes.
+    That is the PRF of all stars, and the light of stars that nobody knows of.  Both are much the
+    same in all frames: errors of the flux, but not of its changes.
+
+    How much light of unknown stars there is the residuals tell, of pixels where the PRF matters
+    little: what they have more than the noise and the errors of the PRF would leave there.
 
     Parameters
     ----------
@@ -55,6 +65,8 @@ def model_error(
         PRF of each source on it.
     errors : iterable of ndarray
         From `error_images`.
+    unseen : iterable of ndarray
+        Images of stars at random places, all of the same flux, which does not matter.
     flux, prior_sigma : ndarray, shape (nsources,)
         e-/s.
 
@@ -66,18 +78,74 @@ def model_error(
     seen, inner = stamps.seen()
     model = stamps.model(flux)
     model += np.median((image.flux - model)[image.usable])
-    weight = pixel_weight(image, model)
-    normal = normal_matrix(inner, weight, prior_sigma[seen])
-    solver = Solver(normal, make_tiles(inner.x, inner.y, inner.shape))
-    none, mesh = np.zeros(len(seen)), Mesh(1, stamps.shape)
-    response, squares, count = np.zeros((1, len(seen))), none.copy(), 0
-    for error in errors:
-        change, _, _, response = solve_under_sky(
-            solver, inner, weight * error, weight, none, response, _TOLERANCE, mesh
-        )
-        squares += change**2
-        count += 1
+    linear = _Linear(inner, pixel_weight(image, model), prior_sigma[seen])
+    prf, light = _mean_squares(linear, errors), _mean_squares(linear, unseen)
     out = np.full(len(stamps), np.nan)
-    if count > 0:
-        out[seen] = np.sqrt(squares / count)
+    if prf is not None:
+        squares = prf.change
+        if light is not None:
+            squares += light.change * _unknown_light(linear, image.flux - model, prf, light)
+        out[seen] = np.sqrt(squares)
     return out
+
+
+def _unknown_light(linear: _Linear, residual: np.ndarray, prf: _Squares, light: _Squares) -> float:
+    """Mean square of the light of unknown stars in units of that of random ones, ``light``."""
+    weight = linear.weight
+    dark = (weight > 0.0) & (weight * prf.before < _DARK)
+    random = np.random.default_rng(_SEED)
+    scale = np.sqrt(np.divide(1.0, weight, where=weight > 0.0, out=np.zeros(weight.shape)))
+    noise = _mean_squares(linear, (scale * random.normal(size=scale.shape) for _ in range(2)))
+    found = weight * linear.add(residual)[1] ** 2
+    dark &= found < _CLIP**2
+    if noise is None or np.count_nonzero(dark) < _ENOUGH:
+        return 0.0
+    excess = (found - weight * (noise.after + prf.after))[dark].mean()
+    return max(float(excess / (weight * light.after)[dark].mean()), 0.0)
+
+
+class _Linear:
+    """What small images on top of a frame do to its fluxes, and leave in its residuals."""
+
+    def __init__(self, stamps: Stamps, weight: np.ndarray, prior_sigma: np.ndarray):
+        self.weight, self._stamps = weight, stamps
+        matrix = normal_matrix(stamps, weight, prior_sigma)
+        self._solver = Solver(matrix, make_tiles(stamps.x, stamps.y, stamps.shape))
+        self._none, self._mesh = np.zeros(len(stamps)), Mesh(1, stamps.shape)
+        self._response = np.zeros((1, len(stamps)))
+
+    def add(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Change of the fluxes (nsources,) and what is left of the image, e-/s."""
+        change, sky, _, self._response = solve_under_sky(
+            self._solver,
+            self._stamps,
+            self.weight * image,
+            self.weight,
+            self._none,
+            self._response,
+            _TOLERANCE,
+            self._mesh,
+        )
+        return change, image - self._stamps.model(change) - sky[0]
+
+
+class _Squares(NamedTuple):
+    """Mean squares: of changes of fluxes, and of images before and after these took their part."""
+
+    change: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+
+def _mean_squares(linear: _Linear, images: Iterable[np.ndarray]) -> _Squares | None:
+    """Mean squares over images; None without any."""
+    found: list[np.ndarray] = []
+    count = 0
+    for image in images:
+        change, left = linear.add(image)
+        found = found or [np.zeros(change.size), np.zeros(image.shape), np.zeros(image.shape)]
+        found[0] += change**2
+        found[1] += image**2
+        found[2] += left**2
+        count += 1
+    return _Squares(*(total / count for total in found)) if found else None

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 #: About so many pixels of a frame tell the spread of its residuals.
 _ENOUGH = 2**19
+#: Images of unknown stars, so many of them per pixel.
+_DRAWS, _DENSITY, _SEED = 8, 0.03, 1
 #: Sources in blocks of so many arcsec are worked on together.
 _BLOCK = 3.5
 #: Sources within so many pixels of a reference star may shine on it.
@@ -101,7 +103,7 @@ def read_ahead(exposures: list[dict]) -> Iterator[Image | None]:
 def model_errors(
     exposures: list[dict], sources: pd.DataFrame, prf: PRF, params: Mapping[str, Any]
 ) -> np.ndarray:
-    """Errors of the fluxes that the PRF makes, e-/s, float32; NaN if unknown.
+    """Errors of the fluxes that the PRF and unknown stars make, e-/s, float32; NaN if unknown.
 
     They change little from frame to frame: those of the first good exposure, or of the last one.
     """
@@ -112,15 +114,34 @@ def model_errors(
     good = [row for row in exposures if not row["flags"] & ExposureFlag.UNUSABLE]
     # The first and the last of a batch are the furthest apart, and show most of the sources.
     for exposure in good[:1] + good[1:][-1:]:
-        make = partial(exposure_stamps, exposure, sources, flux_cut_off=params["flux_cut_off"])
-        errors = error_images(prf, make, flux)
+        image, cut_off = read_image(exposure), params["flux_cut_off"]
+        shift = UNKNOWN
+        if params["fit"]["register_frames"]:
+            shift = registered(image, exposure, sources, prf, cut_off)
+        make = partial(exposure_stamps, exposure, sources, flux_cut_off=cut_off, shift=shift[:2])
+        wrong = error_images(prf, make, flux), random_stars(exposure, prf, cut_off)
         try:
-            new = model_error(read_image(exposure), make(prf), errors, flux, sigma)
+            new = model_error(image, make(prf), *wrong, flux, sigma)
         except NotConvergedError as error:
             logger.warning("exposure %d: %s", exposure["exposure"], error)
             continue
         out = np.where(np.isnan(out), new, out).astype(np.float32)
     return out
+
+
+def random_stars(
+    exposure: Mapping[str, Any], prf: PRF, flux_cut_off: float
+) -> Iterator[np.ndarray]:
+    """Images of stars of 1 e-/s at random places of an exposure."""
+    random = np.random.default_rng(_SEED)
+    wcs, shape = TangentWCS.from_json(exposure["wcs"]), (exposure["nrows"], exposure["ncols"])
+    for _ in range(_DRAWS):
+        count = int(_DENSITY * shape[0] * shape[1])
+        y, x = (random.uniform(-0.5, length - 0.5, count) for length in shape)
+        ra, dec = wcs.pixel_to_sky(x, y)
+        still = {"pmra": 0.0, "pmdec": 0.0, "epoch": 2000.0, "flux": 1.0}
+        stars = pd.DataFrame({"ra": ra, "dec": dec, **still})
+        yield exposure_stamps(exposure, stars, prf, flux_cut_off).model(np.ones(count))
 
 
 def flux_prior(sources: pd.DataFrame, width: float) -> tuple[np.ndarray, np.ndarray]:
