@@ -172,8 +172,8 @@ PHOTOMETRY = TableSchema(
             "model_err",
             _F4,
             "electron / s",
-            "1 sigma from the error of the PRF, the same in all exposures: of the flux, not of "
-            "its changes; null if unknown",
+            "1 sigma from the error of the PRF and from unknown stars, the same in all exposures: "
+            "of the flux, not of its changes; null if unknown",
             nullable=True,
             rounded=True,
         ),
@@ -264,7 +264,7 @@ LIGHTCURVES = TableSchema(
         Column("time", pa.list_(_F8), "d", "mid-exposure, Julian date"),
         Column("psf_flux", pa.list_(_F4), "electron / s", "flux"),
         Column("psf_flux_err", pa.list_(_F4), "electron / s", "1 sigma"),
-        Column("model_err", _F4, "electron / s", "1 sigma from the PRF, of all", nullable=True),
+        Column("model_err", _F4, "electron / s", "1 sigma of the model", nullable=True),
         Column("flags", pa.list_(_I4), "", "bits of romanprf.flags.SourceFlag"),
     ),
 )

@@ -18,6 +18,8 @@ SHAPE = (44, 48)
 WCS = fields.wcs(*SHAPE)
 N, GROUPS = 60, 6
 BACKGROUND = 1.5
+#: No light beyond the stamps.
+NOTHING = np.zeros(SHAPE)
 
 
 def projected(width=1.0):
@@ -62,7 +64,7 @@ class Field:
 
     def model_error(self, prf):
         errors = error_images(prf, self.make, self.flux)
-        return model_error(self.image, self.stamps, errors, [], self.flux, self.sigma)
+        return model_error(self.image, self.stamps, NOTHING, errors, [], self.flux, self.sigma)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +135,9 @@ def test_masked_pixels_say_nothing(prf, field):
     errors = list(error_images(prf, field.make, field.flux))
     rubbish = [np.where(bad > 0, 1e6, error) for error in errors]
     priors = field.flux, field.sigma
-    one, two = (model_error(image, field.stamps, e, [], *priors) for e in (errors, rubbish))
+    one, two = (
+        model_error(image, field.stamps, NOTHING, e, [], *priors) for e in (errors, rubbish)
+    )
     assert_allclose(two, one, rtol=1e-12)
     assert np.abs(one / field.model_error(prf) - 1.0).max() > 0.01
 
@@ -167,7 +171,8 @@ class Hidden:
         fit = solve_frame(image, field.stamps, field.flux, field.sigma, 1e-4, 1)
         errors = error_images(self.prf, field.make, field.flux)
         unknown = [self.draw(rng) for _ in range(unseen)]
-        found = model_error(image, field.stamps, errors, unknown, field.flux, field.sigma)
+        stars = field.flux, field.sigma
+        found = model_error(image, field.stamps, NOTHING, errors, unknown, *stars)
         off = fit.flux - field.flux
         return off / np.hypot(fit.flux_err, found), off / fit.flux_err, found
 

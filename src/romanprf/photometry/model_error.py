@@ -18,8 +18,9 @@ from romanprf.prf import PRF, TensorPRF
 #: Accuracy of the solutions in units of the errors of the fluxes.
 _TOLERANCE = 1e-2
 #: Where the errors of the PRF are less than half the noise, residuals tell of unknown stars; it
-#: takes so many pixels.  Those further off (sigmas) are cosmic rays and stars that vary.
-_DARK, _ENOUGH, _CLIP = 0.25, 1000, 10.0
+#: takes so many pixels.  Those further off (sigmas) are cosmic rays and stars that vary: one that
+#: nobody has found stands out less.
+_DARK, _ENOUGH, _CLIP = 0.25, 1000, 5.0
 _SEED = 1
 
 
@@ -44,6 +45,7 @@ def error_images(
 def model_error(
     image: Image,
     stamps: Stamps,
+    beyond: np.ndarray,
     errors: Iterable[np.ndarray],
     unseen: Iterable[np.ndarray],
     flux: np.ndarray,
@@ -63,6 +65,8 @@ def model_error(
         Of the frame.
     stamps : Stamps
         PRF of each source on it.
+    beyond : ndarray, shape (nrows, ncols)
+        Light of the sources beyond their stamps, e-/s.
     errors : iterable of ndarray
         From `error_images`.
     unseen : iterable of ndarray
@@ -76,7 +80,7 @@ def model_error(
         e-/s; NaN for sources that the frame does not show, or without ``errors``.
     """
     seen, inner = stamps.seen()
-    model = stamps.model(flux)
+    model = stamps.model(flux, beyond)
     model += np.median((image.flux - model)[image.usable])
     linear = _Linear(inner, pixel_weight(image, model), prior_sigma[seen])
     prf, light = _mean_squares(linear, errors), _mean_squares(linear, unseen)

@@ -120,8 +120,10 @@ def model_errors(
             shift = registered(image, exposure, sources, prf, cut_off)
         make = partial(exposure_stamps, exposure, sources, flux_cut_off=cut_off, shift=shift[:2])
         wrong = error_images(prf, make, flux), random_stars(exposure, prf, cut_off)
+        stamps, far = exposure_light(exposure, sources, prf, cut_off, shift[:2])
+        beyond = far(flux, np.zeros(stamps.shape))
         try:
-            new = model_error(image, make(prf), *wrong, flux, sigma)
+            new = model_error(image, stamps, beyond, *wrong, flux, sigma)
         except NotConvergedError as error:
             logger.warning("exposure %d: %s", exposure["exposure"], error)
             continue
