@@ -118,7 +118,10 @@ def model_errors(
         shift = UNKNOWN
         if params["fit"]["register_frames"]:
             shift = registered(image, exposure, sources, prf, cut_off)
-        make = partial(exposure_stamps, exposure, sources, flux_cut_off=cut_off, shift=shift[:2])
+        # Further out the errors of the PRF are lost among those of the sky.
+        make = partial(
+            exposure_stamps, exposure, sources, flux_cut_off=SOLVED * cut_off, shift=shift[:2]
+        )
         wrong = error_images(prf, make, flux), random_stars(exposure, prf, cut_off)
         stamps, far = exposure_light(exposure, sources, prf, cut_off, shift[:2])
         beyond = far(flux, np.zeros(stamps.shape))
