@@ -89,16 +89,16 @@ _MEMORY = {
     "deltas": Cost(fixed=400e6, pixel=40.0, measurement=10e3),
     # 1.8 GB for 20 frames of 256 x 256 pixels with 8 000 stars; nobody has run it on a detector.
     "shape": Cost(fixed=1.5e9, pixel=100.0, star=6e3, measurement=1e3),
-    # 3.6 GB for one frame of 4088 x 4088 pixels with 750 000 stars and 6.2 GB with 1.9 million;
-    # the next frame and the results of the batch.
-    "fit": Cost(fixed=400e6, pixel=100.0, star=2.5e3, measurement=40.0),
+    # 5.1 GB for the errors of the model on one frame of 4088 x 4088 pixels with 750 000 stars (3.6 GB
+    # for its fluxes, 6.2 GB with 1.9 million); the next frame and the results of the batch.
+    "fit": Cost(fixed=400e6, pixel=170.0, star=2.5e3, measurement=40.0),
     # Light curves go through in chunks of four million measurements.
     "metrics": Cost(fixed=1.2e9, star=2e3),
     "plots": Cost(fixed=600e6, pixel=80.0, star=4e3),
 }
 
-#: Core-seconds, those of the same runs and, for `fit`, 15 per frame of 750 000 stars, 54 of 1.9
-#: million.
+#: Core-seconds, those of the same runs and, for `fit`, 13 per frame of 750 000 stars, 54 of 1.9
+#: million, and 57 for the errors of the model, on two frames.
 _SECONDS = {
     "kernels": Cost(fixed=200.0),
     "simulate_field": Cost(fixed=5.0, star=1e-4),
@@ -110,7 +110,7 @@ _SECONDS = {
     "deltas": Cost(fixed=5.0, measurement=1e-3),
     # Rounds of the tensor fit and of the search: 127 s x 2 cores for 20 frames of 8 000 stars.
     "shape": Cost(fixed=30.0, measurement=2e-3),
-    "fit": Cost(fixed=5.0, measurement=20 / 750e3),
+    "fit": Cost(fixed=5.0, star=120 / 750e3, measurement=20 / 750e3),
     "metrics": Cost(fixed=10.0, star=1e-3, measurement=1e-6),
     "plots": Cost(fixed=30.0, star=1e-4),
 }

@@ -1,4 +1,4 @@
-"""What is wrong in the model of a frame under a constant sky does to its fluxes."""
+"""Errors of the fluxes of a frame that come from its model: the PRF, and stars nobody knows of."""
 
 from __future__ import annotations
 
