@@ -89,8 +89,8 @@ _MEMORY = {
     "deltas": Cost(fixed=400e6, pixel=40.0, measurement=10e3),
     # 1.8 GB for 20 frames of 256 x 256 pixels with 8 000 stars; nobody has run it on a detector.
     "shape": Cost(fixed=1.5e9, pixel=100.0, star=6e3, measurement=1e3),
-    # 5.1 GB for the errors of the model on one frame of 4088 x 4088 pixels with 750 000 stars (3.6 GB
-    # for its fluxes, 6.2 GB with 1.9 million); the next frame and the results of the batch.
+    # 5.1 GB for the errors of the model on one frame of 4088 x 4088 pixels with 750 000 stars (3.6
+    # GB for its fluxes, 6.2 GB with 1.9 million); the next frame and the results of the batch.
     "fit": Cost(fixed=400e6, pixel=170.0, star=2.5e3, measurement=40.0),
     # Light curves go through in chunks of four million measurements.
     "metrics": Cost(fixed=1.2e9, star=2e3),
