@@ -97,7 +97,7 @@ _MEMORY = {
     "plots": Cost(fixed=600e6, pixel=80.0, star=4e3),
 }
 
-#: Core-seconds, those of the same runs and, for `fit`, 13 per frame of 750 000 stars, 54 of 1.9
+#: Core-seconds, those of the same runs and, for `fit`, 13 per frame of 750 000 stars, 48 of 1.9
 #: million, and 57 for the errors of the model, on two frames.
 _SECONDS = {
     "kernels": Cost(fixed=200.0),
