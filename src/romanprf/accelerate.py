@@ -5,8 +5,8 @@ through the kernels as NaN.  Results do not depend on the number of threads, bec
 output element is written by one iteration of a loop whose order of summation is fixed.
 
 A fast-math kernel that is compiled in this process may differ in the last bit from what later
-processes load from the cache.  Where single precision follows, which makes 1e-8 of 1e-16, the exact
-variants are used; where they cost no time as well.
+processes load from the cache.  Where that matters, because single precision follows and makes 1e-8
+of 1e-16, kernels are exact; and where it costs no time.
 """
 
 from __future__ import annotations

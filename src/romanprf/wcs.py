@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.polynomial import chebyshev
+from numpy.typing import ArrayLike
 
 from romanprf import wcs_nb
 
@@ -212,7 +213,7 @@ class TangentWCS:
 
     def sky_to_pixel(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixel positions (x, y) of sky positions; NaN outside the fitted domain."""
-        ra, dec = _points(ra, dec)
+        ra, dec = points(ra, dec)
         x, y = np.empty(ra.shape), np.empty(ra.shape)
         tangent = self.ra0, self.dec0, self.plane_domain, self.inverse
         wcs_nb.sky_to_pixel(ra.ravel(), dec.ravel(), *tangent, x.ravel(), y.ravel())
@@ -224,7 +225,7 @@ class TangentWCS:
         Element ``[..., i, j]`` is the derivative of (east, north)[i] by (x, y)[j].  The tangent
         plane is rotated and stretched to the local axes, which matters near a pole.
         """
-        x, y = _points(x, y)
+        x, y = points(x, y)
         out = np.empty((x.size, 2, 2))
         tangent = self.dec0, self.pixel_domain, self.forward, *self._derivatives
         wcs_nb.jacobian(x.ravel(), y.ravel(), *tangent, out)
@@ -268,8 +269,8 @@ class TangentWCS:
         )
 
 
-def _points(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates as arrays of floats in one piece, for which kernels are compiled."""
+def points(u: ArrayLike, v: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates of one shape, as the arrays in one piece for which kernels are compiled."""
     u, v = np.broadcast_arrays(np.asarray(u, float), np.asarray(v, float))
     one, two = (np.require(a, requirements=["C", "W"]).reshape(u.shape) for a in (u, v))
     return one, two
@@ -277,7 +278,7 @@ def _points(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _series(u: np.ndarray, v: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """Sum of c_ij T_i(u) T_j(v), of the shape of u and v."""
-    u, v = _points(u, v)
+    u, v = points(u, v)
     out = np.empty(u.size)
     wcs_nb.chebyshev2d(u.ravel(), v.ravel(), np.ascontiguousarray(coefficients), out)
     return out.reshape(u.shape)

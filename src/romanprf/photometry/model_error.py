@@ -102,7 +102,8 @@ def _unknown_light(linear: _Linear, residual: np.ndarray, prf: _Squares, light: 
     noise = _mean_squares(linear, (scale * random.normal(size=scale.shape) for _ in range(2)))
     found = weight * linear.add(residual)[1] ** 2
     dark &= found < _CLIP**2
-    if noise is None or np.count_nonzero(dark) < _ENOUGH:
+    assert noise is not None  # there were two images
+    if np.count_nonzero(dark) < _ENOUGH:
         return 0.0
     excess = (found - weight * (noise.after + prf.after))[dark].mean()
     return max(float(excess / (weight * light.after)[dark].mean()), 0.0)

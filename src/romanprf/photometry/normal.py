@@ -60,13 +60,15 @@ class NormalMatrix:
         self._stamps, self._prior = stamps, prior_sigma**-2.0
         self.weight = np.zeros(stamps.shape)
         self.matrix = overlaps(stamps)
+        # It shares the data with the matrix.
+        self._csr = self.matrix.indptr.astype(np.int64), self.matrix.indices, self.matrix.data
         self._empty = True
 
     @property
     def diagonal(self) -> np.ndarray:
         """Of the matrix, shape (nsources,)."""
-        out, matrix = np.empty(len(self._stamps)), self.matrix
-        normal_nb.diagonal(matrix.indptr.astype(np.int64), matrix.indices, matrix.data, out)
+        out = np.empty(len(self._stamps))
+        normal_nb.diagonal(*self._csr, out)
         return out
 
     def follow(self, weight: np.ndarray) -> np.ndarray:
@@ -93,9 +95,7 @@ class NormalMatrix:
             self.weight,
             self._prior,
             total,
-            self.matrix.indptr.astype(np.int64),
-            self.matrix.indices,
-            self.matrix.data,
+            *self._csr,
         )
         return total
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import block_diag, cho_factor, cho_solve
 
 from romanprf.prf import logpolar_nb
-from romanprf.wcs import stretch
+from romanprf.wcs import points, stretch
 
 #: Prior sigmas, dex: how far the radial profile may be from the first guess and the angular
 #: structure from round, and how much either may bend from knot to knot of the radius (second
@@ -150,10 +150,9 @@ class LogPolarPRF:
 
     def evaluate(self, r: ArrayLike, phi: ArrayLike) -> np.ndarray:
         """PRF at offsets of any shape; r in arcsec, phi = arctan2(north, east) in rad."""
-        r, phi = np.broadcast_arrays(np.asarray(r, float), np.asarray(phi, float))
+        r, phi = points(r, phi)
         out = np.empty(r.size)
-        flat = (np.require(a, requirements=["C", "W"]).ravel() for a in (r, phi))
-        logpolar_nb.evaluate(*flat, *self._evaluation, out)
+        logpolar_nb.evaluate(r.ravel(), phi.ravel(), *self._evaluation, out)
         return out.reshape(r.shape)
 
     def on_pixels(self, jacobian: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

@@ -115,9 +115,7 @@ def model_errors(
     # The first and the last of a batch are the furthest apart, and show most of the sources.
     for exposure in good[:1] + good[1:][-1:]:
         image, cut_off = read_image(exposure), params["flux_cut_off"]
-        shift = UNKNOWN
-        if params["fit"]["register_frames"]:
-            shift = registered(image, exposure, sources, prf, cut_off)
+        shift = registered(image, exposure, sources, prf, params)
         # Further out the errors of the PRF are lost among those of the sky.
         make = partial(
             exposure_stamps, exposure, sources, flux_cut_off=SOLVED * cut_off, shift=shift[:2]
@@ -224,9 +222,7 @@ def frame_solution(
 ) -> tuple[FrameFit, Shift]:
     """Register one exposure and fit it."""
     settings, cut_off = params["fit"], params["flux_cut_off"]
-    shift = UNKNOWN
-    if settings["register_frames"]:
-        shift = registered(image, exposure, sources, prf, cut_off)
+    shift = registered(image, exposure, sources, prf, params)
     flux, sigma = flux_prior(sources, settings["prior_width"])
     names = ("tolerance", "reweight", "clip", "background_nodes")
     numbers = {name: settings[name] for name in names}
@@ -239,23 +235,24 @@ def registered(
     exposure: Mapping[str, Any],
     sources: pd.DataFrame,
     prf: PRF,
-    flux_cut_off: float,
+    params: Mapping[str, Any],
 ) -> Shift:
-    """Shift of an exposure from the stars of its sources table."""
+    """Shift of an exposure from the stars of its sources table, if frames are registered."""
     stars = reference_stars(sources["flux"].to_numpy(), sources["flags"].to_numpy())
-    if not stars.any():
+    if not (params["fit"]["register_frames"] and stars.any()):
         return UNKNOWN
     wcs = TangentWCS.from_json(exposure["wcs"])
     places = np.nan_to_num(wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))).T
     tree = cKDTree(places[stars])
     distance, _ = tree.query(places, distance_upper_bound=_NEIGHBOURS, workers=get_threads())
     neighbours = sources[np.isfinite(distance) & ~stars]
-    stamps = exposure_stamps(exposure, neighbours, prf, SOLVED * flux_cut_off)
+    cut_off = SOLVED * params["flux_cut_off"]
+    stamps = exposure_stamps(exposure, neighbours, prf, cut_off)
     others = stamps.model(neighbours["flux"].to_numpy(copy=True))  # pandas' own is read-only
     chosen = sources[stars]
 
     def make(shift: tuple[float, float]) -> Stamps:
-        return exposure_stamps(exposure, chosen, prf, SOLVED * flux_cut_off, shift)
+        return exposure_stamps(exposure, chosen, prf, cut_off, shift)
 
     return frame_shift(image, make, chosen["flux"].to_numpy(copy=True), others, (0.0, 0.0))
 
