@@ -43,6 +43,7 @@ class Workflow:
     folder: Path
     reference: Path
     started: list[psutil.Process] = field(default_factory=list)
+    runs: int = 0
 
     @property
     def results(self) -> Path:
@@ -52,7 +53,8 @@ class Workflow:
         """Run snakemake as the head of a process group, as a shell or a scheduler does."""
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
         environment = {**os.environ, "NUMBA_CACHE_DIR": str(self.folder / "kernels")}
-        with (self.folder / "said.txt").open("w") as said:
+        self.runs += 1
+        with self.log.open("w") as said:
             run = psutil.Popen(
                 [*command, "--cores", "2", *options],
                 cwd=self.folder,
@@ -64,8 +66,13 @@ class Workflow:
         self.started.append(run)
         return run
 
+    @property
+    def log(self) -> Path:
+        """What the last run says: a file of its own, for the one before may still be talking."""
+        return self.folder / f"said-{self.runs}.txt"
+
     def said(self) -> str:
-        return (self.folder / "said.txt").read_text()
+        return self.log.read_text()
 
     def finish(self, *options: str) -> None:
         """Run to the end, undisturbed."""
@@ -228,14 +235,16 @@ def start_over(results: Path) -> None:
 
 def test_second_run_in_one_folder_is_refused(workflow):
     first = workflow.start("--forcerun", "crossmatch")
-    while not workflow.jobs(first):
-        assert first.poll() is None, workflow.said()
-        time.sleep(0.05)
-    second = workflow.start("--forcerun", "crossmatch")
-    assert second.wait(60) == 1
-    line = f"romanprf: results/lock: another run writes this folder: process {first.pid} on "
-    assert line in workflow.said()
-    machine_dies(workflow, first, random.Random())
+    try:
+        while not workflow.jobs(first):
+            assert first.poll() is None, workflow.said()
+            time.sleep(0.05)
+        second = workflow.start("--forcerun", "crossmatch")
+        assert second.wait(60) == 1
+        line = f"romanprf: results/lock: another run writes this folder: process {first.pid} on "
+        assert line in workflow.said()
+    finally:
+        machine_dies(workflow, first, random.Random())
 
 
 def test_full_disk(workflow):
