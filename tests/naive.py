@@ -568,31 +568,31 @@ def add_own_terms(design, weight):
     """The band of the normal matrix, from its whole blocks of one source and one node."""
     matrix = np.einsum("srckij,rc,srckab->kijab", design, weight, design, optimize=True)
     k, n = matrix.shape[:2]
-    band = np.zeros((k, n, n, 4, 7))
+    band = np.zeros((k, n, 4, 7, n))
     for i, j, a, b in np.ndindex(n, n, 4, 7):
-        if i + a < n and 0 <= j + b - 3 < n:
-            band[:, i, j, a, b] = matrix[:, i, j, i + a, j + b - 3]
+        if i + a < n and 0 <= j + b - 3 < n and (a > 0 or b >= 3):
+            band[:, i, a, b, j] = matrix[:, i, j, i + a, j + b - 3]
     return band
 
 
 def spread(line, along_y, factor):
-    """Terms (4, n, 4, 7) of the functions of one row, whose products along x are ``line``."""
-    n = len(line)
-    matrix = sum(np.diag(line[: n - d, d], d) + np.diag(line[: n - d, d], -d) for d in (1, 2, 3))
-    padded = np.pad(matrix + np.diag(line[:, 0]), ((0, 0), (3, 3)))
-    along_x = np.stack([padded[j, j : j + 7] for j in range(n)])
-    return np.stack(
-        [
-            np.stack(
-                [
-                    factor * along_y[a] * along_y[a + c] * along_x if a + c < 4 else 0.0 * along_x
-                    for c in range(4)
-                ],
-                1,
-            )
-            for a in range(4)
-        ]
-    )
+    """Terms (4, 4, 7, n) of the functions of one row, whose products along x are ``line``."""
+    n = line.shape[1]
+    matrix = sum(np.diag(line[d, : n - d], d) + np.diag(line[d, : n - d], -d) for d in (1, 2, 3))
+    padded = np.pad(matrix + np.diag(line[0]), ((0, 0), (3, 3)))
+    along_x = np.stack([padded[j, j : j + 7] for j in range(n)], axis=1)
+    terms = np.zeros((4, 4, 7, n))
+    for a, c in np.ndindex(4, 4):
+        if a + c < 4:
+            terms[a, c] = factor * along_y[a] * along_y[a + c] * along_x
+    terms[:, 0, :3] = 0.0  # the other half of a symmetric matrix
+    return terms
+
+
+def add_scaled(line, factor, low, high):
+    """What is added to the sums."""
+    inside = (np.arange(len(line)) >= low) & (np.arange(len(line)) < high)
+    return factor * np.where(inside, line, 0.0)
 
 
 # detect/stack_nb

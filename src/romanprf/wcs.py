@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -200,6 +200,14 @@ class TangentWCS:
             return deproject(plane[..., 0], plane[..., 1], ra0, dec0)
 
         return cls.fit(sky, int(y.max()) + 1, int(x.max()) + 1, margin)
+
+    def seen_from(self, column: int, row: int) -> TangentWCS:
+        """The same for a cut-out whose first pixel is this one of the image."""
+        x0, x1, y0, y1 = self.pixel_domain
+        domain = (x0 - column, x1 - column, y0 - row, y1 - row)
+        inverse = self.inverse.copy()
+        inverse[:, 0, 0] -= column, row
+        return replace(self, pixel_domain=domain, inverse=inverse)
 
     def plane(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tangent-plane coordinates (degrees) of pixels."""

@@ -143,7 +143,7 @@ def _gather(kernel, stars, image, nodes, chunks=2):
 
 
 def _own_terms(kernel, stars, weight, nodes, chunks=2):
-    band = np.zeros((chunks, nodes, N, N, 4, 7))
+    band = np.zeros((chunks, nodes, N, 4, 7, N))
     kernel(*stars, weight, SCALE, STEP, band)
     return band.sum(axis=0)
 
@@ -163,12 +163,12 @@ def test_add_own_terms(kernel, field):
     expected = naive.add_own_terms(_design(stars, weight.shape, nodes), weight)
     ours = _own_terms(kernel, stars, weight, nodes)
     assert_allclose(ours, expected, atol=3e-7 * expected.max(), rtol=0)
-    assert np.count_nonzero(expected[..., 3, 0]) > 10  # the farthest of the neighbours
+    assert np.count_nonzero(expected[..., 3, 0, :]) > 10  # the farthest of the neighbours
 
 
 def test_sums_are_added_to(field):
     stars, image, weight, nodes = field
-    total, band = np.ones((2, nodes, N, N)), np.ones((2, nodes, N, N, 4, 7))
+    total, band = np.ones((2, nodes, N, N)), np.ones((2, nodes, N, 4, 7, N))
     nb.gather(*stars, image, SCALE, STEP, total)
     nb.add_own_terms(*stars, weight, SCALE, STEP, band)
     once = (
@@ -194,13 +194,22 @@ def test_sum_row(kernel):
 @pytest.mark.parametrize(("low", "high"), [(0, 9), (2, 8), (3, 7)])
 def test_spread(kernel, low, high):
     rng = np.random.default_rng(35)
-    line, along_y = np.full((9, 4), np.nan), rng.uniform(size=4)
-    inside = low + np.arange(4) + np.arange(high - low)[:, None] < high
-    line[low:high] = np.where(inside, rng.uniform(size=(high - low, 4)), 0.0)
-    band = np.ones((4, 9, 4, 7))
+    line, along_y = np.full((4, 9), np.nan), rng.uniform(size=4)
+    inside = low + np.arange(4)[:, None] + np.arange(high - low) < high
+    line[:, low:high] = np.where(inside, rng.uniform(size=(4, high - low)), 0.0)
+    band = np.ones((4, 4, 7, 9))
     kernel(line, low, high, along_y, 0.3, band)  # what lies outside is never read
     expected = naive.spread(np.nan_to_num(line), along_y, 0.3)
     assert_allclose(band, 1.0 + expected, rtol=1e-14)
+
+
+@both(nb._add_scaled)
+@pytest.mark.parametrize(("low", "high"), [(0, 9), (2, 8), (4, 4), (5, 4)])
+def test_add_scaled(kernel, low, high):
+    line, sums = np.random.default_rng(37).normal(size=(2, 9))
+    expected = sums + naive.add_scaled(line, 0.7, low, high)
+    kernel(line, 0.7, low, high, sums)
+    assert_allclose(sums, expected, atol=1e-15, rtol=0)
 
 
 def test_gather_is_the_transpose_of_fill_stamps(field):

@@ -12,7 +12,7 @@ from romanprf.detect import find
 from romanprf.photometry.image import masked_image
 from romanprf.photometry.register import Shift
 from romanprf.photometry.stamps import make_stamps
-from romanprf.prf.joint import Exposure
+from romanprf.prf.exposure import Exposure
 from romanprf.prf.tensor import TensorPRF
 
 SHAPE, SIDE = (48, 48), 48

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from pandas.testing import assert_frame_equal
+from scipy.spatial import cKDTree
 
 import fields
 from romanprf import schemas
@@ -16,6 +17,7 @@ from romanprf.errors import InputError
 from romanprf.flags import SourceFlag
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
 from romanprf.paths import Paths
+from romanprf.prf import patches
 from romanprf.reduce import reduce
 from romanprf.simulate.prf import nodes_at
 from romanprf.steps import shape
@@ -127,6 +129,22 @@ def test_the_prf_gains(paths, tmp_path):
         read_table(paths.catalogue_sources, schemas.SOURCES),
     )
     assert json.loads(read_metadata(other.sources, schemas.SOURCES)["search"])["rounds"] == []
+
+
+def test_stars_are_found_beside_the_patches_of_the_prf(paths, found, tmp_path, monkeypatch):
+    monkeypatch.setattr(patches, "COUNT", 2)
+    monkeypatch.setattr(patches, "SIDE", 26)
+    other = read_table(again(paths, tmp_path).sources, schemas.SOURCES)
+    other = other[other["origin"] == "residual"]
+    bright = found[found["mag"] < 21.5]
+    there, here = (unit_vectors(table["ra"], table["dec"]) for table in (bright, other))
+    distance, nearest = cKDTree(there).query(here)
+    near = np.rad2deg(distance) * ARCSEC < 0.02
+    assert len(np.unique(nearest[near])) > 0.9 * len(bright)
+    ratio = other["flux"].to_numpy()[near] / bright["flux"].to_numpy()[nearest[near]]
+    assert abs(np.median(ratio) - 1.0) < 0.03
+    assert np.abs(ratio - 1.0).max() < 0.5
+    assert (ratio != 1.0).all()
 
 
 def test_no_search_with_the_log_polar_model(paths, tmp_path):

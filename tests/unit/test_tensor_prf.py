@@ -261,6 +261,14 @@ def test_prf_at_a_place_is_that_of_the_stars_there(varying):
     assert np.ptp(peaks) > 0.01
 
 
+def test_seen_from_a_pixel(varying):
+    x, y = np.random.default_rng(9).uniform(0.0, 20.0, (2, 30))
+    part = varying.seen_from(5, 8)
+    assert_array_equal(part.shares(x - 5, y - 8)[0], varying.shares(x, y)[0])
+    assert_allclose(part.shares(x - 5, y - 8)[1], varying.shares(x, y)[1], atol=1e-14)
+    assert_array_equal(part.radius(1e-4), varying.radius(1e-4))
+
+
 def test_levelled_nodes_have_the_same_light(varying):
     def light(prf):
         d = np.linspace(-6.0, 6.0, 601)

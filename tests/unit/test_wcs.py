@@ -7,6 +7,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 from imagefiles import distorted_gwcs
+from numpy.testing import assert_allclose
 
 from romanprf.wcs import TangentWCS, deproject, project
 
@@ -127,6 +128,18 @@ def test_json_round_trip_is_exact() -> None:
     assert np.array_equal(first.pixel_to_sky(x, y), second.pixel_to_sky(x, y))
     sky = first.pixel_to_sky(x, y)
     assert np.array_equal(first.sky_to_pixel(*sky), second.sky_to_pixel(*sky))
+
+
+def test_seen_from_a_pixel() -> None:
+    """A cut-out counts pixels from its own corner and sees the same sky."""
+    whole = fitted(tan(268.0, -29.2))
+    part = whole.seen_from(7, 30)
+    x, y = positions()
+    assert_allclose(part.pixel_to_sky(x - 7, y - 30), whole.pixel_to_sky(x, y), rtol=1e-14)
+    assert_allclose(part.jacobian(x - 7, y - 30), whole.jacobian(x, y), rtol=1e-10)
+    sky = whole.pixel_to_sky(x, y)
+    column, row = whole.sky_to_pixel(*sky)
+    assert_allclose(part.sky_to_pixel(*sky), [column - 7, row - 30], atol=1e-9)
 
 
 @pytest.mark.parametrize("centre", CENTRES)

@@ -11,7 +11,7 @@ from romanprf.detect import stack_nb
 from romanprf.detect.residual import Known, place
 from romanprf.detect.templates import CELL, templates
 from romanprf.photometry.register import Shift
-from romanprf.prf.joint import Exposure
+from romanprf.prf.exposure import Exposure
 from romanprf.prf.tensor import TensorPRF
 from romanprf.wcs import ARCSEC
 

@@ -12,7 +12,7 @@ from romanprf.photometry.frame import solve_frame
 from romanprf.photometry.model_error import error_images
 from romanprf.photometry.register import Shift
 from romanprf.photometry.stamps import SOLVED, Stamps
-from romanprf.prf.joint import ALL, Exposure
+from romanprf.prf.exposure import ALL, Exposure
 from romanprf.prf.tensor import TensorPRF
 
 #: The PRF may be off by this fraction of a star's light in a pixel, beyond its known errors.

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from romanprf.prf.joint import ALL, Exposure
+from romanprf.prf.exposure import ALL, Exposure
 from romanprf.prf.tensor import TensorPRF
 
 #: Pixels on either side of the central one.

@@ -53,7 +53,7 @@ def far_light(
     """
     centre = wcs.jacobian(*(np.asarray((length - 1) / 2.0) for length in reversed(stamps.shape)))
     pixel_scale = float(np.sqrt(stretch(centre)))
-    outer = footprint_radius(prf, np.abs(flux), _FAINTEST * flux_cut_off, pixel_scale)
+    outer = far_radius(prf, flux, flux_cut_off, pixel_scale)
     shining = np.flatnonzero((flux != 0.0) & (outer > stamps.radius))
     rows, columns = (_middles(length) for length in stamps.shape)
     row, column = (
@@ -70,6 +70,11 @@ def far_light(
             own = stamps.x[some], stamps.y[some], stamps.radius[some], outer[some]
             stamps_nb.add_rings(*own, light, table, image)
     return image
+
+
+def far_radius(prf: PRF, flux: np.ndarray, flux_cut_off: float, pixel_scale: float) -> np.ndarray:
+    """Radius (pixels) at which the light of each source ends; see `footprint_radius`."""
+    return footprint_radius(prf, np.abs(flux), _FAINTEST * flux_cut_off, pixel_scale)
 
 
 def _middles(length: int) -> np.ndarray:

@@ -16,7 +16,8 @@ from romanprf.photometry.register import frame_shift
 from romanprf.photometry.series import Frame
 from romanprf.photometry.stamps import Stamps
 from romanprf.prf import PRF, LogPolarPRF, TensorPRF
-from romanprf.prf.joint import Exposure, fit_joint
+from romanprf.prf.exposure import Exposure
+from romanprf.prf.joint import fit_joint
 from romanprf.prf.shape import Iteration, Usage, fit_shape, fit_shift, uncontaminated
 from romanprf.statistics import typical_ratio
 from romanprf.wcs import ARCSEC

@@ -34,6 +34,8 @@ _TOLERANCE, _MAX_ITERATIONS = 1e-2, 300
 _HELD = 2.0
 #: Chunks of sources whose sums are made apart.
 _CHUNKS = 4
+#: So many stars of a frame are enough to tell what stars say alone: that only has to be close.
+_ENOUGH = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +99,8 @@ class Equations:
         self._frames: list[_Frame] = []
         self._light: list[np.ndarray] = []
         nodes, n, _ = prf.coefficients.shape
-        # One more than there are nodes: a change that all of them have in common.
-        self._band = np.zeros((nodes + 1, n, n, 4, 7))
+        # With nodes one more: a change that all of them have in common.
+        self._band = np.zeros((_CHUNKS, nodes + (nodes > 1), n, 4, 7, n))
         envelope = prior.envelope()
         self._precision = (_PRIOR * envelope) ** -2.0 / nodes
         self._smooth = (_CHANGE * envelope) ** -2.0
@@ -108,31 +110,48 @@ class Equations:
         self._factors: list[np.ndarray] = []
         self.iterations = 0
 
-    def add(self, stamps: Stamps, light: np.ndarray, left: np.ndarray, weight: np.ndarray) -> None:
-        """Add a frame.
+    def add(
+        self,
+        stamps: Stamps,
+        light: np.ndarray,
+        left: np.ndarray,
+        weight: np.ndarray,
+        corner: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Add a frame, or a part of one.
 
         Parameters
         ----------
         stamps : Stamps
-            Of the stars that shape the PRF, the same in all frames.
+            Of the stars that shape the PRF, the same in all frames of a part.
         light : ndarray, shape (nstars,)
             e-/s that the PRF is multiplied by.
         left, weight : ndarray, shape (nrows, ncols)
             Image less the model, e-/s, and inverse variance, 0 where rejected.
+        corner : tuple of int
+            Row and column of the first pixel in the images that the nodes belong to.
         """
-        nodes = self._prf.shares(stamps.x, stamps.y)
+        nodes = self._prf.shares(stamps.x + corner[1], stamps.y + corner[0])
         images = kept(left), kept(weight)
         # The PRF on the pixels is made anew for every vector: these values only fill memory.
         places = replace(stamps, values=np.empty(0))
         frame = _Frame(places, *nodes, *images, self._with_background)
-        single = np.zeros((len(stamps), 1), np.int64), np.ones((len(stamps), 1))
-        for (node, share), band in ((nodes, self._band[:-1]), (single, self._band[-1:])):
-            total = np.zeros((_CHUNKS, *band.shape))
-            rest = light, stamps.window, node, share, frame.weight
-            tensor_nb.add_own_terms(*frame.places, *rest, SCALE, STEP, total)
-            band[:] += total.sum(axis=0)
+        self._add_own_terms(frame, light)
         self._frames.append(frame)
         self._light.append(light)
+
+    def _add_own_terms(self, frame: _Frame, light: np.ndarray) -> None:
+        """Add what stars say alone; of many, in each frame others stand for all."""
+        every = -(-len(light) // _ENOUGH)
+        some = slice(len(self._frames) % every, None, every)
+        node, share = frame.node[some], frame.share[some]
+        if node.shape[1] > 1:
+            node = np.insert(node, 0, self._band.shape[1] - 1, axis=1)
+            share = np.insert(share, 0, 1.0, axis=1)
+        stars = *(place[some] for place in frame.places), np.sqrt(every) * light[some]
+        window = frame.stamps.window[some]
+        stars_and_pixels = *stars, window, node, share, frame.weight
+        tensor_nb.add_own_terms(*stars_and_pixels, SCALE, STEP, self._band)
 
     def solve(self) -> np.ndarray:
         """Change of the coefficients, shape (nodes, n, n), that minimises chi2 and the prior."""
@@ -210,25 +229,25 @@ class Equations:
         count = [*_neighbours(*self._prf.grid).ravel(), 0]
         own = [self._precision] * nodes + [nodes * self._precision]
         factors = []
-        for band, known, neighbours in zip(self._band, own, count, strict=True):
+        for band, known, neighbours in zip(self._band.sum(axis=0), own, count, strict=False):
             lower = np.zeros((3 * n + 4, n * n))
             for a, b in np.ndindex(4, 7):
                 if a * n + b >= 3:
-                    lower[a * n + b - 3] = band[:, :, a, b].ravel()
+                    lower[a * n + b - 3] = band[:, a, b].ravel()
             lower[0] += (known + neighbours * self._smooth).ravel()
             factors.append(cholesky_banded(lower, overwrite_ab=True, lower=True))
         return factors
 
     def _precondition(self, residual: np.ndarray) -> np.ndarray:
         """Node by node, and what all have in common, which the nodes alone hold back."""
-        *factors, common = self._factors
-        parts = zip(factors, residual, strict=True)
+        factors = self._factors
+        parts = zip(factors, residual, strict=False)
         solved = np.stack([_solved(factor, part) for factor, part in parts])
-        return solved + _solved(common, residual.sum(axis=0)) if len(residual) > 1 else solved
+        return solved + _solved(factors[-1], residual.sum(axis=0)) if len(residual) > 1 else solved
 
 
 def _solved(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return cho_solve_banded((factor, True), right.ravel()).reshape(right.shape)
+    return cho_solve_banded((factor, True), right.ravel(), check_finite=False).reshape(right.shape)
 
 
 def _neighbours(down: int, across: int) -> np.ndarray:

@@ -8,113 +8,31 @@ varies: what dithers make of it then shows in the PRF, not in the light curve.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from romanprf.errors import InputError
-from romanprf.io.scratch import kept
-from romanprf.photometry.far import far_light
-from romanprf.photometry.frame import pixel_variance, solve_frame
-from romanprf.photometry.image import Image
-from romanprf.photometry.register import UNKNOWN, Shift, frame_shift, reference_stars
-from romanprf.photometry.stamps import SOLVED, Stamps, make_stamps
+from romanprf.photometry.register import UNKNOWN, Shift, reference_stars
 from romanprf.prf.equations import Equations
+from romanprf.prf.exposure import ALL, Exposure
+from romanprf.prf.part import Fluxes, Part
+from romanprf.prf.patches import Patch, inside, make_patches
 from romanprf.prf.shape import UNTRUSTED
 from romanprf.prf.tensor import TensorPRF
 from romanprf.statistics import typical_ratio
-from romanprf.wcs import STERADIAN, TangentWCS, stretch
 
-#: The model itself is trusted to this fraction in each pixel, or bright cores would rule the fit.
-_MODEL_ERROR = 0.002
-#: Accuracy of the fluxes in units of their errors.
-_TOLERANCE = 1e-4
 #: The first guess may be off by this fraction, unless it was learned before; later, the PRF is off
 #: by what it moved last.
 _START_ERROR = 0.1
-#: Pixels that stand out by so many sigmas take no part.
-_CLIP = 7.0
-#: Stars whose flux differs between frames by more than this, in errors and in fractions, vary.
-_VARIABLE_SIGMA, _VARIABLE_FRACTION = 6.0, 0.03
 #: The fit ends when no coefficient moves by more than this fraction of the largest one.
 _SETTLED = 1e-4
-#: Stars shape the PRF out to where their light falls under this fraction of the noise of a pixel.
-_WINGS = 0.5
-#: A star is measured where so much of its light falls on usable pixels.
-_SHOWN = 0.5
 #: Frames are registered until none of them moves by more than this (pixels).
 _STILL = 2e-4
 #: Groups of stars that the errors of the coefficients are estimated from.
 _GROUPS = 8
-#: A flux is off the median of the frames by at most so many errors, or is none of the mean.
-_OFF = 6.0
-#: All sources of a table.
-ALL = slice(None)
-
-
-@dataclass(frozen=True, eq=False)
-class Exposure:
-    """A frame to learn from.
-
-    Attributes
-    ----------
-    read : callable
-        Gives the `Image`.
-    ra, dec : ndarray, shape (nsources,)
-        Degrees ICRS, at the time of the frame.
-    wcs : TangentWCS
-        Of the frame.
-    shape : tuple of int
-        Rows and columns.
-    pixel_area : float or None
-        See `romanprf.photometry.stamps.make_stamps`.
-    """
-
-    read: Callable[[], Image]
-    ra: np.ndarray
-    dec: np.ndarray
-    wcs: TangentWCS
-    shape: tuple[int, int]
-    pixel_area: float | None
-
-    def stamps(
-        self,
-        prf: TensorPRF,
-        flux: np.ndarray,
-        flux_cut_off: float,
-        chosen: np.ndarray | slice,
-        shift: tuple[float, float],
-    ) -> Stamps:
-        """PRF of the chosen sources on this frame, which is off its WCS by ``shift`` pixels."""
-        stars = self.ra[chosen], self.dec[chosen], flux[chosen]
-        return make_stamps(
-            prf, *stars, self.wcs, self.shape, flux_cut_off, self.pixel_area, shift=shift
-        )
-
-    def far_light(
-        self,
-        prf: TensorPRF,
-        flux_cut_off: float,
-        stamps: Stamps,
-        flux: np.ndarray,
-        image: np.ndarray,
-    ) -> np.ndarray:
-        """Add the light beyond the footprints (see `romanprf.photometry.far`)."""
-        return far_light(prf, stamps, flux, self.wcs, flux_cut_off, image, self.pixel_area)
-
-    def light(self, stamps: Stamps) -> np.ndarray:
-        """What a pixel of the frame gets of each source over what one of the detector would.
-
-        Flat-fielding turns light into surface brightness times one nominal area.
-        """
-        if self.pixel_area is None:
-            return np.ones(len(stamps))
-        area = stretch(self.wcs.jacobian(stamps.x, stamps.y))
-        return STERADIAN * self.pixel_area / area
 
 
 @dataclass(frozen=True)
@@ -143,7 +61,7 @@ class Joint(NamedTuple):
     prf : TensorPRF
         The model, calibrated by the catalogue.
     flux : ndarray, shape (nsources,)
-        Mean over the frames, e-/s; that of the catalogue where a source varies or is not seen.
+        Mean over the frames, e-/s; as given where a source is not seen on what is learned from.
     shifts : list of Shift
         Of the exposures; their mean is 0, as the PRF holds what they have in common.
     rounds : list of Round
@@ -171,7 +89,8 @@ def fit_joint(
     Parameters
     ----------
     exposures : sequence of Exposure
-        Frames; read one after the other, never held together.
+        Frames; read one after the other, never held together.  Of large ones only patches count
+        (`romanprf.prf.patches`).
     flux : ndarray, shape (nsources,)
         Catalogued, e-/s; their typical value calibrates the PRF.
     flags : ndarray, shape (nsources,)
@@ -195,35 +114,60 @@ def fit_joint(
     """
     bright = _bright(flux, flags, settings["source_flux_limit"])
     shifts = [UNKNOWN] * len(exposures)
-    reference = reference_stars(flux, flags)
+    patches = make_patches(exposures, start, flux, settings["flux_cut_off"])
+    reference = reference_stars(np.where(inside(patches, flux.size), flux, 0.0), flags)
     calibrators = reference & bright if (reference & bright).any() else reference
     known, moving, mean = len(start.errors) > 0, True, flux
     prf, history, change = start, [], _SETTLED if known else _START_ERROR
-    fixed = (settings["flux_cut_off"], prior_sigma, bright, with_background)
+    fixed = (flux, settings["flux_cut_off"], prior_sigma, bright, with_background)
     for _ in range(settings["rounds"]):
-        frames = _Frames(exposures, prf, flux, *fixed, change)
+        parts = [Part.of(patch, prf, *fixed, change) for patch in patches]
         if moving:
-            before, shifts = shifts, frames.register(shifts, reference)
+            before, shifts = shifts, _registered(parts, shifts, reference)
             moving = np.abs(np.subtract(shifts, before)[:, :2]).max() > _STILL
-        fluxes = frames.fluxes(shifts, mean)
-        scale = _scale(fluxes.mean, flux, calibrators)
-        fluxes = fluxes.scaled(1.0 / scale, flux)
-        mean = fluxes.mean
-        equations, found = frames.equations(fluxes, shifts, start)
+        fluxes, mean, scale = _calibrated(parts, shifts, mean, flux, calibrators)
+        equations, found = _equations(parts, fluxes, shifts, prf, start, with_background)
         step = equations.solve()
         change = float(np.abs(step).max() / prf.coefficients.max())
         prf = replace(prf, coefficients=prf.coefficients + step).levelled()
-        found |= {"scale": scale, "change": change, "excess": fluxes.excess}
+        excess = float(np.median([each.excess for each in fluxes]))
+        found |= {"scale": scale, "change": change, "excess": excess}
         history.append(Round(iterations=equations.iterations, **found))
         if change < _SETTLED:
             break
     if with_errors:
         prf = replace(prf, errors=np.stack(list(equations.jackknife(step, _GROUPS))))
     # The last coefficients have not been held against the catalogue yet.
-    fluxes = _Frames(exposures, prf, flux, *fixed, change).fluxes(shifts, mean)
-    scale = _scale(fluxes.mean, flux, calibrators)
-    mean = fluxes.scaled(1.0 / scale, flux).mean
+    parts = [Part.of(patch, prf, *fixed, change) for patch in patches]
+    _, mean, scale = _calibrated(parts, shifts, mean, flux, calibrators)
     return Joint(prf.brightened(scale), mean, shifts, history)
+
+
+def common_flux(
+    exposures: Sequence[Exposure],
+    prf: TensorPRF,
+    flux: np.ndarray,
+    prior_sigma: np.ndarray,
+    shifts: Sequence[Shift],
+    flux_cut_off: float,
+) -> np.ndarray:
+    """Mean flux of each source over all pixels of the frames, e-/s, with the PRF held.
+
+    Parameters
+    ----------
+    exposures, flux, prior_sigma
+        See `fit_joint`; ``flux`` is also the answer where a source is not seen.
+    prf : TensorPRF
+        The model.
+    shifts : sequence of Shift
+        Of the frames.
+    flux_cut_off : float
+        e-/s per pixel at which footprints end.
+    """
+    bright = np.zeros(flux.size, bool)  # nobody asks how much they vary
+    whole = Patch(exposures, ALL, (0, 0))
+    part = Part.of(whole, prf, flux, flux_cut_off, prior_sigma, bright, True, _SETTLED)
+    return part.fluxes(shifts, flux).scaled(1.0, flux).mean
 
 
 def _bright(flux: np.ndarray, flags: np.ndarray, limit: float) -> np.ndarray:
@@ -246,149 +190,69 @@ def _scale(measured: np.ndarray, flux: np.ndarray, stars: np.ndarray) -> float:
     return typical_ratio(measured[known], flux[known], 1)
 
 
-@dataclass(frozen=True, eq=False)
-class _Frames:
-    """The frames of one round, with the PRF and fluxes that it starts from.
+def _registered(parts: Sequence[Part], shifts: Sequence[Shift], stars: np.ndarray) -> list[Shift]:
+    """Shift of each frame, less their mean, from these stars on all its patches."""
+    if not stars.any():
+        return list(shifts)
+    found = [
+        _combined(each) for each in zip(*(p.register(shifts, stars) for p in parts), strict=True)
+    ]
+    x, y = np.mean([(shift.x, shift.y) for shift in found], axis=0)
+    return [shift._replace(x=shift.x - x, y=shift.y - y) for shift in found]
 
-    ``error``: fraction of its peak by which the PRF may be off, so that a clip of pixels does not
-    take just those that would mend it.
+
+def _combined(shifts: Sequence[Shift]) -> Shift:
+    """Mean of measurements of one shift, by their errors; those that failed have none."""
+    known = [shift for shift in shifts if np.isfinite(shift.x_err)]
+    if len(known) < 2:
+        return known[0] if known else shifts[0]
+    place, error = np.array([shift[:2] for shift in known]), np.array([s[2:] for s in known])
+    total = (error**-2.0).sum(axis=0)
+    return Shift(*((place * error**-2.0).sum(axis=0) / total), *total**-0.5)
+
+
+def _calibrated(
+    parts: Sequence[Part],
+    shifts: Sequence[Shift],
+    mean: np.ndarray,
+    flux: np.ndarray,
+    calibrators: np.ndarray,
+) -> tuple[list[Fluxes], np.ndarray, float]:
+    """Fluxes on each patch and of all sources, calibrated; what they were divided by for it.
+
+    ``mean``: last guess; ``flux``: of the catalogue; both (nsources,), e-/s.
     """
-
-    exposures: Sequence[Exposure]
-    prf: TensorPRF
-    flux: np.ndarray
-    flux_cut_off: float
-    prior_sigma: np.ndarray
-    bright: np.ndarray
-    with_background: bool
-    error: float
-
-    def register(self, shifts: list[Shift], stars: np.ndarray) -> list[Shift]:
-        """Shift of each frame, less their mean, from these stars."""
-        if not stars.any():
-            return shifts
-        rest, found = np.where(stars, 0.0, self.flux), []
-        cut_off = SOLVED * self.flux_cut_off
-        for exposure, last in zip(self.exposures, shifts, strict=True):
-            image, start = exposure.read(), (last.x, last.y)
-            everything = exposure.stamps(self.prf, self.flux, cut_off, ALL, start)
-            make = partial(exposure.stamps, self.prf, self.flux, cut_off, stars)
-            others = everything.model(rest)
-            found.append(frame_shift(image, make, self.flux[stars], others, start))
-        x, y = np.mean([(shift.x, shift.y) for shift in found], axis=0)
-        return [shift._replace(x=shift.x - x, y=shift.y - y) for shift in found]
-
-    def _sky(self, image: Image, model: np.ndarray) -> float:
-        """Typical excess of a frame over the light of its stars, e-/s per pixel."""
-        if not self.with_background:
-            return 0.0
-        return float(np.median((image.flux - model)[image.usable]))
-
-    def fluxes(self, shifts: list[Shift], flux: np.ndarray) -> _Fluxes:
-        """Fluxes with this PRF, NaN where no frame shows a source; ``flux`` is the last guess."""
-        measured, beyond = [], []
-        for exposure, shift in zip(self.exposures, shifts, strict=True):
-            place = (shift.x, shift.y)
-            stamps = exposure.stamps(self.prf, flux, SOLVED * self.flux_cut_off, ALL, place)
-            far = partial(exposure.far_light, self.prf, self.flux_cut_off, stamps)
-            beyond.append(kept(far(flux, np.zeros(stamps.shape))))
-            fit = solve_frame(
-                exposure.read(),
-                stamps,
-                self.flux,
-                self.prior_sigma,
-                _TOLERANCE,
-                reweight=1,
-                clip=_CLIP,
-                far=far,
-                with_background=self.with_background,
-            )
-            shown = fit.light > _SHOWN
-            measured.append(np.where(shown, [fit.flux, fit.flux_err], np.nan))
-        each, errors = np.swapaxes(measured, 0, 1)
-        return self._typical(each, errors, beyond, flux)
-
-    def _typical(
-        self, flux: np.ndarray, error: np.ndarray, far: list[np.ndarray], guess: np.ndarray
-    ) -> _Fluxes:
-        """Means over the frames of fluxes and errors, (nframes, nsources), and who varies."""
-        # The error of the PRF counts like noise: photon noise alone would trust single frames.
-        total = np.hypot(error, _MODEL_ERROR * self.flux)
-        with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of sources that no frame shows
-            struck = np.abs(flux - np.nanmedian(flux, axis=0)) > _OFF * total
-            weight = np.where(struck, 0.0, np.nan_to_num(total**-2.0))
-            mean = (weight * np.nan_to_num(flux)).sum(axis=0) / weight.sum(axis=0)
-            off = np.abs(flux - mean)
-            measurable = self.bright & np.isfinite(mean)
-            # While the PRF is off, all stars differ between dithers.
-            typical = np.nanmedian((off / mean)[:, measurable]) if measurable.any() else 0.0
-            fraction = max(_VARIABLE_FRACTION, _VARIABLE_SIGMA * typical)
-            allowed = np.maximum(_VARIABLE_SIGMA * error, fraction * self.flux)
-            varies = (off > allowed).sum(axis=0) > 0.2 * len(flux)
-            brightest = self.bright & (error < 0.003 * self.flux).all(axis=0) & ~varies
-            scatter = (off[:, brightest] / mean[brightest]) ** 2
-            noise = (error[:, brightest] / mean[brightest]) ** 2
-        shown = np.isfinite(scatter)
-        excess = 0.0
-        if shown.any():
-            excess = np.median(scatter[shown]) / 0.4549 - np.median(noise[shown])
-        each = np.where(varies & np.isfinite(flux), flux, mean)
-        stars = measurable & ~varies
-        return _Fluxes(mean, each, stars, far, guess, float(np.sqrt(max(excess, 0.0))))
-
-    def equations(
-        self, fluxes: _Fluxes, shifts: list[Shift], prior: TensorPRF
-    ) -> tuple[Equations, dict[str, Any]]:
-        """Equations of the coefficients for these fluxes; what a `Round` tells of them."""
-        mean, stars = fluxes.mean, fluxes.stars
-        if not stars.any():
-            raise InputError(
-                f"shape: none of {self.bright.sum()} stars brighter than source_flux_limit is on "
-                f"a usable pixel of {len(shifts)} exposures, expected some to fit the PRF to"
-            )
-        equations = Equations(self.prf, prior, self.with_background)
-        chi2, n_pixels = 0.0, 0
-        known = zip(self.exposures, shifts, fluxes.each, fluxes.far, strict=True)
-        for exposure, shift, flux, far in known:
-            image = exposure.read()
-            place = (shift.x, shift.y)
-            footprints = self.prf, fluxes.guess, SOLVED * self.flux_cut_off
-            everything = exposure.stamps(*footprints, ALL, place)
-            model = everything.model(flux)
-            model += far
-            model += self._sky(image, model)
-            variance = pixel_variance(image, model)
-            noise = _WINGS * float(np.sqrt(np.median(variance[image.usable])))
-            chosen = exposure.stamps(self.prf, mean, noise, stars, place)
-            variance += (_MODEL_ERROR * model) ** 2
-            left = np.where(image.usable, image.flux - model, 0.0)
-            trusted = left**2 < _CLIP**2 * (variance + (self.error * model) ** 2)
-            weight = np.where(image.usable & trusted, 1.0 / variance, 0.0)
-            light = mean[stars] * exposure.light(chosen)
-            equations.add(chosen, light, left, weight)
-            chi2 += float((weight * left**2).sum())
-            n_pixels += int((weight > 0.0).sum())
-        found = {"n_stars": int(stars.sum()), "n_pixels": n_pixels, "chi2": chi2 / n_pixels}
-        return equations, found
+    found = [part.fluxes(shifts, mean[part.patch.sources]) for part in parts]
+    measured = np.full(flux.size, np.nan)
+    for part, fluxes in zip(parts, found, strict=True):
+        seen = np.isfinite(fluxes.mean)
+        measured[part.patch.sources] = np.where(seen, fluxes.mean, measured[part.patch.sources])
+    scale = _scale(measured, flux, calibrators)
+    scaled = [
+        fluxes.scaled(1.0 / scale, part.flux) for part, fluxes in zip(parts, found, strict=True)
+    ]
+    return scaled, np.where(np.isfinite(measured), measured * (1.0 / scale), flux), scale
 
 
-class _Fluxes(NamedTuple):
-    """Mean over the frames, (nsources,), and that of each frame, (nframes, nsources), e-/s.
-
-    They differ where a source varies; ``stars`` (nsources,) are bright and do not.  ``far``: light
-    beyond the footprints of the fluxes ``guess`` (nsources,) on each frame, images.
-    """
-
-    mean: np.ndarray
-    each: np.ndarray
-    stars: np.ndarray
-    far: list[np.ndarray]
-    guess: np.ndarray
-    excess: float
-
-    def scaled(self, factor: float, otherwise: np.ndarray) -> _Fluxes:
-        """Multiply all, and put in the catalogue's fluxes where there are none."""
-        mean = np.where(np.isfinite(self.mean), factor * self.mean, otherwise)
-        each = np.where(np.isfinite(self.each), factor * self.each, otherwise)
-        return self._replace(mean=mean, each=each)
+def _equations(
+    parts: Sequence[Part],
+    fluxes: Sequence[Fluxes],
+    shifts: Sequence[Shift],
+    prf: TensorPRF,
+    prior: TensorPRF,
+    with_background: bool,
+) -> tuple[Equations, dict[str, Any]]:
+    """Equations of the coefficients for these fluxes; what a `Round` tells of them."""
+    n_stars = sum(int(each.stars.sum()) for each in fluxes)
+    if n_stars == 0:
+        raise InputError(
+            f"shape: none of {sum(part.bright.sum() for part in parts)} stars brighter than "
+            f"source_flux_limit is on a usable pixel of {len(shifts)} exposures, expected some to "
+            "fit the PRF to"
+        )
+    equations, chi2, n_pixels = Equations(prf, prior, with_background), 0.0, 0
+    for part, each in zip(parts, fluxes, strict=True):
+        if each.stars.any():
+            squares, count = part.add_to(equations, each, shifts)
+            chi2, n_pixels = chi2 + squares, n_pixels + count
+    return equations, {"n_stars": n_stars, "n_pixels": n_pixels, "chi2": chi2 / n_pixels}

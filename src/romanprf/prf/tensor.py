@@ -93,6 +93,12 @@ class TensorPRF:
             self, coefficients=here, rows=np.zeros(1), columns=np.zeros(1), errors=errors
         )
 
+    def seen_from(self, column: int, row: int) -> TensorPRF:
+        """The same for a cut-out whose first pixel is this one of the image."""
+        moved = replace(self, rows=self.rows - row, columns=self.columns - column)
+        vars(moved)["_outer_maximum"] = self._outer_maximum
+        return moved
+
     def shares(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Nodes around places on the image (pixels), and what these take of each.
 

@@ -158,12 +158,18 @@ def gather(x, y, radius, light, window, node, share, image, scale, step, total):
                         along_x,
                         line,
                     )
-                    for a in range(4):
-                        for b in range(node.shape[1]):
+                    for b in range(node.shape[1]):
+                        sums = total[chunk, node[s, b], below[row] : below[row] + 4]
+                        for a in range(4):
                             factor = light[s] * along_y[row, a] * share[s, b]
-                            sums = total[chunk, node[s, b], below[row] + a]
-                            for j in range(low, high):
-                                sums[j] += factor * line[j]
+                            _add_scaled(line, factor, low, high, sums[a])
+
+
+@njit
+def _add_scaled(line, factor, low, high, sums):
+    """Add ``factor`` times the elements ``low`` ... ``high`` - 1 of a line to those of another."""
+    for j in range(unsigned(low), unsigned(high)):
+        sums[j] += factor * line[j]
 
 
 @njit
@@ -172,22 +178,24 @@ def _sum_row(pixels, offset, room, left, along_x, line):
 
     offset: of the first pixel from the star; left (p,), along_x (p, 4): see `_pixel_basis`.
     """
-    for p in range(pixels.size):
+    for p in range(unsigned(pixels.size)):
         if (offset + p) ** 2 <= room:
-            for a in range(4):
-                line[left[p] + a] += along_x[p, a] * pixels[p]
+            j = unsigned(left[p])
+            for a in range(unsigned(4)):
+                line[j + a] += along_x[p, a] * pixels[p]
 
 
 @njit_parallel
 def add_own_terms(x, y, radius, light, window, node, share, weight, scale, step, band):
     """Add what sources alone, without their neighbours, give to the normal matrix.
 
-    weight (rows, columns): inverse variance; band (t, k, n, n, 4, 7): entry (i, j, a, b) is that
-    of the coefficients (i, j) and (i + a, j + b - 3) of one node.
+    weight (rows, columns): inverse variance; band (t, k, n, 4, 7, n): entry (i, a, b, j) is that
+    of the coefficients (i, j) and (i + a, j + b - 3) of one node; of a = 0 only those of b >= 3,
+    as the matrix is symmetric.
     """
     chunks, n = band.shape[0], band.shape[2]
     for chunk in prange(chunks):
-        line = np.empty((n, 4))
+        line = np.empty((4, n))
         for s in range(chunk, x.size, chunks):
             row0, row1, column0, column1 = window[s]
             height, width = row1 - row0, column1 - column0
@@ -197,14 +205,14 @@ def add_own_terms(x, y, radius, light, window, node, share, weight, scale, step,
                 low, high = left[0], left[width - 1] + 4
                 for row in range(height):
                     room = radius[s] ** 2 - (row0 + row - y[s]) ** 2
-                    line[low:high] = 0.0
+                    line[:, low:high] = 0.0
                     for column in range(width):
                         if (column0 + column - x[s]) ** 2 <= room:
                             value = light[s] ** 2 * weight[row0 + row, column0 + column]
                             for a in range(4):
                                 for c in range(a, 4):
                                     product = along_x[column, a] * along_x[column, c]
-                                    line[left[column] + a, c - a] += product * value
+                                    line[c - a, left[column] + a] += product * value
                     for b in range(node.shape[1]):
                         _spread(
                             line,
@@ -218,16 +226,16 @@ def add_own_terms(x, y, radius, light, window, node, share, weight, scale, step,
 
 @njit
 def _spread(line, low, high, along_y, factor, band):
-    """Add the sums of one row of pixels, line (n, 4), to the band (4, n, 4, 7) of its functions."""
+    """Add the sums of one row of pixels, line (4, n), to the band (4, 4, 7, n) of its functions."""
     for a in range(4):
         for c in range(a, 4):
             product = along_y[a] * along_y[c] * factor
-            for j in range(low, high):
-                terms = band[a, j, c - a]
-                for d in range(min(4, high - j)):
-                    terms[3 + d] += product * line[j, d]
-                for d in range(1, min(4, j - low + 1)):
-                    terms[3 - d] += product * line[j - d, d]
+            for d in range(4):
+                _add_scaled(line[d], product, low, high - d, band[a, c - a, 3 + d])
+            if c > a:
+                for d in range(1, 4):
+                    size = high - d
+                    _add_scaled(line[d], product, low, size, band[a, c - a, 3 - d, d:])
 
 
 @njit_parallel

@@ -18,7 +18,9 @@ from romanprf.detect import Found, find_stars, refine_positions
 from romanprf.flags import SourceFlag
 from romanprf.photometry.register import Shift
 from romanprf.prf import TensorPRF
-from romanprf.prf.joint import Exposure, Joint, Round, fit_joint
+from romanprf.prf.exposure import Exposure
+from romanprf.prf.joint import Joint, Round, common_flux, fit_joint
+from romanprf.prf.patches import is_cut
 from romanprf.steps.crossmatch import described
 
 logger = logging.getLogger(__name__)
@@ -87,7 +89,7 @@ def learn(
             sources = _refined(frames, sources, joint, settings)
             joint = _fit(frames, sources, joint.prf, few, with_errors=False)
             rounds = rounds + joint.rounds
-            sources = _significant(sources, joint, settings)
+            sources = _significant(frames, sources, joint, settings)
         searches[-1]["n_kept"] = int(_residual(sources).sum())
         logger.info("search %d: %s", len(searches), searches[-1])
         if not likely:
@@ -95,7 +97,7 @@ def learn(
     if disturbed:
         joint = _fit(frames, sources, joint.prf, settings)
         rounds = rounds + joint.rounds
-        sources = _significant(sources, joint, settings)
+        sources = _significant(frames, sources, joint, settings)
     return Learned(joint.prf, joint.shifts, sources.drop(columns="noise"), rounds, searches)
 
 
@@ -190,13 +192,18 @@ def _refined(
     return sources
 
 
-def _significant(sources: pd.DataFrame, joint: Joint, settings: Mapping[str, Any]) -> pd.DataFrame:
+def _significant(
+    frames: Frames, sources: pd.DataFrame, joint: Joint, settings: Mapping[str, Any]
+) -> pd.DataFrame:
     """Stars found that a joint fit confirms, with its fluxes, the brightest first.
 
     The fluxes of neighbours were off when they were found, and took or gave light.
     """
-    residual = _residual(sources)
-    sources = sources.assign(flux=np.where(residual, joint.flux, sources["flux"]))
+    residual, flux, exposures = _residual(sources), joint.flux, frames(sources)
+    if is_cut(exposures):  # those of the joint fit are of the stars on its patches
+        known = *_prior(sources), joint.shifts, settings["flux_cut_off"]
+        flux = common_flux(exposures, joint.prf, *known)
+    sources = sources.assign(flux=np.where(residual, flux, sources["flux"]))
     found = sources[residual]
     found = found[found["flux"] >= settings["search_threshold"] * found["noise"]]
     found = found.sort_values("flux", ascending=False, kind="stable")

@@ -19,7 +19,7 @@ from romanprf.errors import InputError
 from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
 from romanprf.prf import PRF, LogPolarPRF, TensorPRF
-from romanprf.prf.joint import Exposure
+from romanprf.prf.exposure import Exposure
 from romanprf.prf.shape import fit_shape
 from romanprf.steps.frames import read_exposures
 from romanprf.steps.search import Learned, learn, numbered
