@@ -142,7 +142,7 @@ def test_stars_are_found_beside_the_patches_of_the_prf(paths, found, tmp_path, m
     near = np.rad2deg(distance) * ARCSEC < 0.02
     assert len(np.unique(nearest[near])) > 0.9 * len(bright)
     ratio = other["flux"].to_numpy()[near] / bright["flux"].to_numpy()[nearest[near]]
-    assert abs(np.median(ratio) - 1.0) < 0.03
+    assert abs(np.median(ratio) - 1.0) < 0.06  # patches of 26 pixels have few calibrators
     assert np.abs(ratio - 1.0).max() < 0.5
     assert (ratio != 1.0).all()
 
