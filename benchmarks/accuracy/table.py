@@ -23,6 +23,8 @@ from romanprf.wcs import TangentWCS
 
 #: F146, AB.
 BINS = ((15, 17), (17, 18), (18, 20), (20, 21), (21, 22), (22, 23))
+#: Samples of the stars that tell the error of a width.
+_BOOTSTRAPS = 200
 #: Pixels from the edge of every frame.
 INSIDE = 4.0
 #: Stars that tell the slope with magnitude, and the repeatability (F146).
@@ -131,7 +133,7 @@ def distance_inside(exposure: pd.Series, sources: pd.DataFrame) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Row:
-    """One bin: stars, scatter over limit (NaN: one frame), bias, pull width, pull median."""
+    """One bin: stars, scatter over limit (NaN: one frame), bias, width of pulls, their median."""
 
     low: int
     high: int
@@ -139,11 +141,13 @@ class Row:
     scatter: float
     bias: float
     width: float
+    width_error: float
     pull: float
 
     def __str__(self) -> str:
         scatter = f"{self.scatter:.2f}" if np.isfinite(self.scatter) else "-"
-        numbers = f"{scatter} | {100 * self.bias:+.2f} % | {self.width:.2f} | {self.pull:+.2f}"
+        width = f"{self.width:.2f} ± {self.width_error:.2f}"
+        numbers = f"{scatter} | {100 * self.bias:+.2f} % | {width} | {self.pull:+.2f}"
         return f"{self.low}-{self.high} | {self.stars} | {numbers}"
 
 
@@ -160,10 +164,22 @@ def rows(curves: Curves) -> Iterator[Row]:
         chosen = (curves.mag >= low) & (curves.mag < high) & np.isfinite(median)
         if not chosen.any():
             continue
-        good = pull[chosen][np.isfinite(pull[chosen])]
+        good = finite(pull[chosen])
         typical = float(np.median(ratio[chosen])), float(np.median(bias[chosen]))
-        width, centre = robust_spread(good), float(np.median(good))
-        yield Row(low, high, int(chosen.sum()), *typical, width, centre)
+        width = robust_spread(good), width_error(pull[chosen])
+        yield Row(low, high, int(chosen.sum()), *typical, *width, float(np.median(good)))
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """Those that are numbers, in one list."""
+    return values[np.isfinite(values)]
+
+
+def width_error(pull: np.ndarray) -> float:
+    """Error of the width of pulls (n, nt): bootstrap over stars, whose exposures err together."""
+    rng = np.random.default_rng(0)
+    again = rng.integers(len(pull), size=(_BOOTSTRAPS, len(pull)))
+    return float(np.std([robust_spread(finite(pull[stars])) for stars in again]))
 
 
 def statistics(curves: Curves) -> tuple[np.ndarray, np.ndarray]:
