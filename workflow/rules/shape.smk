@@ -14,7 +14,7 @@ rule shape:
         paths.benchmark("shape")
     conda:
         "../envs/romanprf.yaml"
-    threads: 1
+    threads: 4
     resources:
         mem_mb=memory("shape", size_of(joint_exposures)),
         runtime=duration("shape", size_of(joint_exposures)),
