@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import astropy.table
 import numpy as np
 import pandas as pd
@@ -15,6 +17,11 @@ from romanprf.io.atomic import replacing
 
 ORIGIN = {"romanprf": "0", "git": "none", "config": "c", "inputs": "{}"}
 TABLE = schemas.PHOTOMETRY
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "tables.md"
+
+
+def test_the_page_of_tables_is_up_to_date() -> None:
+    assert PAGE.read_text() == schemas.to_markdown()
 
 
 def photometry(n: int = 5) -> dict[str, np.ndarray]:
