@@ -144,14 +144,13 @@ class Equations:
         """Add what stars say alone; of many, in each frame others stand for all."""
         every = -(-len(light) // _ENOUGH)
         some = slice(len(self._frames) % every, None, every)
-        node, share = frame.node[some], frame.share[some]
+        node, share = frame.node, frame.share
         if node.shape[1] > 1:
             node = np.insert(node, 0, self._band.shape[1] - 1, axis=1)
             share = np.insert(share, 0, 1.0, axis=1)
-        stars = *(place[some] for place in frame.places), np.sqrt(every) * light[some]
-        window = frame.stamps.window[some]
-        stars_and_pixels = *stars, window, node, share, frame.weight
-        tensor_nb.add_own_terms(*stars_and_pixels, SCALE, STEP, self._band)
+        known = *frame.places, np.sqrt(every) * light, frame.stamps.window, node, share
+        stars = (np.ascontiguousarray(values[some]) for values in known)
+        tensor_nb.add_own_terms(*stars, frame.weight, SCALE, STEP, self._band)
 
     def solve(self) -> np.ndarray:
         """Change of the coefficients, shape (nodes, n, n), that minimises chi2 and the prior."""

@@ -83,13 +83,15 @@ def make_patches(
 
 
 def inside(patches: Sequence[Patch], number: int) -> np.ndarray:
-    """Whether each of so many sources is on a patch of the first frame; all are on whole images."""
+    """Whether each of so many sources is on a patch of the first frame."""
     shown = np.zeros(number, bool)
     for patch in patches:
         first = patch.exposures[0]
         x, y = first.wcs.sky_to_pixel(first.ra, first.dec)
-        on_it = (_outside(x, 0) < 0.0) & (_outside(y, 0) < 0.0)
-        shown[patch.sources] |= on_it | (patch.sources is ALL)
+        nrows, ncols = first.shape
+        shown[patch.sources] |= (np.abs(x - 0.5 * (ncols - 1)) < 0.5 * ncols) & (
+            np.abs(y - 0.5 * (nrows - 1)) < 0.5 * nrows
+        )
     return shown
 
 
@@ -131,4 +133,6 @@ def _cut(image: Image, window: tuple[slice, slice]) -> Callable[[], Image]:
 
 def _restored(stored: list[np.ndarray], poisson_slope: float) -> Image:
     flux, flux_err, flags = stored
-    return Image(flux.astype(float), flux_err.astype(float), flags.astype(np.int32), poisson_slope)
+    return Image(
+        np.array(flux, float), np.array(flux_err, float), np.array(flags, np.int32), poisson_slope
+    )
