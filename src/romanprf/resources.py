@@ -87,8 +87,10 @@ _MEMORY = {
     "frames": Cost(fixed=300e6, pixel=40.0),
     "crossmatch": Cost(fixed=300e6, file_mb=20e6),
     "deltas": Cost(fixed=400e6, pixel=40.0, measurement=10e3),
-    # 1.8 GB for 20 frames of 256 x 256 pixels with 8 000 stars; nobody has run it on a detector.
+    # 1.8 GB for 20 frames of 256 x 256 pixels with 8 000 stars; 2.8 GB for patches of a detector
+    # with 770 000, 5.5 GB for the search on all of it, which finds as many again.
     "shape": Cost(fixed=1.5e9, pixel=100.0, star=6e3, measurement=1e3),
+    "search": Cost(fixed=400e6, pixel=170.0, star=3.5e3, measurement=40.0),
     # 5.1 GB for the errors of the model on one frame of 4088 x 4088 pixels with 750 000 stars (3.6
     # GB for its fluxes, 6.2 GB with 1.9 million); the next frame and the results of the batch.
     "fit": Cost(fixed=400e6, pixel=170.0, star=2.5e3, measurement=40.0),
@@ -108,8 +110,10 @@ _SECONDS = {
     "frames": Cost(fixed=5.0, file_mb=0.02),
     "crossmatch": Cost(fixed=10.0, file_mb=5.0),
     "deltas": Cost(fixed=5.0, measurement=1e-3),
-    # Rounds of the tensor fit and of the search: 127 s x 2 cores for 20 frames of 8 000 stars.
-    "shape": Cost(fixed=30.0, measurement=2e-3),
+    # 100 for 20 frames of 8 000 stars; 31 minutes for three frames of a detector with 770 000 and
+    # one of up to three searches, after which the PRF is fitted again.
+    "shape": Cost(fixed=30.0, measurement=5e-3),
+    "search": Cost(measurement=1.3e-3),
     "fit": Cost(fixed=5.0, star=120 / 750e3, measurement=20 / 750e3),
     "metrics": Cost(fixed=10.0, star=1e-3, measurement=1e-6),
     "plots": Cost(fixed=30.0, star=1e-4),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from romanprf.prf.patches import LEARNED
 from romanprf.resources import DETECTOR, Size, memory_mb, minutes
 
 RULES = Path(__file__).resolve().parents[2] / "workflow" / "rules"
@@ -47,6 +48,13 @@ def test_part_of_a_frame():
     assert (part.pixels, part.frames, part.stars) == (512**2, 4, 11_765)
     assert Size(128**2, stars=10).part(512**2) == Size(128**2, stars=10)
     assert memory_mb("deltas", part) < 2000
+
+
+def test_the_prf_fit_of_a_detector_is_that_of_its_patches():
+    frames = Size(DETECTOR, frames=16, stars=750_000)
+    assert memory_mb("shape", frames.part(LEARNED)) < 7_000
+    assert 5_500 < memory_mb("search", frames) < 12_000
+    assert minutes("shape", frames.part(LEARNED), threads=4) < 120
 
 
 def test_small_jobs_ask_for_little():

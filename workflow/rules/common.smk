@@ -13,6 +13,7 @@ from romanprf.io import lock
 from romanprf.io.sheet import read_sheet
 from romanprf.io.tables import count_rows, read_table
 from romanprf.paths import Paths
+from romanprf.prf.patches import LEARNED
 from romanprf.steps.deltas import MIDDLE
 from romanprf.steps.frames import read_field
 
@@ -150,10 +151,10 @@ def size_of(rows):
     return size
 
 
-def middle_of(rows):
-    """`size_of`, but for the middle of the frames alone."""
+def part_of(rows, pixels):
+    """`size_of`, but for a part of so many pixels at most of each frame."""
     size = size_of(rows)
-    return lambda wildcards: size(wildcards).part(MIDDLE**2)
+    return lambda wildcards: size(wildcards).part(pixels)
 
 
 def simulated(frames):
@@ -181,4 +182,16 @@ def duration(name, size):
     """Resource: time limit (minutes), as `memory`."""
     return lambda wildcards, attempt, threads: resources.minutes(
         name, size(wildcards), attempt, threads
+    )
+
+
+def largest(*needs):
+    """Resource: memory of a job that does one thing after the other."""
+    return lambda wildcards, attempt: max(need(wildcards, attempt) for need in needs)
+
+
+def total(*needs):
+    """Resource: time limit of a job that does one thing after the other."""
+    return lambda wildcards, attempt, threads: sum(
+        need(wildcards, attempt, threads) for need in needs
     )

@@ -16,8 +16,14 @@ rule shape:
         "../envs/romanprf.yaml"
     threads: 4
     resources:
-        mem_mb=memory("shape", size_of(joint_exposures)),
-        runtime=duration("shape", size_of(joint_exposures)),
+        mem_mb=largest(
+            memory("shape", part_of(joint_exposures, LEARNED)),
+            memory("search", size_of(joint_exposures)),
+        ),
+        runtime=total(
+            duration("shape", part_of(joint_exposures, LEARNED)),
+            duration("search", size_of(joint_exposures)),
+        ),
     params:
         shape=section("shape"),
         crossmatch=section(

@@ -22,6 +22,8 @@ from romanprf.prf.tensor import TensorPRF
 
 #: Patches per axis of a large image, and pixels per side of each.
 COUNT, SIDE = 5, 256
+#: Pixels of a large image that the PRF is learned from.
+LEARNED = (COUNT * SIDE) ** 2
 #: Pixels by which frames may be off their WCS.
 _OFF = 2.0
 
