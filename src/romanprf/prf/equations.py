@@ -142,7 +142,7 @@ class Equations:
 
     def _add_own_terms(self, frame: _Frame, light: np.ndarray) -> None:
         """Add what stars say alone; of many, in each frame others stand for all."""
-        every = -(-len(light) // _ENOUGH)
+        every = max(-(-len(light) // _ENOUGH), 1)
         some = slice(len(self._frames) % every, None, every)
         node, share = frame.node, frame.share
         if node.shape[1] > 1:
