@@ -12,6 +12,7 @@ from romanprf.photometry.frame import solve_frame
 from romanprf.photometry.image import masked_image
 from romanprf.photometry.model_error import error_images, model_error
 from romanprf.photometry.stamps import make_stamps
+from romanprf.photometry.unknown import Unknown
 from romanprf.prf.tensor import TensorPRF
 
 SHAPE = (44, 48)
@@ -64,7 +65,7 @@ class Field:
 
     def model_error(self, prf):
         errors = error_images(prf, self.make, self.flux)
-        return model_error(self.image, self.stamps, NOTHING, errors, [], self.flux, self.sigma)
+        return model_error(self.image, self.stamps, NOTHING, errors, None, self.flux, self.sigma)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_masked_pixels_say_nothing(prf, field):
     rubbish = [np.where(bad > 0, 1e6, error) for error in errors]
     priors = field.flux, field.sigma
     one, two = (
-        model_error(image, field.stamps, NOTHING, e, [], *priors) for e in (errors, rubbish)
+        model_error(image, field.stamps, NOTHING, e, None, *priors) for e in (errors, rubbish)
     )
     assert_allclose(two, one, rtol=1e-12)
     assert np.abs(one / field.model_error(prf) - 1.0).max() > 0.01
@@ -151,28 +152,41 @@ def test_a_prf_that_does_not_know_its_errors(prf, model):
 
 
 class Hidden:
-    """The field with noise and stars that nobody knows of."""
+    """The field with noise and stars that nobody knows of.
 
-    def __init__(self, prf, light):
+    ``light``: flux of each, e-/s; ``near``: pixels from the nearest star within which they are,
+    because others were found.
+    """
+
+    def __init__(self, prf, light, near=np.inf):
         self.prf = replace(prf, errors=1e-3 * prf.errors)
-        self.field, self.light = Field(self.prf), light
+        self.field, self.light, self.near = Field(self.prf), light, near
 
-    def draw(self, rng, count=80):
-        sky = WCS.pixel_to_sky(*rng.uniform(-3.0, 51.0, (2, count)))
-        return make_stamps(self.prf, *sky, np.ones(count), WCS, SHAPE, 0.1).model(np.ones(count))
+    def unknown(self, sigmas=np.inf):
+        return Unknown(max(self.light, 1.0), sigmas, 1, self.prf.on_pixels)
 
-    def measured(self, rng, unseen=6):
-        """Pulls of the fluxes with and without the error of the model, and the latter."""
-        field = self.field
-        model = field.image.flux + self.light * self.draw(rng)
+    def image(self, rng, count=80):
+        """The field with unknown stars and noise."""
+        x, y = rng.uniform(-3.0, 51.0, (2, count))
+        stars = self.field.stamps
+        distance = np.hypot(x[:, None] - stars.x, y[:, None] - stars.y).min(axis=1)
+        flux = np.where(distance < self.near, self.light, 0.0)
+        hidden = make_stamps(self.prf, *WCS.pixel_to_sky(x, y), flux, WCS, SHAPE, 0.1)
+        model = self.field.image.flux + hidden.model(flux)
         error = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * model)
         data = model + error * rng.normal(size=SHAPE)
-        image = masked_image(data, error, np.zeros(SHAPE, np.int32), fields.SLOPE)
-        fit = solve_frame(image, field.stamps, field.flux, field.sigma, 1e-4, 1)
+        return masked_image(data, error, np.zeros(SHAPE, np.int32), fields.SLOPE)
+
+    def error(self, image, unknown):
+        field = self.field
         errors = error_images(self.prf, field.make, field.flux)
-        unknown = [self.draw(rng) for _ in range(unseen)]
-        stars = field.flux, field.sigma
-        found = model_error(image, field.stamps, NOTHING, errors, unknown, *stars)
+        return model_error(image, field.stamps, NOTHING, errors, unknown, field.flux, field.sigma)
+
+    def measured(self, rng):
+        """Pulls of the fluxes with and without the error of the model, and the latter."""
+        field, image = self.field, self.image(rng)
+        fit = solve_frame(image, field.stamps, field.flux, field.sigma, 1e-4, 1)
+        found = self.error(image, self.unknown())
         off = fit.flux - field.flux
         return off / np.hypot(fit.flux_err, found), off / fit.flux_err, found
 
@@ -185,11 +199,30 @@ def test_light_of_unknown_stars_is_in_the_error(prf):
     assert np.std(honest[good]) == pytest.approx(1.0, abs=0.15)
 
 
+def test_unknown_stars_far_over_the_noise_are_no_outliers(prf):
+    """Where nobody searched, a star that the catalogue lacks stands out by tens of sigmas."""
+    hidden, rng = Hidden(prf, 100.0), np.random.default_rng(76)
+    honest, naive, _ = np.concatenate([hidden.measured(rng) for _ in range(12)], axis=1)
+    good = np.isfinite(honest)
+    assert np.std(naive[good]) > 4.0
+    assert 0.8 < np.std(honest[good]) < 1.4
+
+
 def test_without_unknown_stars_there_is_no_such_error(prf):
     hidden, rng = Hidden(prf, 0.0), np.random.default_rng(75)
     honest, naive, _ = np.concatenate([hidden.measured(rng) for _ in range(6)], axis=1)
     good = np.isfinite(honest)
     assert 0.9 < np.std(honest[good]) < np.std(naive[good]) < 1.1
     alone = hidden.field.model_error(hidden.prf)
-    without = hidden.measured(rng, unseen=0)[2]
-    assert_allclose(without, alone, rtol=0.1)
+    assert_allclose(hidden.error(hidden.image(rng), None), alone, rtol=0.1)
+
+
+def test_after_a_search_bright_stars_have_the_larger_error(prf):
+    """Close to them a star was less likely to be found."""
+    hidden = Hidden(prf, 30.0)
+    image = hidden.image(np.random.default_rng(77))
+    alike, searched = (hidden.error(image, hidden.unknown(sigmas)) for sigmas in (np.inf, 1.0))
+    ratio, flux = searched / alike, hidden.field.flux
+    seen = np.isfinite(ratio)
+    bright = np.median(ratio[seen & (flux > 3e3)])
+    assert bright > 1.3 * np.median(ratio[seen & (flux < 1e2)])

@@ -9,14 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from romanprf.photometry.frame import solve_frame
-from romanprf.photometry.model_error import error_images
+from romanprf.photometry.model_error import PRF_ERROR, error_images
 from romanprf.photometry.register import Shift
 from romanprf.photometry.stamps import SOLVED, Stamps
 from romanprf.prf.exposure import ALL, Exposure
 from romanprf.prf.tensor import TensorPRF
 
-#: The PRF may be off by this fraction of a star's light in a pixel, beyond its known errors.
-_PRF_ERROR = 0.01
 #: Accuracy of the fluxes in units of their errors.
 _TOLERANCE = 1e-3
 
@@ -54,7 +52,7 @@ class Known:
         fit = solve_frame(image, known, *priors, _TOLERANCE, reweight, clip=clip, far=far)
         light = np.nan_to_num(fit.flux)
         # The error of the PRF is the same in all frames: it does not average out among them.
-        error = (_PRF_ERROR * known.model(light)) ** 2
+        error = (PRF_ERROR * known.model(light)) ** 2
         for one in error_images(self.prf, stamps, light):
             error += one**2 / len(self.prf.errors)
         error *= n_exposures

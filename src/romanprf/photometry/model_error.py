@@ -13,13 +13,16 @@ from romanprf.photometry.image import Image
 from romanprf.photometry.normal import normal_matrix
 from romanprf.photometry.solver import Solver, make_tiles
 from romanprf.photometry.stamps import Stamps
+from romanprf.photometry.unknown import Unknown
 from romanprf.prf import PRF, TensorPRF
 
 #: Accuracy of the solutions in units of the errors of the fluxes.
 _TOLERANCE = 1e-2
+#: The PRF may be off by this fraction of a star's light in a pixel, beyond its known errors.
+PRF_ERROR = 0.01
 #: Where the errors of the PRF are less than half the noise, residuals tell of unknown stars; it
-#: takes so many pixels.  Those further off (sigmas) are cosmic rays and stars that vary: one that
-#: nobody has found stands out less.
+#: takes so many pixels.  Those that are off by more than so many sigmas and the brightest unknown
+#: star are cosmic rays and stars that vary.
 _DARK, _ENOUGH, _CLIP = 0.25, 1000, 5.0
 _SEED = 1
 
@@ -47,7 +50,7 @@ def model_error(
     stamps: Stamps,
     beyond: np.ndarray,
     errors: Iterable[np.ndarray],
-    unseen: Iterable[np.ndarray],
+    unknown: Unknown | None,
     flux: np.ndarray,
     prior_sigma: np.ndarray,
 ) -> np.ndarray:
@@ -56,8 +59,10 @@ def model_error(
     That is the PRF of all stars, and the light of stars that nobody knows of.  Both are much the
     same in all frames: errors of the flux, but not of its changes.
 
-    How much light of unknown stars there is the residuals tell, of pixels where the PRF matters
-    little: what they have more than the noise and the errors of the PRF would leave there.
+    How bright an unknown star may be follows from what a search could tell from the noise and the
+    errors of the PRF: more near bright stars.  How many of them there are the residuals tell, of
+    pixels where the PRF matters little: what they have more than the noise and the errors of the
+    PRF would leave there.
 
     Parameters
     ----------
@@ -69,8 +74,8 @@ def model_error(
         Light of the sources beyond their stamps, e-/s.
     errors : iterable of ndarray
         From `error_images`.
-    unseen : iterable of ndarray
-        Images of stars at random places, all of the same flux, which does not matter.
+    unknown : Unknown, optional
+        The stars that nobody knows of; without it there are none.
     flux, prior_sigma : ndarray, shape (nsources,)
         e-/s.
 
@@ -83,29 +88,40 @@ def model_error(
     model = stamps.model(flux, beyond)
     model += np.median((image.flux - model)[image.usable])
     linear = _Linear(inner, pixel_weight(image, model), prior_sigma[seen])
-    prf, light = _mean_squares(linear, errors), _mean_squares(linear, unseen)
+    prf = _mean_squares(linear, errors)
+    squares = prf.change
+    if unknown is not None:
+        known = stamps.model(flux)
+        limit = unknown.limit(linear.weight, (PRF_ERROR * known) ** 2 + prf.before)
+        light = _mean_squares(linear, unknown.images(limit))
+        brightest = unknown.profile(0) * limit
+        squares += light.change * _amount(linear, image.flux - model, prf, light, brightest)
     out = np.full(len(stamps), np.nan)
-    if prf is not None:
-        squares = prf.change
-        if light is not None:
-            squares += light.change * _unknown_light(linear, image.flux - model, prf, light)
-        out[seen] = np.sqrt(squares)
+    out[seen] = np.sqrt(squares)
     return out
 
 
-def _unknown_light(linear: _Linear, residual: np.ndarray, prf: _Squares, light: _Squares) -> float:
-    """Mean square of the light of unknown stars in units of that of random ones, ``light``."""
+def _amount(
+    linear: _Linear,
+    residual: np.ndarray,
+    prf: _Squares,
+    light: _Squares,
+    brightest: np.ndarray,
+) -> float:
+    """Mean square of the light of unknown stars in units of that of random ones, ``light``.
+
+    ``brightest``: what the peak of an unknown star may add to each pixel, e-/s.
+    """
     weight = linear.weight
     dark = (weight > 0.0) & (weight * prf.before < _DARK)
     random = np.random.default_rng(_SEED)
-    scale = np.sqrt(np.divide(1.0, weight, where=weight > 0.0, out=np.zeros(weight.shape)))
-    noise = _mean_squares(linear, (scale * random.normal(size=scale.shape) for _ in range(2)))
-    found = weight * linear.add(residual)[1] ** 2
-    dark &= found < _CLIP**2
-    assert noise is not None  # there were two images
+    sigma = np.sqrt(np.divide(1.0, weight, where=weight > 0.0, out=np.zeros(weight.shape)))
+    noise = _mean_squares(linear, (sigma * random.normal(size=sigma.shape) for _ in range(2)))
+    found = linear.add(residual)[1]
+    dark &= np.abs(found) < _CLIP * sigma + brightest
     if np.count_nonzero(dark) < _ENOUGH:
         return 0.0
-    excess = (found - weight * (noise.after + prf.after))[dark].mean()
+    excess = (weight * (found**2 - noise.after - prf.after))[dark].mean()
     return max(float(excess / (weight * light.after)[dark].mean()), 0.0)
 
 
@@ -133,6 +149,10 @@ class _Linear:
         )
         return change, image - self._stamps.model(change) - sky[0]
 
+    def nothing(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Zeros for changes of the fluxes and for two images."""
+        return np.zeros(len(self._stamps)), np.zeros(self.weight.shape), np.zeros(self.weight.shape)
+
 
 class _Squares(NamedTuple):
     """Mean squares: of changes of fluxes, and of images before and after these took their part."""
@@ -142,15 +162,15 @@ class _Squares(NamedTuple):
     after: np.ndarray
 
 
-def _mean_squares(linear: _Linear, images: Iterable[np.ndarray]) -> _Squares | None:
-    """Mean squares over images; None without any."""
-    found: list[np.ndarray] = []
+def _mean_squares(linear: _Linear, images: Iterable[np.ndarray]) -> _Squares:
+    """Mean squares over images; NaN without any."""
+    change, before, after = linear.nothing()
     count = 0
     for image in images:
-        change, left = linear.add(image)
-        found = found or [np.zeros(change.size), np.zeros(image.shape), np.zeros(image.shape)]
-        found[0] += change**2
-        found[1] += image**2
-        found[2] += left**2
+        small, left = linear.add(image)
+        change += small**2
+        before += image**2
+        after += left**2
         count += 1
-    return _Squares(*(total / count for total in found)) if found else None
+    part = 1.0 / count if count else np.nan
+    return _Squares(change * part, before * part, after * part)

@@ -28,7 +28,7 @@ _LIT = 2.0
 _ITERATIONS, _SETTLED = 8, 0.1
 #: After a shorter step (pixels) the slopes are still those of before.
 _CURVED = 0.02
-#: So many stars, brighter than this (e-/s), are enough.
+#: So many stars, brighter than this (e-/s), tell where a frame is.
 _STARS, _FAINTEST = 500, 100.0
 _UNFIT = int(SourceFlag.BLENDED | SourceFlag.CONTAMINANT | SourceFlag.SATURATED)
 
@@ -49,8 +49,8 @@ class Shift(NamedTuple):
 UNKNOWN = Shift(0.0, 0.0, np.nan, np.nan)
 
 
-def reference_stars(flux: np.ndarray, flags: np.ndarray) -> np.ndarray:
-    """Choose the stars that tell where a frame is: bright, alone, not saturated.
+def reference_stars(flux: np.ndarray, flags: np.ndarray, most: int = _STARS) -> np.ndarray:
+    """Choose stars whose place and light are known best: bright, alone, not saturated.
 
     Parameters
     ----------
@@ -58,14 +58,16 @@ def reference_stars(flux: np.ndarray, flags: np.ndarray) -> np.ndarray:
         e-/s.
     flags : ndarray, shape (nsources,)
         Bits of `SourceFlag` of the sources table.
+    most : int
+        So many, the brightest.  The default is enough to tell where a frame is.
 
     Returns
     -------
     ndarray of bool, shape (nsources,)
     """
     good = np.flatnonzero(((flags & _UNFIT) == 0) & (flux >= _FAINTEST))
-    if good.size > _STARS:
-        good = good[np.argpartition(-flux[good], _STARS)[:_STARS]]
+    if good.size > most:
+        good = good[np.argpartition(-flux[good], most)[:most]]
     chosen = np.zeros(flux.shape, bool)
     chosen[good] = True
     return chosen

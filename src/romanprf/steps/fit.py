@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from romanprf.accelerate import get_threads, keep_memory
 from romanprf.catalog.motion import positions_at
 from romanprf.flags import ExposureFlag, SourceFlag
 from romanprf.io.images import read_image
-from romanprf.io.tables import provenance, read_table, write_table
+from romanprf.io.tables import provenance, read_metadata, read_table, write_table
 from romanprf.photometry.background import Mesh
 from romanprf.photometry.far import far_light
 from romanprf.photometry.frame import Far, FrameFit, departed, fit_frame
@@ -28,6 +29,7 @@ from romanprf.photometry.model_error import error_images, model_error
 from romanprf.photometry.register import UNKNOWN, Shift, frame_shift, reference_stars
 from romanprf.photometry.solver import NotConvergedError
 from romanprf.photometry.stamps import SOLVED, Stamps, make_stamps
+from romanprf.photometry.unknown import Unknown
 from romanprf.prf import PRF, TensorPRF
 from romanprf.statistics import robust_spread
 from romanprf.steps.frames import read_exposures
@@ -38,8 +40,8 @@ logger = logging.getLogger(__name__)
 
 #: About so many pixels of a frame tell the spread of its residuals.
 _ENOUGH = 2**19
-#: Images of unknown stars, so many of them per pixel.
-_DRAWS, _DENSITY, _SEED = 8, 0.03, 1
+#: Part of the catalogue (%) that is fainter than where it ends.
+_FADING = 10.0
 #: Sources in blocks of so many arcsec are worked on together.
 _BLOCK = 3.5
 #: Sources within so many pixels of a reference star may shine on it.
@@ -66,7 +68,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     sources, back = sources.iloc[order], np.argsort(order)
     prf = read_prf(inputs["prf"])
     fluxes, statistics = [], []
-    errors = model_errors(exposures, sources, prf, params)
+    errors = model_errors(exposures, sources, prf, params, read_search(inputs))
     pairs = zip(exposures, read_ahead(exposures), strict=True)
     for exposure, image in tqdm(pairs, "fit", len(exposures), disable=None):
         rows, row = fit_exposure(image, exposure, sources, prf, params)
@@ -101,11 +103,16 @@ def read_ahead(exposures: list[dict]) -> Iterator[Image | None]:
 
 
 def model_errors(
-    exposures: list[dict], sources: pd.DataFrame, prf: PRF, params: Mapping[str, Any]
+    exposures: list[dict],
+    sources: pd.DataFrame,
+    prf: PRF,
+    params: Mapping[str, Any],
+    searched: tuple[float, int],
 ) -> np.ndarray:
     """Errors of the fluxes that the PRF and unknown stars make, e-/s, float32; NaN if unknown.
 
     They change little from frame to frame: those of the first good exposure, or of the last one.
+    ``searched`` is what `read_search` says.
     """
     out = np.full(len(sources), np.nan, np.float32)
     if not isinstance(prf, TensorPRF) or len(prf.errors) == 0:
@@ -120,11 +127,12 @@ def model_errors(
         make = partial(
             exposure_stamps, exposure, sources, flux_cut_off=SOLVED * cut_off, shift=shift[:2]
         )
-        wrong = error_images(prf, make, flux), random_stars(exposure, prf, cut_off)
+        wrong = error_images(prf, make, flux)
+        unknown = unknown_stars(exposure, sources, prf, searched)
         stamps, far = exposure_light(exposure, sources, prf, cut_off, shift[:2])
         beyond = far(flux, np.zeros(stamps.shape))
         try:
-            new = model_error(image, stamps, beyond, *wrong, flux, sigma)
+            new = model_error(image, stamps, beyond, wrong, unknown, flux, sigma)
         except NotConvergedError as error:
             logger.warning("exposure %d: %s", exposure["exposure"], error)
             continue
@@ -132,19 +140,23 @@ def model_errors(
     return out
 
 
-def random_stars(
-    exposure: Mapping[str, Any], prf: PRF, flux_cut_off: float
-) -> Iterator[np.ndarray]:
-    """Images of stars of 1 e-/s at random places of an exposure."""
-    random = np.random.default_rng(_SEED)
-    wcs, shape = TangentWCS.from_json(exposure["wcs"]), (exposure["nrows"], exposure["ncols"])
-    for _ in range(_DRAWS):
-        count = int(_DENSITY * shape[0] * shape[1])
-        y, x = (random.uniform(-0.5, length - 0.5, count) for length in shape)
-        ra, dec = wcs.pixel_to_sky(x, y)
-        still = {"pmra": 0.0, "pmdec": 0.0, "epoch": 2000.0, "flux": 1.0}
-        stars = pd.DataFrame({"ra": ra, "dec": dec, **still})
-        yield exposure_stamps(exposure, stars, prf, flux_cut_off).model(np.ones(count))
+def read_search(inputs: Mapping[str, Any]) -> tuple[float, int]:
+    """Sigmas that a star had to stand out by to be found, infinite without a search, and frames."""
+    search = json.loads(read_metadata(inputs["sources"], schemas.SOURCES).get("search", "{}"))
+    frames = json.loads(read_metadata(inputs["prf"], schemas.PRF).get("shifts", "[]"))
+    return search["threshold"] if search.get("rounds") else math.inf, len(frames)
+
+
+def unknown_stars(
+    exposure: Mapping[str, Any],
+    sources: pd.DataFrame,
+    prf: TensorPRF,
+    searched: tuple[float, int],
+) -> Unknown:
+    """What is known of the stars of an exposure that nobody knows."""
+    catalogue = sources.loc[sources["origin"] == "catalogue", "flux"]
+    middle = prf.at(0.5 * exposure["ncols"], 0.5 * exposure["nrows"])
+    return Unknown(np.percentile(catalogue, _FADING), *searched, middle.on_pixels)
 
 
 def flux_prior(sources: pd.DataFrame, width: float) -> tuple[np.ndarray, np.ndarray]:

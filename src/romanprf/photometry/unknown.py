@@ -1,0 +1,79 @@
+"""Stars that neither the catalogue nor a search gives: how bright they may be, and their light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import correlate
+from scipy.signal import oaconvolve
+
+#: Images of unknown stars, and pixels on either side of each star.
+_DRAWS, _REACH, _SEED = 8, 10, 1
+#: Pixels on either side of a star that a search looks at.
+_HALF = 2
+#: Towards the bulge the number of stars brighter than a flux goes as its power -0.5 (0.2 dex per
+#: magnitude), so the mean square of the light of all fainter ones as 1.5.
+_POWER = 0.75
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """What is known of the stars that nobody knows.
+
+    Attributes
+    ----------
+    catalogue : float
+        Flux at which the catalogue ends, e-/s.
+    sigmas : float
+        What a star must stand out by to be found by a search; infinite if there was none.
+    exposures : int
+        Number of frames that were searched.
+    prf : callable
+        Fraction of a star's light in a pixel at offsets (x, y) in pixels, of any shape.
+    """
+
+    catalogue: float
+    sigmas: float
+    exposures: int
+    prf: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    def profile(self, half: int, x: float = 0.0, y: float = 0.0) -> np.ndarray:
+        """Light of a star at x, y of a pixel on the ``half`` pixels on either side of it."""
+        offset = np.arange(-half, half + 1.0)
+        return self.prf(*np.meshgrid(offset - x, offset - y))
+
+    def limit(self, weight: np.ndarray, model_variance: np.ndarray) -> np.ndarray:
+        """Flux up to which a star on a pixel would be unknown, e-/s.
+
+        Parameters
+        ----------
+        weight : ndarray, shape (nrows, ncols)
+            Inverse variance of the pixels of a frame, 0 where they say nothing.
+        model_variance : ndarray, shape (nrows, ncols)
+            Square of the likely error of the model, the same in all frames, (e-/s)^2.
+        """
+        stacked = self.exposures * weight
+        stacked /= 1.0 + stacked * model_variance
+        precision = correlate(stacked, self.profile(_HALF) ** 2, mode="nearest")
+        with np.errstate(divide="ignore"):
+            return np.fmin(self.sigmas / np.sqrt(precision), self.catalogue)
+
+    def images(self, limit: np.ndarray) -> Iterator[np.ndarray]:
+        """Random images of such stars, one in every pixel, with fluxes of either sign.
+
+        The mean square of their light is as large as the limit says, up to a factor that is the
+        same everywhere; its mean would be taken for sky.  Many faint stars or few bright ones make
+        no difference to mean squares.
+
+        Parameters
+        ----------
+        limit : ndarray, shape (nrows, ncols)
+            From `limit`.
+        """
+        random = np.random.default_rng(_SEED)
+        typical = self.catalogue * (limit / self.catalogue) ** _POWER
+        for _ in range(_DRAWS):
+            profile = self.profile(_REACH, *random.uniform(-0.5, 0.5, 2))
+            yield oaconvolve(typical * random.normal(size=limit.shape), profile, mode="same")
