@@ -13,9 +13,10 @@ from scipy.signal import oaconvolve
 _DRAWS, _REACH, _SEED = 8, 10, 1
 #: Pixels on either side of a star that a search looks at.
 _HALF = 2
-#: Towards the bulge the number of stars brighter than a flux goes as its power -0.5 (0.2 dex per
-#: magnitude), so the mean square of the light of all fainter ones as 1.5.
-_POWER = 0.75
+#: The light of unknown stars goes as the limit to this power.  Towards the bulge the number of
+#: stars brighter than a flux goes as its power -0.5, so the rms of the light of all fainter ones as
+#: 0.75; but rare bright ones make up most of that, and do not touch most stars.
+_POWER = 0.6
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ class Unknown:
     def images(self, limit: np.ndarray) -> Iterator[np.ndarray]:
         """Random images of such stars, one in every pixel, with fluxes of either sign.
 
-        The mean square of their light is as large as the limit says, up to a factor that is the
-        same everywhere; its mean would be taken for sky.  Many faint stars or few bright ones make
-        no difference to mean squares.
+        Their light is as large as the limit says, up to a factor that is the same everywhere; its
+        mean would be taken for sky.  Many faint stars or few bright ones make no difference to mean
+        squares.
 
         Parameters
         ----------
