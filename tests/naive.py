@@ -289,6 +289,18 @@ def first_below(profile, threshold):
     return [int((profile > one).sum()) for one in threshold]
 
 
+# register_nb
+
+
+def shift_equations(flux, flux_err, stars, rest, slopes, slope, floor, prf_error, clip):
+    left = flux - stars - rest
+    noise = np.sqrt(swapped(flux_err**2, flux, stars + rest, slope, floor))
+    error = np.hypot(noise, prf_error * stars)
+    good = abs(left) < clip * error
+    design = slopes[:, good] / error[good]
+    return design @ design.T, design @ (left[good] / error[good])
+
+
 # normal_nb
 
 

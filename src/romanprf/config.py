@@ -213,7 +213,7 @@ class Fit(_Section):
         "(e-/s): sigma = prior_width * sqrt(max(flux, 1)).",
     )
     tolerance: float = Field(
-        1e-3,
+        1e-10,
         gt=0,
         lt=0.1,
         description="Stop when no flux moves by more than this fraction of its error.",

@@ -18,7 +18,7 @@ from romanprf.photometry.solver import Solver, make_tiles
 from romanprf.photometry.stamps import Stamps
 
 #: The variance of a pixel never falls below this fraction of the file's own.
-_VARIANCE_FLOOR = 0.1
+VARIANCE_FLOOR = 0.1
 #: A residual under this fraction of the stars' light is no outlier: the PRF may be off by as much.
 _PRF_ERROR = 0.05
 #: A pixel that alone tells a flux shows no residual; at least this part of it is assumed to.
@@ -336,7 +336,7 @@ def _outliers(
     the model without the ray explains them.  ``rest`` is the model without the stars.
     """
     significance = np.empty(weight.shape)
-    numbers = image.poisson_slope, _VARIANCE_FLOOR, _LEFT, _PRF_ERROR
+    numbers = image.poisson_slope, VARIANCE_FLOOR, _LEFT, _PRF_ERROR
     images = image.flux, image.flux_err, model, rest, drawn
     image_nb.significance(*images, *numbers, significance)
     row, column = np.divmod(np.flatnonzero(significance > clip), weight.shape[1])
@@ -356,7 +356,7 @@ def pixel_weight(image: Image, model: np.ndarray, outlier: np.ndarray | None = N
     """Inverse of `pixel_variance`, 0 where a pixel is rejected or an ``outlier``."""
     weight = np.empty(image.flux.shape)
     rejected = np.zeros(weight.shape, bool) if outlier is None else outlier
-    numbers = image.poisson_slope, _VARIANCE_FLOOR
+    numbers = image.poisson_slope, VARIANCE_FLOOR
     image_nb.weights(image.flux, image.flux_err, model, rejected, *numbers, weight)
     return weight
 
@@ -367,7 +367,7 @@ def pixel_variance(image: Image, model: np.ndarray) -> np.ndarray:
     if image.poisson_slope == 0.0:
         return measured
     swapped = measured + (model - np.maximum(image.flux, 0.0)) * image.poisson_slope
-    return np.maximum(swapped, _VARIANCE_FLOOR * measured)
+    return np.maximum(swapped, VARIANCE_FLOOR * measured)
 
 
 def solve_under_sky(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from romanprf.flags import SourceFlag
-from romanprf.photometry import image_nb, stamps_nb
-from romanprf.photometry.frame import pixel_variance
+from romanprf.photometry import image_nb, register_nb, stamps_nb
+from romanprf.photometry.frame import VARIANCE_FLOOR
 from romanprf.photometry.image import Image
 from romanprf.photometry.stamps import Stamps
 
@@ -91,22 +90,18 @@ def frame_shift(
     start : tuple of float
         First guess, pixels; also the answer, with errors NaN, if the stars are not in the image.
     """
-    shift, covariance = np.array(start, float), np.zeros((2, 2))
+    shift, normal, right = np.array(start, float), np.empty((2, 2)), np.empty(2)
     lit = np.empty(image.flux.shape, bool)
     image_nb.brighter(make(start).model(flux), image.flux_err, _LIT, lit)
-    row, column = np.divmod(np.flatnonzero(lit), image.flux.shape[1])
-    near = row, column
-    pixels = replace(
-        image, flux=image.flux[near], flux_err=image.flux_err[near], flags=image.flags[near]
-    )
-    rest = others[near]
-    if rest.size == 0:
+    near = np.flatnonzero(lit)
+    if near.size == 0:
         return Shift(*start, np.nan, np.nan)
+    data, error, rest = (a.ravel()[near] for a in (image.flux, image.flux_err, others))
     place = np.full(image.flux.shape, -1, np.int32)
-    place[near] = np.arange(rest.size)
+    place.ravel()[near] = np.arange(near.size)
 
     def model(x: float, y: float) -> np.ndarray:
-        stamps, light = make((shift[0] + x, shift[1] + y)), np.zeros(rest.size)
+        stamps, light = make((shift[0] + x, shift[1] + y)), np.zeros(near.size)
         stamps_nb.add_listed(stamps.window, stamps.offset, stamps.values, flux, place, light)
         return light
 
@@ -117,16 +112,14 @@ def frame_shift(
             behind = np.stack([model(-_STEP, 0.0), model(0.0, -_STEP)])
             slopes = (ahead - behind) / (2.0 * _STEP)
         stars = model(0.0, 0.0)
-        sky = np.median(pixels.flux - stars - rest)
-        error = np.hypot(np.sqrt(pixel_variance(pixels, stars + rest + sky)), _PRF_ERROR * stars)
-        left = pixels.flux - stars - rest - sky
-        good = np.abs(left) < _CLIP * error
-        design = (slopes[:, good] / error[good]).T
-        normal = design.T @ design
+        sky = np.median(data - stars - rest)
+        pixels = data, error, stars, rest + sky, slopes
+        numbers = image.poisson_slope, VARIANCE_FLOOR, _PRF_ERROR, _CLIP
+        register_nb.shift_equations(*pixels, *numbers, normal, right)
         if np.linalg.matrix_rank(normal) < 2:
             return Shift(*start, np.nan, np.nan)
         covariance = np.linalg.inv(normal)
-        step = covariance @ (design.T @ (left[good] / error[good]))
+        step = covariance @ right
         shift += step
         if (np.abs(step) < _SETTLED * np.sqrt(np.diag(covariance))).all():
             break

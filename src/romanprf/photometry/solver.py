@@ -23,9 +23,10 @@ from romanprf.photometry.normal_nb import FINE
 _TILE_SOURCES = 20
 #: Width of the halo (pixels): the reach of the core of the PRF of both neighbours.
 _HALO = 8.0
-#: Iterations at most; so many directions are kept at a time.  A survey frame takes five; one that
-#: is nothing but blends without useful priors takes 80, and never ends with 20 directions.
-_MAX_ITERATIONS, _KEPT = 300, 100
+#: Iterations at most; so many directions are kept at a time.  A survey frame takes twenty to ten
+#: digits; one that is nothing but blends without useful priors takes 200, and never ends with 20
+#: directions.
+_MAX_ITERATIONS, _KEPT = 500, 100
 
 
 class NotConvergedError(RuntimeError):
@@ -174,7 +175,7 @@ class Solver:
         Raises
         ------
         NotConvergedError
-            After 300 iterations, which well-posed frames never need.
+            After 500 iterations, which well-posed frames never need.
         """
         sigma = self.sigma
         solution = start.copy()
@@ -182,23 +183,21 @@ class Solver:
         residual = sigma * rhs
         if start.any():
             residual -= self._multiply(solution, sigma)
-        kept: list[tuple[np.ndarray, np.ndarray]] = []
+        kept: list[tuple[np.ndarray, np.ndarray, float]] = []
         for _ in range(_MAX_ITERATIONS):
             step = self._tile_by_tile(residual / sigma)
             if solver_nb.unsettled(step, sigma, tolerance) == 0:
                 return solution + step
             taken = self._multiply(step, sigma)
-            for before, its in kept:
-                part = taken @ its
+            for before, its, square in kept:
+                part = taken @ its / square
                 solver_nb.add(-part, before, step)
                 solver_nb.add(-part, its, taken)
-            scale = 1.0 / np.linalg.norm(taken)
-            step *= scale
-            taken *= scale
-            size = residual @ taken
+            square = taken @ taken
+            size = residual @ taken / square
             solver_nb.add(size, step, solution)
             solver_nb.add(-size, taken, residual)
-            kept = [*kept, (step, taken)][-_KEPT:]
+            kept = [*kept, (step, taken, square)][-_KEPT:]
             self.iterations += 1
         raise NotConvergedError(
             f"fluxes did not settle to {tolerance:g} sigma in {_MAX_ITERATIONS} iterations"
