@@ -485,8 +485,18 @@ def unsettled(vector, scale, tolerance):
     return (~(abs(vector) / scale <= tolerance)).sum()
 
 
-def add_multiple(factor, vector, out):
-    return out + factor * vector
+def products(one, two, chunk):
+    return [one[s : s + chunk] @ two[s : s + chunk] for s in range(0, one.size, chunk)]
+
+
+def orthogonalise(part, before, its, following, step, taken, chunk):
+    left = taken - part * its
+    return step - part * before, left, products(left, following, chunk)
+
+
+def advance(size, step, taken, sigma, solution, residual):
+    residual = residual - size * taken
+    return solution + size * step, residual, residual / sigma
 
 
 # render_nb

@@ -234,9 +234,47 @@ def test_sources_outside_join_the_tiles_at_the_border():
     assert sorted(cores) == list(range(6))
 
 
-@both(solver_nb.add)
-def test_add(kernel):
-    vector, out = np.random.default_rng(14).normal(size=(2, 30))
-    expected = naive.add_multiple(-0.7, vector, out)
-    kernel(-0.7, vector, out)
-    assert_allclose(out, expected, rtol=1e-14)
+@pytest.fixture
+def vectors():
+    """Five of some length, two chunks."""
+    return np.random.default_rng(14).normal(size=(5, solver_nb.CHUNK + 27))
+
+
+@both(solver_nb.products)
+def test_products(kernel, vectors):
+    partial = np.full(2, np.nan)
+    kernel(*vectors[:2], partial)
+    expected = naive.products(*vectors[:2], solver_nb.CHUNK)
+    assert_allclose(partial, expected, rtol=1e-11, atol=1e-11)
+
+
+@both(solver_nb.orthogonalise)
+def test_orthogonalise(kernel, vectors):
+    partial = np.full(2, np.nan)
+    expected = naive.orthogonalise(0.7, *vectors, solver_nb.CHUNK)
+    kernel(0.7, *vectors, partial)
+    for one, two in zip((*vectors[3:], partial), expected, strict=True):
+        assert_allclose(one, two, rtol=1e-11, atol=1e-11)
+
+
+@both(solver_nb.orthogonalise)
+def test_orthogonalise_gives_the_square_of_what_is_left(kernel, vectors):
+    partial, left = np.full(2, np.nan), vectors[4] - 0.7 * vectors[1]
+    kernel(0.7, *vectors[:2], vectors[4], *vectors[3:], partial)
+    assert partial.sum() == pytest.approx(left @ left, rel=1e-12)
+
+
+@both(solver_nb._dot)
+@pytest.mark.parametrize("n", [0, 3, 4, 30])
+def test_dot(kernel, n, vectors):
+    assert kernel(*vectors[:2, :n]) == pytest.approx(vectors[0, :n] @ vectors[1, :n], abs=1e-13)
+
+
+@both(solver_nb.advance)
+def test_advance(kernel, vectors):
+    step, taken, solution, residual, scaled = vectors
+    sigma = np.linspace(0.5, 2.0, step.size)
+    expected = naive.advance(-0.7, step, taken, sigma, solution, residual)
+    kernel(-0.7, step, taken, sigma, solution, residual, scaled)
+    for one, two in zip((solution, residual, scaled), expected, strict=True):
+        assert_allclose(one, two, rtol=1e-13, atol=1e-14)

@@ -12,6 +12,7 @@ because the influence of stars beyond the halo is negligible.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -177,28 +178,52 @@ class Solver:
         NotConvergedError
             After 500 iterations, which well-posed frames never need.
         """
-        sigma = self.sigma
-        solution = start.copy()
+        sigma, solution = self.sigma, start.copy()
         # The residual of an unknown, and what a step takes of it, in units of 1 / sigma.
         residual = sigma * rhs
         if start.any():
             residual -= self._multiply(solution, sigma)
-        kept: list[tuple[np.ndarray, np.ndarray, float]] = []
+        scaled = residual / sigma
+        kept: list[_Direction] = []
         for _ in range(_MAX_ITERATIONS):
-            step = self._tile_by_tile(residual / sigma)
+            step = self._tile_by_tile(scaled)
             if solver_nb.unsettled(step, sigma, tolerance) == 0:
                 return solution + step
-            taken = self._multiply(step, sigma)
-            for before, its, square in kept:
-                part = taken @ its / square
-                solver_nb.add(-part, before, step)
-                solver_nb.add(-part, its, taken)
-            square = taken @ taken
-            size = residual @ taken / square
-            solver_nb.add(size, step, solution)
-            solver_nb.add(-size, taken, residual)
-            kept = [*kept, (step, taken, square)][-_KEPT:]
+            new = _orthogonal(step, self._multiply(step, sigma), kept)
+            size = _product(residual, new.taken) / new.square
+            solver_nb.advance(size, new.step, new.taken, sigma, solution, residual, scaled)
+            kept = [*kept, new][-_KEPT:]
             self.iterations += 1
         raise NotConvergedError(
             f"fluxes did not settle to {tolerance:g} sigma in {_MAX_ITERATIONS} iterations"
         )
+
+
+class _Direction(NamedTuple):
+    """A step of the iteration, what it takes of the residual, and the square of that."""
+
+    step: np.ndarray
+    taken: np.ndarray
+    square: float
+
+
+def _orthogonal(step: np.ndarray, taken: np.ndarray, kept: list[_Direction]) -> _Direction:
+    """Make a step, and what it takes, orthogonal to earlier ones (modified Gram-Schmidt)."""
+    following = [*(direction.taken for direction in kept), taken]
+    product, partial = _product(taken, following[0]), np.empty(_chunks(taken))
+    for earlier, its in zip(kept, following[1:], strict=True):
+        part = product / earlier.square
+        solver_nb.orthogonalise(part, earlier.step, earlier.taken, its, step, taken, partial)
+        product = float(partial.sum())
+    return _Direction(step, taken, product)
+
+
+def _product(one: np.ndarray, two: np.ndarray) -> float:
+    """Scalar product, the same for any number of threads."""
+    partial = np.empty(_chunks(one))
+    solver_nb.products(one, two, partial)
+    return float(partial.sum())
+
+
+def _chunks(vector: np.ndarray) -> int:
+    return -(-vector.size // solver_nb.CHUNK)

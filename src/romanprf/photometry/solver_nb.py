@@ -19,6 +19,8 @@ from romanprf.accelerate import (
 
 #: Tiles are dealt out to so many chunks, each with a list of all sources of its own.
 CHUNKS = 32
+#: Elements of vectors that are worked on together: they stay near the processor.
+CHUNK = 2048
 
 
 @njit
@@ -214,8 +216,48 @@ def unsettled(vector, scale, tolerance):
     return count
 
 
-@njit_parallel
-def add(factor, vector, out):
-    """Add ``factor`` times a vector to ``out``."""
-    for s in prange(out.size):
-        out[s] += factor * vector[s]
+@njit_parallel_exact
+def orthogonalise(part, before, its, following, step, taken, partial):
+    """Take ``part`` of an earlier step from a new one, and the same of what they take (all s,).
+
+    Products of what is left of ``taken`` with ``following``, which may be ``taken`` itself, of each
+    ``CHUNK`` elements -> partial; their sum does not depend on the number of threads.
+    """
+    for c in prange(partial.size):
+        first, last = c * CHUNK, min((c + 1) * CHUNK, taken.size)
+        for s in range(unsigned(first), unsigned(last)):
+            step[s] -= part * before[s]
+            taken[s] -= part * its[s]
+        partial[c] = _dot(taken[first:last], following[first:last])
+
+
+@njit_parallel_exact
+def products(one, two, partial):
+    """Products of two vectors (s,) of each ``CHUNK`` elements -> partial."""
+    for c in prange(partial.size):
+        first, last = c * CHUNK, min((c + 1) * CHUNK, one.size)
+        partial[c] = _dot(one[first:last], two[first:last])
+
+
+@njit_exact
+def _dot(one, two):
+    """Product of two vectors, in four sums that need not wait for each other."""
+    whole = one.size // 4 * 4
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    for s in range(unsigned(0), unsigned(whole), unsigned(4)):
+        a += one[s] * two[s]
+        b += one[s + 1] * two[s + 1]
+        c += one[s + 2] * two[s + 2]
+        d += one[s + 3] * two[s + 3]
+    for s in range(unsigned(whole), unsigned(one.size)):
+        a += one[s] * two[s]
+    return (a + b) + (c + d)
+
+
+@njit_parallel_exact
+def advance(size, step, taken, sigma, solution, residual, scaled):
+    """Go ``size`` along a step that takes ``taken`` of the residual; residual / sigma -> scaled."""
+    for s in prange(sigma.size):
+        solution[s] += size * step[s]
+        residual[s] -= size * taken[s]
+        scaled[s] = residual[s] / sigma[s]
