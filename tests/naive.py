@@ -469,16 +469,16 @@ def invert_tiles(matrix, tiles):
     return blocks, variance
 
 
-def solve_tiles(matrix, tiles, residual):
-    """What each tile makes of the residual of all its members for its core."""
+def solve_tiles(matrix, tiles, residual, response, part):
+    """What each tile makes of the residual of all its members for its core, and the sky of all."""
     out = np.full(len(residual), np.nan)
     for (halo, core), inverse in zip(tiles, invert_tiles(matrix, tiles)[0], strict=True):
         out[core] = inverse @ residual[np.concatenate([halo, core])]
-    return out
+    return out + part @ response
 
 
-def multiply(matrix, vector, scale):
-    return scale * (matrix.toarray() @ vector)
+def multiply(matrix, vector, shared, part, scale):
+    return scale * (matrix.toarray() @ vector - part @ shared)
 
 
 def unsettled(vector, scale, tolerance):

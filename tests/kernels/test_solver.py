@@ -152,23 +152,30 @@ def test_tiles_that_are_not_stale_stay(kernel, tiled):
     assert np.flatnonzero(inverse != 7.0).tolist() == list(range(low, high))
 
 
+@pytest.fixture(params=[0, 1, 3], ids="{} of the sky".format)
+def sky(request):
+    """Rows of so many coefficients, and a factor of each."""
+    rng = np.random.default_rng(18)
+    return rng.normal(size=(request.param, 60)), rng.normal(size=request.param)
+
+
 @both(solver_nb.solve_tiles)
-def test_solve_tiles(kernel, tiled):
+def test_solve_tiles(kernel, tiled, sky):
     matrix, tiles, slots = tiled
     inverse, _ = _inverted(solver_nb.invert_tiles, matrix, tiles)
     residual, out = np.random.default_rng(12).normal(size=60), np.empty(60)
     places = tiles.start, tiles.n_halo, tiles.members, tiles.inverse_start
-    kernel(*places, inverse, residual, out)
-    expected = naive.solve_tiles(matrix, slots, residual)
+    kernel(*places, inverse, residual, *sky, out)
+    expected = naive.solve_tiles(matrix, slots, residual, *sky)
     assert_allclose(out, expected, rtol=1e-5, atol=3e-6 * np.abs(expected).max())
 
 
 @both(solver_nb.multiply)
-def test_multiply(kernel, tiled):
+def test_multiply(kernel, tiled, sky):
     matrix, vector, out = tiled[0], np.random.default_rng(14).normal(size=60), np.empty(60)
     scale = np.linspace(0.5, 2.0, 60)
-    kernel(*_csr(matrix), vector, scale, out)
-    assert_allclose(out, naive.multiply(matrix, vector, scale), rtol=1e-12, atol=1e-14)
+    kernel(*_csr(matrix), vector, *sky, scale, out)
+    assert_allclose(out, naive.multiply(matrix, vector, *sky, scale), rtol=1e-12, atol=1e-14)
 
 
 @both(solver_nb.unsettled)
@@ -191,6 +198,23 @@ def test_solution_is_the_dense_one(tiled):
     again = solved.solve(rhs, expected, 1e-9)
     assert np.abs((again - expected) / solved.sigma).max() < 1e-9
     assert solved.iterations == count  # what is solved already takes none
+
+
+@pytest.mark.parametrize("off", [0.0, 0.3], ids=["response known", "response 30 % off"])
+def test_sky_is_eliminated(tiled, off):
+    matrix, tiles, _ = tiled
+    rng = np.random.default_rng(19)
+    shared, rhs = rng.uniform(0.5, 1.0, (2, 60)), rng.normal(size=60)
+    dense, gram = matrix.toarray(), np.array([[40.0, 3.0], [3.0, 60.0]])
+    gram += shared @ np.linalg.solve(dense, shared.T)  # positive with the fluxes free
+    response = np.linalg.solve(dense, shared.T).T
+    covariance = np.linalg.inv(gram - shared @ response.T)
+    known = solver.Sky(shared, gram, response * (1.0 + off * rng.normal(size=60)), covariance)
+    solved = solver.Solver(matrix, tiles)
+    solution = solved.solve(rhs, np.zeros(60), 1e-12, known)
+    expected = np.linalg.solve(dense - shared.T @ np.linalg.solve(gram, shared), rhs)
+    assert_allclose(solution, expected, rtol=1e-9)
+    assert solved.iterations < 40
 
 
 def test_no_right_hand_side_no_solution(tiled):

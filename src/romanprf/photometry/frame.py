@@ -14,7 +14,7 @@ from romanprf.photometry import image_nb, stamps_nb
 from romanprf.photometry.background import Mesh
 from romanprf.photometry.image import Image, enough_rows
 from romanprf.photometry.normal import NormalMatrix, leverage
-from romanprf.photometry.solver import Solver, make_tiles
+from romanprf.photometry.solver import Sky, Solver, make_tiles
 from romanprf.photometry.stamps import Stamps
 
 #: The variance of a pixel never falls below this fraction of the file's own.
@@ -36,8 +36,9 @@ _RIDGE = 1e-10
 _ENOUGH = 2**18
 #: A flux is off its prior by so many sigmas when that is taken for the light beyond its footprint.
 _DEPARTED = 5.0
-#: The response of the fluxes to the sky is known to so many times the tolerance at first.
-_LOOSE = 100.0
+#: The responses of the fluxes to the sky are known to this fraction of the largest: they tell the
+#: iteration where to go, and the error of the sky.
+_RESPONSE = 3e-3
 #: Half the core of the PRF: closer to the border than this, a source is at the EDGE (pixels).
 _EDGE = 3.0
 
@@ -382,28 +383,21 @@ def solve_under_sky(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Changes of the fluxes and of the sky's coefficients, covariance of these; responses.
 
-    The sky is eliminated exactly: f = A^-1 h - R b with the responses R = A^-1 c of all fluxes
-    to each of its coefficients (equations of `normal`, for changes).  ``weighted`` is the image
-    minus the model, times ``weight``; ``pull`` is what the priors add to h.  The responses of other
-    weights are a good first guess; the more the sky changes, the better they have to be known.
+    The sky is eliminated exactly: (A - c d^-1 c^T) f = h - c d^-1 e and d b = e - c^T f (equations
+    of `normal`, for changes).  ``weighted`` is the image minus the model, times ``weight``;
+    ``pull`` is what the priors add to h.  Responses R = A^-1 c of the fluxes to each coefficient
+    of the sky that other weights gave are a good first guess.
     """
     h, *responsible = stamps.dots(chain([weighted], mesh.weighted(weight)))
-    c = np.reshape(responsible, response.shape)
-    without = solver.solve(h + pull, np.zeros(len(stamps)), tolerance)
-    sky, gram = mesh.dot(weighted), mesh.gram(weight)
-    known = _LOOSE * tolerance
-    while True:
-        for k in range(len(c)):
-            response[k] = solver.solve(c[k], response[k], known)
-        schur = gram - c @ response.T
-        diagonal = np.einsum("kk->k", schur)
-        diagonal += _RIDGE * diagonal.max(initial=0.0)
-        covariance = np.linalg.inv(schur)
-        step = covariance @ (sky - c @ without)
-        needed = tolerance / max(np.abs(step).sum(), 1e-300)
-        if known <= needed:
-            return without - step @ response, step, covariance, response
-        known = needed
+    c, e, gram = np.reshape(responsible, response.shape), mesh.dot(weighted), mesh.gram(weight)
+    diagonal = np.einsum("kk->k", gram)
+    diagonal += _RIDGE * diagonal.max(initial=0.0)
+    for k, largest in enumerate(_RESPONSE * (c * solver.sigma).max(axis=1, initial=0.0)):
+        response[k] = solver.solve(c[k], response[k], largest)
+    sky = Sky(c, gram, response, np.linalg.inv(gram - c @ response.T))
+    right = h + pull - np.linalg.solve(gram, e) @ c
+    change = solver.solve(right, np.zeros(len(stamps)), tolerance, sky)
+    return change, np.linalg.solve(gram, e - c @ change), sky.covariance, response
 
 
 def source_flags(

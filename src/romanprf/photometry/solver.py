@@ -7,6 +7,9 @@ do not know of each other is left to an iteration that gains a digit a step (gen
 residuals; Eisenstat, Elman & Schultz 1983, SIAM J. Numer. Anal. 20, 345).  What it converges to
 is the joint solution, with no seams.  The same inverses hold the marginal variance of each source,
 because the influence of stars beyond the halo is negligible.
+
+The sky, which all fluxes share, is eliminated: what it takes from a vector is a few products, and
+the tiles are told how all fluxes answer to it.
 """
 
 from __future__ import annotations
@@ -108,6 +111,33 @@ def _reach(number: np.ndarray, size: float, length: int) -> np.ndarray:
     return np.clip(ends, 0, cells).astype(np.int64)
 
 
+class Sky(NamedTuple):
+    """Unknowns that all fluxes share, of which the matrix of the fluxes knows nothing.
+
+    Attributes
+    ----------
+    shared : ndarray, shape (ncoefficients, nsources)
+        Elements of the normal equations between the two.
+    gram : ndarray, shape (ncoefficients, ncoefficients)
+        Those of the coefficients, regular.
+    response : ndarray, shape (ncoefficients, nsources)
+        matrix^-1 shared, about: the better, the fewer iterations.
+    covariance : ndarray, shape (ncoefficients, ncoefficients)
+        Of the coefficients: inverse of gram - shared response^T, about.
+    """
+
+    shared: np.ndarray
+    gram: np.ndarray
+    response: np.ndarray
+    covariance: np.ndarray
+
+
+def no_sky(count: int) -> Sky:
+    """Nothing that ``count`` sources share."""
+    none, empty = np.empty((0, count)), np.empty((0, 0))
+    return Sky(none, empty, none, empty)
+
+
 class Solver:
     """Solves ``matrix @ f = rhs`` and gives the diagonal of the inverse.
 
@@ -151,20 +181,23 @@ class Solver:
             self._variance,
         )
 
-    def _multiply(self, vector: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    def _multiply(self, vector: np.ndarray, sky: Sky, scale: np.ndarray) -> np.ndarray:
         out = np.empty_like(vector)
-        solver_nb.multiply(*self._csr, vector, scale, out)
+        part = np.linalg.solve(sky.gram, _products(sky.shared, vector))
+        solver_nb.multiply(*self._csr, vector, sky.shared, part, scale, out)
         return out
 
-    def _tile_by_tile(self, residual: np.ndarray) -> np.ndarray:
+    def _tile_by_tile(self, residual: np.ndarray, sky: Sky) -> np.ndarray:
         t, out = self._tiles, np.empty_like(residual)
-        solver_nb.solve_tiles(
-            t.start, t.n_halo, t.members, t.inverse_start, self._inverse, residual, out
-        )
+        part = sky.covariance @ _products(sky.response, residual)
+        places = t.start, t.n_halo, t.members, t.inverse_start
+        solver_nb.solve_tiles(*places, self._inverse, residual, sky.response, part, out)
         return out
 
-    def solve(self, rhs: np.ndarray, start: np.ndarray, tolerance: float) -> np.ndarray:
-        """Iterate to the solution.
+    def solve(
+        self, rhs: np.ndarray, start: np.ndarray, tolerance: float, sky: Sky | None = None
+    ) -> np.ndarray:
+        """Iterate to the solution of (matrix - shared^T gram^-1 shared) f = rhs.
 
         Parameters
         ----------
@@ -172,6 +205,8 @@ class Solver:
             Right-hand side and first guess.
         tolerance : float
             Stop when the estimated error of every unknown is below this many ``sigma``.
+        sky : Sky, optional
+            Without it ``matrix`` is all there is.
 
         Raises
         ------
@@ -179,17 +214,18 @@ class Solver:
             After 500 iterations, which well-posed frames never need.
         """
         sigma, solution = self.sigma, start.copy()
+        sky = no_sky(len(rhs)) if sky is None else sky
         # The residual of an unknown, and what a step takes of it, in units of 1 / sigma.
         residual = sigma * rhs
         if start.any():
-            residual -= self._multiply(solution, sigma)
+            residual -= self._multiply(solution, sky, sigma)
         scaled = residual / sigma
         kept: list[_Direction] = []
         for _ in range(_MAX_ITERATIONS):
-            step = self._tile_by_tile(scaled)
+            step = self._tile_by_tile(scaled, sky)
             if solver_nb.unsettled(step, sigma, tolerance) == 0:
                 return solution + step
-            new = _orthogonal(step, self._multiply(step, sigma), kept)
+            new = _orthogonal(step, self._multiply(step, sky, sigma), kept)
             size = _product(residual, new.taken) / new.square
             solver_nb.advance(size, new.step, new.taken, sigma, solution, residual, scaled)
             kept = [*kept, new][-_KEPT:]
@@ -216,6 +252,11 @@ def _orthogonal(step: np.ndarray, taken: np.ndarray, kept: list[_Direction]) -> 
         solver_nb.orthogonalise(part, earlier.step, earlier.taken, its, step, taken, partial)
         product = float(partial.sum())
     return _Direction(step, taken, product)
+
+
+def _products(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """`_product` of each row with a vector, shape (nrows,)."""
+    return np.array([_product(row, vector) for row in rows])
 
 
 def _product(one: np.ndarray, two: np.ndarray) -> float:

@@ -181,8 +181,11 @@ def invert_tiles(
 
 
 @njit_parallel
-def solve_tiles(start, n_halo, members, inverse_start, inverse, residual, out):
-    """What each tile makes of the residual for its core: out (s,)."""
+def solve_tiles(start, n_halo, members, inverse_start, inverse, residual, response, part, out):
+    """What each tile makes of the residual for its core, and the sky for all: out (s,).
+
+    response (k, s), part (k,): the fluxes follow each coefficient of the sky, and by how much.
+    """
     for t in prange(start.size - 1):
         own = members[start[t] : start[t + 1]]
         local = np.empty(own.size, np.float32)
@@ -193,17 +196,26 @@ def solve_tiles(start, n_halo, members, inverse_start, inverse, residual, out):
             total = np.float32(0.0)
             for i in range(unsigned(own.size)):
                 total += inverse[q + i] * local[i]
-            out[own[c]] = total
+            answer = np.float64(total)
+            for k in range(part.size):
+                answer += part[k] * response[k, own[c]]
+            out[own[c]] = answer
             q += unsigned(own.size)
 
 
-@njit_parallel
-def multiply(indptr, indices, data, vector, scale, out):
-    """Sparse matrix times vector, each element times ``scale`` (s,)."""
+@njit_parallel_exact
+def multiply(indptr, indices, data, vector, shared, part, scale, out):
+    """Sparse matrix times vector, less what the sky takes, each element times ``scale`` (s,).
+
+    shared (k, s), part (k,): rows that border the matrix, and their factors.  In the order that is
+    written, because vector registers gather elements one by one.
+    """
     for s in prange(out.size):
         total = 0.0
         for k in range(unsigned(indptr[s]), unsigned(indptr[s + 1])):
             total += data[k] * vector[unsigned(indices[k])]
+        for k in range(part.size):
+            total -= part[k] * shared[k, s]
         out[s] = scale[s] * total
 
 
