@@ -346,8 +346,27 @@ def list_own(*stars_and_shape):
     return [own_neighbours(s, *stars_and_shape) for s in range(len(stars_and_shape[0]))]
 
 
-def count_own(*stars_and_shape):
-    return [len(row) for row in list_own(*stars_and_shape)]
+def cells_around(x, y, far, across, down):
+    columns, rows = ([cell(p - far, n), cell(p + far, n)] for p, n in ((x, across), (y, down)))
+    return (*columns, *rows)
+
+
+def count_candidates(x, y, radius, nrows, ncols):
+    """Sources in the cells within twice the radius of each."""
+    down, across = -(-nrows // CELL), -(-ncols // CELL)
+    out = []
+    for s in range(len(x)):
+        around = cells_around(x[s], y[s], 2.0 * radius[s], across, down)
+        columns, rows = (np.arange(a, b + 1) for a, b in (around[:2], around[2:]))
+        at = [
+            (cell(v, down) in rows, cell(u, across) in columns) for u, v in zip(x, y, strict=True)
+        ]
+        out.append(sum(both_in == (True, True) for both_in in at))
+    return out
+
+
+def pack(lists):
+    return [o for row in lists for o in row]
 
 
 def mirrored(rows):
@@ -356,8 +375,10 @@ def mirrored(rows):
     return [[o for o in range(n) if o in rows[s] or s in rows[o]] for s in range(n)]
 
 
-def sort_rows(rows):
-    return [sorted(row) for row in rows]
+def sort_rows(rows, places):
+    """Rows sorted, and places in the order of their rows."""
+    pairs = [sorted(zip(*row, strict=True)) for row in zip(rows, places, strict=True)]
+    return [[o for o, _ in row] for row in pairs], [[p for _, p in row] for row in pairs]
 
 
 def changes(old, new, share):
@@ -393,8 +414,12 @@ def find(indices, low, high, s):
     return indices.tolist().index(s, low, high)
 
 
-def fill_matrix(window, offset, values, weight):
-    """The whole matrix, dense."""
+def take(own, place):
+    return own[place]
+
+
+def fill_own(window, offset, values, weight):
+    """The whole matrix, dense; of which each entry is owned by one of its sources."""
     prf = images(window, offset, values, weight.shape).reshape(len(window), -1)
     return prf @ (weight.ravel()[:, None] * prf.T)
 

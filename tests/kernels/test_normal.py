@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
 
 import fields
 import naive
@@ -83,60 +84,88 @@ def test_shared(kernel, stamps):
         assert_array_equal(expected, naive.shared(stamps.window, s, o, SHAPE))
 
 
-@both(nb._own_neighbours)
-def test_own_neighbours(kernel, stamps):
-    cells = nb.bin_sources(stamps.x, stamps.y, *SHAPE)
-    for s in range(len(stamps)):
-        expected = naive.own_neighbours(s, *_places(stamps), SHAPE)
-        room = np.full(len(expected), -1, np.int32)
-        assert kernel(s, *_places(stamps), *cells, room[:0]) == len(expected)
-        assert kernel(s, *_places(stamps), *cells, room) == len(expected)
-        assert room[0] == s
-        assert sorted(room.tolist()) == sorted(expected)
+@both(nb._cells_around)
+def test_cells_around(kernel):
+    start = np.zeros(5 * 4 + 1, int)
+    for place in ((3.0, 20.0), (-9.0, 39.0), (24.0, 8.0)):
+        assert kernel(*place, 10.0, start, 5) == naive.cells_around(*place, 10.0, 5, 4)
 
 
-@both(nb.count_own)
-def test_count_own(kernel, stamps):
-    count = np.empty(len(stamps), np.int64)
-    kernel(*_places(stamps), *nb.bin_sources(stamps.x, stamps.y, *SHAPE), count)
-    assert_array_equal(count, naive.count_own(*_places(stamps), SHAPE))
-    assert count[-1] == 1 < count.max()
+@both(nb.count_candidates)
+def test_count_candidates(kernel, stamps):
+    start, _, across = nb.bin_sources(stamps.x, stamps.y, *SHAPE)
+    places, out = (stamps.x, stamps.y, stamps.radius), np.empty(len(stamps), np.int64)
+    kernel(*places, start, across, out)
+    assert_array_equal(out, naive.count_candidates(*places, *SHAPE))
+    assert 1 <= out.min() < out.max() <= len(stamps)
 
 
 @both(nb.list_own)
 def test_list_own(kernel, stamps):
+    start, members, across = nb.bin_sources(stamps.x, stamps.y, *SHAPE)
+    room = np.array(naive.count_candidates(*_places(stamps)[:3], *SHAPE)) + 2
+    first, count = np.concatenate([[0], np.cumsum(room)]), np.empty(len(stamps), np.int64)
+    lists = np.empty(first[-1], np.int32)
+    kernel(*_places(stamps), start, members, across, first, lists, count)
     expected = naive.list_own(*_places(stamps), SHAPE)
-    indptr = np.cumsum([0, *map(len, expected)])
-    indices = np.empty(indptr[-1], np.int32)
-    kernel(*_places(stamps), *nb.bin_sources(stamps.x, stamps.y, *SHAPE), indptr, indices)
-    assert naive.sort_rows(_listed(indptr, indices)) == naive.sort_rows(expected)
+    assert count.tolist() == [len(row) for row in expected]
+    assert (lists[first[:-1]] == np.arange(len(stamps))).all()
+    for s, row in enumerate(expected):
+        assert sorted(lists[first[s] : first[s] + count[s]]) == sorted(row)
+    assert count[-1] == 1 < count.max()
 
 
 ROWS = [[0], [3, 1, 0], [2], [3, 2, 0]]
 
 
+@both(nb.pack)
+def test_pack(kernel):
+    lists, first = np.full(16, -1, np.int32), np.array([0, 2, 7, 9, 16])
+    for row, at in zip(ROWS, first, strict=False):
+        lists[at : at + len(row)] = row
+    start = np.cumsum([0, *map(len, ROWS)])
+    out = np.empty(start[-1], np.int32)
+    kernel(first, lists, start, out)
+    assert out.tolist() == naive.pack(ROWS)
+
+
 @both(nb.mirrored)
 def test_mirrored(kernel):
-    indptr = np.cumsum([0, *map(len, ROWS)])
-    full = kernel(indptr, np.concatenate(ROWS).astype(np.int32))
-    assert naive.sort_rows(_listed(*full)) == naive.mirrored(ROWS)
+    start, own = np.cumsum([0, *map(len, ROWS)]), np.concatenate(ROWS).astype(np.int32)
+    indptr, columns, place = kernel(start, own)
+    rows = _listed(indptr, columns)
+    assert [sorted(row) for row in rows] == naive.mirrored(ROWS)
+    owner = np.repeat(np.arange(4), np.diff(start))
+    for s, (row, places) in enumerate(zip(rows, _listed(indptr, place), strict=True)):
+        for o, k in zip(row, places, strict=True):
+            assert {s, o} == {owner[k], own[k]}
 
 
 @both(nb.sort_rows)
 def test_sort_rows(kernel):
     indptr, indices = np.cumsum([0, *map(len, ROWS)]), np.concatenate(ROWS).astype(np.int32)
-    kernel(indptr, indices)
-    assert _listed(indptr, indices) == naive.sort_rows(ROWS)
+    place = np.arange(indices.size, dtype=np.int32)[::-1].copy()
+    expected = naive.sort_rows(ROWS, _listed(indptr, place))
+    kernel(indptr, indices, place)
+    assert (_listed(indptr, indices), _listed(indptr, place)) == expected
+
+
+def _pattern(stamps, entries):
+    """Dense matrix of the pattern of the overlaps with these owned entries."""
+    pattern, shape = overlaps(stamps), (len(stamps), len(stamps))
+    whole = np.empty(pattern.place.size)
+    nb.take(entries(pattern), pattern.place, whole)
+    assert all(sorted(row) == row for row in _listed(pattern.indptr, pattern.indices))
+    return csr_array((whole, pattern.indices, pattern.indptr), shape=shape).toarray()
 
 
 def test_pattern_holds_all_that_is_not_zero(stamps):
-    pattern = overlaps(stamps)
-    pattern.data[:] = 1.0
-    dense = naive.fill_matrix(stamps.window, stamps.offset, stamps.values, np.ones(SHAPE))
-    assert (pattern.toarray()[dense > 0.0] == 1.0).all()
-    assert_array_equal(pattern.diagonal(), 1.0)
-    assert_array_equal(pattern.toarray(), pattern.toarray().T)
-    assert pattern.nnz < 0.7 * len(stamps) ** 2
+    pattern = _pattern(stamps, lambda pattern: np.ones(pattern.own.size))
+    dense = naive.fill_own(stamps.window, stamps.offset, stamps.values, np.ones(SHAPE))
+    assert (pattern[dense > 0.0] == 1.0).all()
+    assert_array_equal(np.diag(pattern), 1.0)
+    assert_array_equal(pattern, pattern.T)
+    assert np.count_nonzero(pattern) < 0.7 * len(stamps) ** 2
 
 
 @pytest.fixture
@@ -211,39 +240,32 @@ def test_find(kernel):
 
 def _filled(kernel, stamps, weight, prior, count, data):
     """The kernel's matrix, dense; ``data``: its entries before."""
-    pattern = overlaps(stamps)
-    pattern.data[:] = data
-    kernel(
-        stamps.window,
-        stamps.offset,
-        stamps.values,
-        stamps.radius,
-        weight,
-        prior,
-        _summed(count),
-        pattern.indptr.astype(np.int64),
-        pattern.indices,
-        pattern.data,
-    )
-    return pattern.toarray()
+
+    def entries(pattern):
+        out = np.full(pattern.own.size, data)
+        pixels = stamps.window, stamps.offset, stamps.values, weight
+        kernel(*pixels, prior, _summed(count), pattern.start, pattern.own, out)
+        return out
+
+    return _pattern(stamps, entries)
 
 
-@both(nb.fill_matrix)
-def test_fill_matrix(kernel, stamps, weight):
+@both(nb.fill_own)
+def test_fill_own(kernel, stamps, weight):
     prior = np.linspace(0.1, 0.2, len(stamps))
     ours = _filled(kernel, stamps, weight, prior, np.ones((10, 9), int), 0.0)
-    expected = naive.fill_matrix(stamps.window, stamps.offset, stamps.values, weight)
+    expected = naive.fill_own(stamps.window, stamps.offset, stamps.values, weight)
     expected += np.diag(prior)
     assert_allclose(ours, expected, rtol=1e-10, atol=1e-16)
     assert_array_equal(ours, ours.T)
 
 
-@both(nb.fill_matrix)
-def test_fill_matrix_where_pixels_have_changed(kernel, stamps, weight):
+@both(nb.fill_own)
+def test_fill_own_where_pixels_have_changed(kernel, stamps, weight):
     count, pixels = np.zeros((10, 9), int), np.zeros(SHAPE, bool)
     count[2, 3], pixels[8:12, 12:16] = 1, True
     ours = _filled(kernel, stamps, weight, np.zeros(len(stamps)), count, 7.0)
-    expected = naive.fill_matrix(stamps.window, stamps.offset, stamps.values, weight)
+    expected = naive.fill_own(stamps.window, stamps.offset, stamps.values, weight)
     shown = naive.covered(stamps.window, SHAPE)[:, pixels.ravel()].astype(int)
     here = (shown @ shown.T > 0) & (ours != 0.0)
     assert_allclose(ours[here], expected[here], rtol=1e-10, atol=1e-16)
@@ -251,10 +273,17 @@ def test_fill_matrix_where_pixels_have_changed(kernel, stamps, weight):
     assert here.any()
 
 
+@both(nb.take)
+def test_take(kernel):
+    own, place, out = np.random.default_rng(3).normal(size=5), np.array([4, 0, 0, 2]), np.empty(4)
+    kernel(own, place.astype(np.int32), out)
+    assert_array_equal(out, naive.take(own, place))
+
+
 def test_normal_matrix_is_the_dense_one(stamps, weight):
     sigma = np.linspace(5.0, 50.0, len(stamps))
     matrix = normal_matrix(stamps, weight, sigma).toarray()
-    expected = naive.fill_matrix(stamps.window, stamps.offset, stamps.values, weight)
+    expected = naive.fill_own(stamps.window, stamps.offset, stamps.values, weight)
     expected += np.diag(sigma**-2.0)
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert np.abs((matrix - expected) / scale).max() < 1e-10

@@ -10,6 +10,8 @@ f and the background b (Luger, Foreman-Mackey & Hogg 2017, RNAAS 1, 7).  With we
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.sparse import csr_array
 
@@ -23,19 +25,41 @@ _SAME = 0.05
 _CORE = 3
 
 
-def overlaps(stamps: Stamps) -> csr_array:
-    """Pattern of the normal matrix: which footprints share pixels; all entries zero."""
-    n = len(stamps)
-    places = stamps.x, stamps.y, stamps.radius, stamps.window
-    cells = normal_nb.bin_sources(stamps.x, stamps.y, *stamps.shape)
-    count = np.empty(n, np.int64)
-    normal_nb.count_own(*places, *cells, count)
-    indptr = np.concatenate([[0], np.cumsum(count)])
-    indices = np.empty(indptr[-1], np.int32)
-    normal_nb.list_own(*places, *cells, indptr, indices)
-    indptr, indices = normal_nb.mirrored(indptr, indices)
-    normal_nb.sort_rows(indptr, indices)
-    return csr_array((np.zeros(indices.size), indices, indptr), shape=(n, n))
+class Pattern(NamedTuple):
+    """Which footprints share pixels: the entries of the normal matrix.
+
+    Attributes
+    ----------
+    start, own : ndarray, shapes (nsources + 1,) and (nowned,)
+        Of two sources one has their entry, see `romanprf.photometry.normal_nb`: list of each.
+    indptr, indices : ndarray
+        Of the whole matrix, CSR with sorted columns.
+    place : ndarray
+        Number of each entry among the owned ones.
+    """
+
+    start: np.ndarray
+    own: np.ndarray
+    indptr: np.ndarray
+    indices: np.ndarray
+    place: np.ndarray
+
+
+def overlaps(stamps: Stamps) -> Pattern:
+    """Find the footprints that share pixels."""
+    places = stamps.x, stamps.y, stamps.radius
+    cells, members, across = normal_nb.bin_sources(stamps.x, stamps.y, *stamps.shape)
+    count = np.empty(len(stamps), np.int64)
+    normal_nb.count_candidates(*places, cells, across, count)
+    first = np.concatenate([[0], np.cumsum(count + 2)])  # one not yet kept, and a source outside
+    lists = np.empty(first[-1], np.int32)
+    normal_nb.list_own(*places, stamps.window, cells, members, across, first, lists, count)
+    start = np.concatenate([[0], np.cumsum(count)])
+    own = np.empty(start[-1], np.int32)
+    normal_nb.pack(first, lists, start, own)
+    indptr, indices, place = normal_nb.mirrored(start, own)
+    normal_nb.sort_rows(indptr, indices, place)
+    return Pattern(start, own, indptr, indices, place)
 
 
 class NormalMatrix:
@@ -59,9 +83,11 @@ class NormalMatrix:
     def __init__(self, stamps: Stamps, prior_sigma: np.ndarray):
         self._stamps, self._prior = stamps, prior_sigma**-2.0
         self.weight = np.zeros(stamps.shape)
-        self.matrix = overlaps(stamps)
+        self._pattern = p = overlaps(stamps)
+        self._own, n = np.zeros(p.own.size), len(stamps)
+        self.matrix = csr_array((np.zeros(p.indices.size), p.indices, p.indptr), shape=(n, n))
         # It shares the data with the matrix.
-        self._csr = self.matrix.indptr.astype(np.int64), self.matrix.indices, self.matrix.data
+        self._csr = p.indptr, p.indices, self.matrix.data
         self._empty = True
 
     @property
@@ -86,17 +112,10 @@ class NormalMatrix:
         if self._empty:
             total[1:, 1:], self._empty = 1, False
         total = total.cumsum(axis=0).cumsum(axis=1)
-        s = self._stamps
-        normal_nb.fill_matrix(
-            s.window,
-            s.offset,
-            s.values,
-            s.radius,
-            self.weight,
-            self._prior,
-            total,
-            *self._csr,
-        )
+        s, p = self._stamps, self._pattern
+        pixels = s.window, s.offset, s.values, self.weight
+        normal_nb.fill_own(*pixels, self._prior, total, p.start, p.own, self._own)
+        normal_nb.take(self._own, p.place, self.matrix.data)
         return total
 
 

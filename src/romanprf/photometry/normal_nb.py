@@ -40,14 +40,14 @@ def _cell(place, cells):
 @njit
 def _owns(radius, s, o):
     """Whether the entry of sources s and o is that of s."""
-    return radius[o] < radius[s] or (radius[o] == radius[s] and o <= s)
+    return (radius[o] < radius[s]) | ((radius[o] == radius[s]) & (o <= s))
 
 
 @njit
 def _overlap(window, s, o):
     """Whether two windows have pixels in common."""
     low, high, left, right = _shared(window, s, o)
-    return low < high and left < right
+    return (low < high) & (left < right)
 
 
 @njit
@@ -61,81 +61,93 @@ def _shared(window, s, o):
     )
 
 
-@njit
-def _own_neighbours(s, x, y, radius, window, start, members, across, out):
-    """Write the sources whose entry with s is its own to ``out`` as far as it reaches.
+@njit_parallel
+def count_candidates(x, y, radius, start, across, out):
+    """Number of sources in the cells that `list_own` looks at for each -> out (s,)."""
+    for s in prange(x.size):
+        first, last, top, bottom = _cells_around(x[s], y[s], 2.0 * radius[s], start, across)
+        out[s] = 0
+        for i in range(top, bottom + 1):
+            out[s] += start[i * across + last + 1] - start[i * across + first]
 
-    Return how many there are; itself is the first of them.
-    """
+
+@njit
+def _cells_around(x, y, far, start, across):
+    """First and last cell within ``far`` of a place, along columns and rows."""
     down = (start.size - 1) // across
-    far = 2.0 * radius[s]
-    if out.size > 0:
-        out[0] = s
-    count = 1
-    first, last = _cell(x[s] - far, across), _cell(x[s] + far, across)
-    for i in range(_cell(y[s] - far, down), _cell(y[s] + far, down) + 1):
-        for m in range(start[i * across + first], start[i * across + last + 1]):
-            o = members[m]
-            dx, dy, reach = x[s] - x[o], y[s] - y[o], radius[s] + radius[o]
-            near = dx * dx + dy * dy <= reach * reach and o != s
-            if near and _owns(radius, s, o) and _overlap(window, s, o):
-                if count < out.size:
-                    out[count] = o
-                count += 1
-    return count
+    columns = _cell(x - far, across), _cell(x + far, across)
+    return *columns, _cell(y - far, down), _cell(y + far, down)
 
 
 @njit_parallel
-def count_own(x, y, radius, window, start, members, across, count):
-    """Number of entries that each source owns -> count (s,)."""
-    nothing = np.empty(0, np.int32)
+def list_own(x, y, radius, window, start, members, across, first, indices, count):
+    """List the sources whose entry with s is its own, itself the first of them.
+
+    first (s + 1,): where each list may begin in ``indices``, with room for all candidates and for
+    one more; count (s,): length of each.
+    """
     for s in prange(x.size):
-        count[s] = _own_neighbours(s, x, y, radius, window, start, members, across, nothing)
+        own = indices[first[s] : first[s + 1]]
+        own[0], n = s, 1
+        left, right, top, bottom = _cells_around(x[s], y[s], 2.0 * radius[s], start, across)
+        for i in range(top, bottom + 1):
+            for m in range(start[i * across + left], start[i * across + right + 1]):
+                o = members[m]
+                dx, dy, reach = x[s] - x[o], y[s] - y[o], radius[s] + radius[o]
+                near = (dx * dx + dy * dy <= reach * reach) & (o != s)
+                # Written in any case and kept if it counts: a branch would be guessed wrong.
+                own[n] = o
+                n += near & _owns(radius, s, o) & _overlap(window, s, o)
+        count[s] = n
 
 
 @njit_parallel
-def list_own(x, y, radius, window, start, members, across, indptr, indices):
-    """Fill the columns of the entries that each source owns."""
-    for s in prange(x.size):
-        row = indices[indptr[s] : indptr[s + 1]]
-        _own_neighbours(s, x, y, radius, window, start, members, across, row)
+def pack(first, lists, start, out):
+    """Lists that begin at first[s], of start[s + 1] - start[s] elements, one behind the other."""
+    for s in prange(start.size - 1):
+        for k in range(unsigned(start[s + 1] - start[s])):
+            out[unsigned(start[s]) + k] = lists[unsigned(first[s]) + k]
 
 
 @njit
-def mirrored(indptr, indices):
-    """Pattern of the whole symmetric matrix, from that of the owned entries."""
-    n = indptr.size - 1
+def mirrored(start, own):
+    """Pattern of the whole symmetric matrix, from that of the owned entries.
+
+    Returns indptr, columns and place (k,): of each entry among the owned ones.
+    """
+    n = start.size - 1
     full = np.zeros(n + 1, np.int64)
     for s in range(n):
-        for k in range(indptr[s], indptr[s + 1]):
+        for k in range(start[s], start[s + 1]):
             full[s + 1] += 1
-            if indices[k] != s:
-                full[indices[k] + 1] += 1
+            if own[k] != s:
+                full[own[k] + 1] += 1
     for s in range(n):
         full[s + 1] += full[s]
-    columns, place = np.empty(full[n], np.int32), full[:-1].copy()
+    columns, place = np.empty(full[n], np.int32), np.empty(full[n], np.int32)
+    end = full[:-1].copy()
     for s in range(n):
-        for k in range(indptr[s], indptr[s + 1]):
-            o = indices[k]
-            columns[place[s]] = o
-            place[s] += 1
+        for k in range(start[s], start[s + 1]):
+            o = own[k]
+            columns[end[s]], place[end[s]] = o, k
+            end[s] += 1
             if o != s:
-                columns[place[o]] = s
-                place[o] += 1
-    return full, columns
+                columns[end[o]], place[end[o]] = s, k
+                end[o] += 1
+    return full, columns, place
 
 
 @njit_parallel
-def sort_rows(indptr, indices):
-    """Sort the columns of each row; by insertion, since half of them are in order."""
+def sort_rows(indptr, indices, place):
+    """Sort the columns of each row, and their places; by insertion, since half are in order."""
     for s in prange(indptr.size - 1):
         low = indptr[s]
         for k in range(low + 1, indptr[s + 1]):
-            o, m = indices[k], k
+            o, p, m = indices[k], place[k], k
             while m > low and indices[m - 1] > o:
-                indices[m] = indices[m - 1]
+                indices[m], place[m] = indices[m - 1], place[m - 1]
                 m -= 1
-            indices[m] = o
+            indices[m], place[m] = o, p
 
 
 @njit_parallel
@@ -163,27 +175,29 @@ def touched(total, row0, row1, column0, column1):
 
 
 @njit_parallel
-def fill_matrix(window, offset, values, radius, weight, prior, total, indptr, indices, data):
-    """Entries of the normal matrix, data (k,), where the weight has changed.
+def fill_own(window, offset, values, weight, prior, total, start, own, data):
+    """Owned entries of the normal matrix, data (j,), where the weight has changed.
 
-    weight (rows, columns): inverse variance; prior (s,): that of each flux; total: see `touched`.
+    weight (rows, columns): inverse variance; prior (s,): that of each flux; total: see `touched`;
+    start (s + 1,), own (j,): see `pack`.
     """
-    for s in prange(radius.size):
+    for s in prange(prior.size):
         if window[s, 1] <= window[s, 0]:
-            data[indptr[s]] = prior[s]  # its only entry
+            data[start[s]] = prior[s]  # its only entry
         elif _pair_touched(total, window, s, s):
-            own = _weighted(window, offset, values, weight, s)
-            for k in range(indptr[s], indptr[s + 1]):
-                o = indices[k]
-                if _owns(radius, s, o) and _pair_touched(total, window, s, o):
-                    entry = _common(own, window, offset, values, s, o)
-                    data[k] = entry + prior[s] if o == s else entry
-    for s in prange(radius.size):
-        if _pair_touched(total, window, s, s):
-            for k in range(indptr[s], indptr[s + 1]):
-                o = indices[k]
-                if not _owns(radius, s, o) and _pair_touched(total, window, s, o):
-                    data[k] = data[_find(indices, indptr[o], indptr[o + 1], s)]
+            light = _weighted(window, offset, values, weight, s)
+            for j in range(start[s], start[s + 1]):
+                o = own[j]
+                if _pair_touched(total, window, s, o):
+                    entry = _common(light, window, offset, values, s, o)
+                    data[j] = entry + prior[s] if o == s else entry
+
+
+@njit_parallel
+def take(own, place, out):
+    """Entries of the whole matrix, from the owned ones and the place of each among them."""
+    for k in prange(out.size):
+        out[k] = own[unsigned(place[k])]
 
 
 @njit
