@@ -67,12 +67,22 @@ def _local(coefficients, node, share, s, area, below, left, reach):
     """
     i0, j0 = unsigned(below[0]), unsigned(left[0])
     rows, columns = unsigned(below[-1] + reach - below[0]), unsigned(left[-1] + reach - left[0])
-    own = np.zeros((rows, columns), np.float32)
-    for b in range(node.shape[1]):
-        factor, k = np.float32(share[s, b] * area), unsigned(node[s, b])
+    own = np.empty((rows, columns), np.float32)
+    if node.shape[1] == 1:
+        alone, factor = coefficients[unsigned(node[s, 0])], np.float32(share[s, 0] * area)
         for i in range(rows):
             for j in range(columns):
-                own[i, j] += factor * coefficients[k, i0 + i, j0 + j]
+                own[i, j] = factor * alone[i0 + i, j0 + j]
+        return own
+    around = share[s].astype(np.float32) * np.float32(area)
+    f0, f1, f2, f3 = around[0], around[1], around[2], around[3]
+    c0, c1 = coefficients[unsigned(node[s, 0])], coefficients[unsigned(node[s, 1])]
+    c2, c3 = coefficients[unsigned(node[s, 2])], coefficients[unsigned(node[s, 3])]
+    for i in range(rows):  # all four in one pass
+        p = i0 + i
+        for j in range(columns):
+            q = j0 + j
+            own[i, j] = f0 * c0[p, q] + f1 * c1[p, q] + f2 * c2[p, q] + f3 * c3[p, q]
     return own
 
 
