@@ -132,7 +132,8 @@ def test_pack(kernel):
 @both(nb.mirrored)
 def test_mirrored(kernel):
     start, own = np.cumsum([0, *map(len, ROWS)]), np.concatenate(ROWS).astype(np.int32)
-    indptr, columns, place = kernel(start, own)
+    indptr, entries = kernel(start, own)
+    columns, place = np.divmod(entries, 2**32)
     rows = _listed(indptr, columns)
     assert [sorted(row) for row in rows] == naive.mirrored(ROWS)
     owner = np.repeat(np.arange(4), np.diff(start))
@@ -143,11 +144,12 @@ def test_mirrored(kernel):
 
 @both(nb.sort_rows)
 def test_sort_rows(kernel):
-    indptr, indices = np.cumsum([0, *map(len, ROWS)]), np.concatenate(ROWS).astype(np.int32)
-    place = np.arange(indices.size, dtype=np.int32)[::-1].copy()
+    indptr, columns = np.cumsum([0, *map(len, ROWS)]), np.concatenate(ROWS)
+    place = np.arange(columns.size)[::-1]
     expected = naive.sort_rows(ROWS, _listed(indptr, place))
-    kernel(indptr, indices, place)
-    assert (_listed(indptr, indices), _listed(indptr, place)) == expected
+    sorted_columns, sorted_place = np.full((2, columns.size), -1, np.int32)
+    kernel(indptr, columns * 2**32 + place, sorted_columns, sorted_place)
+    assert (_listed(indptr, sorted_columns), _listed(indptr, sorted_place)) == expected
 
 
 def _pattern(stamps, entries):

@@ -57,8 +57,9 @@ def overlaps(stamps: Stamps) -> Pattern:
     start = np.concatenate([[0], np.cumsum(count)])
     own = np.empty(start[-1], np.int32)
     normal_nb.pack(first, lists, start, own)
-    indptr, indices, place = normal_nb.mirrored(start, own)
-    normal_nb.sort_rows(indptr, indices, place)
+    indptr, entries = normal_nb.mirrored(start, own)
+    indices, place = np.empty((2, entries.size), np.int32)
+    normal_nb.sort_rows(indptr, entries, indices, place)
     return Pattern(start, own, indptr, indices, place)
 
 

@@ -12,6 +12,8 @@ from romanprf.photometry.stamps_nb import BAND
 
 #: Sources are listed by cells of so many pixels, changes of pixels by finer ones.
 CELL, FINE = 8, 4
+#: Two numbers in one: what is sorted by the first takes the second along.
+HALF, LOWER = 32, 2**32 - 1
 
 
 @njit
@@ -113,7 +115,8 @@ def pack(first, lists, start, out):
 def mirrored(start, own):
     """Pattern of the whole symmetric matrix, from that of the owned entries.
 
-    Returns indptr, columns and place (k,): of each entry among the owned ones.
+    Returns indptr and entries (k,), in any order within a row: the column, in the upper half of an
+    integer, and the place of the entry among the owned ones.
     """
     n = start.size - 1
     full = np.zeros(n + 1, np.int64)
@@ -124,30 +127,31 @@ def mirrored(start, own):
                 full[own[k] + 1] += 1
     for s in range(n):
         full[s + 1] += full[s]
-    columns, place = np.empty(full[n], np.int32), np.empty(full[n], np.int32)
-    end = full[:-1].copy()
+    entries, end = np.empty(full[n], np.int64), full[:-1].copy()
     for s in range(n):
         for k in range(start[s], start[s + 1]):
-            o = own[k]
-            columns[end[s]], place[end[s]] = o, k
+            o = np.int64(own[k])
+            entries[end[s]] = (o << HALF) | k
             end[s] += 1
             if o != s:
-                columns[end[o]], place[end[o]] = s, k
+                entries[end[o]] = (s << HALF) | k
                 end[o] += 1
-    return full, columns, place
+    return full, entries
 
 
 @njit_parallel
-def sort_rows(indptr, indices, place):
-    """Sort the columns of each row, and their places; by insertion, since half are in order."""
+def sort_rows(indptr, entries, columns, place):
+    """Sort the entries of each row, by insertion, and take them apart: columns, place (k,)."""
     for s in prange(indptr.size - 1):
         low = indptr[s]
         for k in range(low + 1, indptr[s + 1]):
-            o, p, m = indices[k], place[k], k
-            while m > low and indices[m - 1] > o:
-                indices[m], place[m] = indices[m - 1], place[m - 1]
+            entry, m = entries[k], k
+            while m > low and entries[m - 1] > entry:
+                entries[m] = entries[m - 1]
                 m -= 1
-            indices[m], place[m] = o, p
+            entries[m] = entry
+        for k in range(low, indptr[s + 1]):
+            columns[k], place[k] = entries[k] >> HALF, entries[k] & LOWER
 
 
 @njit_parallel
