@@ -25,7 +25,7 @@ from romanprf.simulate.wfi import to_flux, to_time
 from romanprf.steps.frames import read_exposures
 
 #: Fields that nobody looked at while the package was written; repeats add `NEXT_SEED`.
-SEED, NEXT_SEED = 59341, 1009
+SEED, NEXT_SEED = 86453, 1009
 #: Of each kind, on 192 x 192 pixels.
 EVENTS = 40
 #: Close pairs: one every so many pixels; brighter member (F146); separations (pixels) and
@@ -63,10 +63,10 @@ CASES = {
     "cut at 21": Case({"catalogue_limit": 21.0}),
     "shifts of 0.05 pixel": Case(shift=0.05),
     "shifts, cut at 23": Case({"catalogue_limit": 23.0}, shift=0.05),
-    "WFI17, twice as dense": Case({"seed": 90217, "sca": 17, "density": 2.0}),
-    "PRF of 4088 pixels": Case({"seed": 31607, "prf_span": 4088}, shape={"nodes": 3}),
-    "events": Case({"seed": 77023}, events=True),
-    "close pairs": Case({"seed": 15331}, pairs=True),
+    "WFI17, twice as dense": Case({"seed": 52711, "sca": 17, "density": 2.0}),
+    "PRF of 4088 pixels": Case({"seed": 64919, "prf_span": 4088}, shape={"nodes": 3}),
+    "events": Case({"seed": 20483}, events=True),
+    "close pairs": Case({"seed": 47293}, pairs=True),
 }
 
 
