@@ -2,9 +2,10 @@
 
 #: Few stars and small images: a job costs little more than starting Python.
 SMALL = {
+    "exposures": {"batch_size": 2},
     "simulate": {
         "size": 64,
-        "exposures": 8,
+        "exposures": 4,
         "draw_limit": 23.0,
         "catalogue_limit": 23.0,
         "microlensing": 1,

@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+import forked
 from romanprf import warm
 from romanprf.config import load_config
 from romanprf.reduce import reduce
 
-ROOT = Path(__file__).resolve().parents[2]
 #: Three batches of one small exposure.
 TINY = {
     **warm.TINY,
@@ -49,20 +48,9 @@ class Workflow:
     def results(self) -> Path:
         return self.folder / "results"
 
-    def start(self, *options: str) -> psutil.Popen:
-        """Run snakemake as the head of a process group, as a shell or a scheduler does."""
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(self.folder / "kernels")}
+    def start(self, *options: str) -> forked.Run:
         self.runs += 1
-        with self.log.open("w") as said:
-            run = psutil.Popen(
-                [*command, "--cores", "2", *options],
-                cwd=self.folder,
-                env=environment,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        run = forked.snakemake(self.folder, self.log, self.folder / "kernels", *options)
         self.started.append(run)
         return run
 
@@ -78,7 +66,7 @@ class Workflow:
         """Run to the end, undisturbed."""
         assert self.start(*options).wait(300) == 0, self.said()
 
-    def jobs(self, run: psutil.Popen, rule: str = "") -> list[psutil.Process]:
+    def jobs(self, run: forked.Run, rule: str = "") -> list[psutil.Process]:
         """The jobs of a run (and a rule) that are running."""
         found = []
         try:
@@ -135,21 +123,21 @@ def workflow(tmp_path_factory):
             process.kill()
 
 
-def machine_dies(workflow: Workflow, run: psutil.Popen, rng: random.Random) -> None:
+def machine_dies(workflow: Workflow, run: forked.Run, rng: random.Random) -> None:
     everything = [*run.children(recursive=True), run]
     for process in everything:
         process.kill()
     psutil.wait_procs(everything, 30)
 
 
-def snakemake_dies(workflow: Workflow, run: psutil.Popen, rng: random.Random) -> None:
+def snakemake_dies(workflow: Workflow, run: forked.Run, rng: random.Random) -> None:
     """Its jobs go on, and write while the next run does."""
     workflow.jobs(run)
     run.kill()
     run.wait(30)
 
 
-def job_dies(workflow: Workflow, run: psutil.Popen, rng: random.Random) -> None:
+def job_dies(workflow: Workflow, run: forked.Run, rng: random.Random) -> None:
     """As if it had taken too much memory."""
     while run.poll() is None:
         jobs = workflow.jobs(run)
@@ -160,12 +148,12 @@ def job_dies(workflow: Workflow, run: psutil.Popen, rng: random.Random) -> None:
     assert run.wait(120) != 0, workflow.said()
 
 
-def user_interrupts(workflow: Workflow, run: psutil.Popen, rng: random.Random) -> None:
+def user_interrupts(workflow: Workflow, run: forked.Run, rng: random.Random) -> None:
     os.killpg(run.pid, signal.SIGINT)
     assert run.wait(120) != 0, workflow.said()
 
 
-def scheduler_cancels(workflow: Workflow, run: psutil.Popen, rng: random.Random) -> None:
+def scheduler_cancels(workflow: Workflow, run: forked.Run, rng: random.Random) -> None:
     os.killpg(run.pid, signal.SIGTERM)
     assert run.wait(120) != 0, workflow.said()
 

@@ -39,7 +39,14 @@ SETTINGS = {
         "transits": 1,
         "eclipses": 0,
     },
-    "shape": {"n_r_knots": 6, "n_phi_knots": 4, "iterations": 1, "contamination": 0.5},
+    "shape": {
+        "n_r_knots": 6,
+        "n_phi_knots": 4,
+        "iterations": 1,
+        "contamination": 0.5,
+        "rounds": 2,
+        "search_rounds": 1,
+    },
     "metrics": {"subpixels": 1},
     "exposures": {"batch_size": 2},
 }

@@ -51,13 +51,14 @@ def found(sources) -> pd.DataFrame:
     return sources[sources["origin"] == "residual"]
 
 
-def again(paths: Paths, folder, **settings) -> Paths:
+def again(paths: Paths, folder, field=CUT, **settings) -> Paths:
     """Repeat the step alone with other settings; where its tables are."""
-    config = load_config({**CUT, "shape": {**CUT["shape"], **settings}})
+    config = load_config({**field, "shape": {**field["shape"], **settings}})
     tables = {name: getattr(paths, name) for name in ("exposures", "catalogue_sources", "deltas")}
     new = Paths(folder)
     outputs = {"prf": new.prf, "sources": new.sources}
-    params = config.model_dump(mode="json") | {"exposures": list(range(6))}
+    params = config.model_dump(mode="json")
+    params["exposures"] = list(range(config.simulate.exposures))
     shape.run(tables, outputs, params)
     return new
 
@@ -197,11 +198,12 @@ def corner_errors(prf, config) -> np.ndarray:
 def test_nodes_follow_a_prf_that_changes(tmp_path, monkeypatch):
     monkeypatch.setattr("romanprf.reduce._fit", lambda *_: [])
     monkeypatch.setattr("romanprf.reduce.metrics.run", lambda *_: None)
+    config = load_config({**VARYING, "results": tmp_path / "1"})
+    paths = {1: reduce(config)}
+    paths[3] = again(paths[1], tmp_path / "3", VARYING, nodes=3)
     errors = {}
     for nodes in (1, 3):
-        settings = {**VARYING["shape"], "nodes": nodes}
-        config = load_config({**VARYING, "shape": settings, "results": tmp_path / str(nodes)})
-        prf = read_prf(reduce(config).prf)
+        prf = read_prf(paths[nodes].prf)
         assert prf.grid == (nodes, nodes)
         errors[nodes] = corner_errors(prf, config)
     assert (errors[3] < errors[1]).all()

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+import forked
 from small import SMALL
 
-ROOT = Path(__file__).resolve().parents[2]
+
+@dataclass(frozen=True)
+class Done:
+    """A run of snakemake that has ended, and what it said."""
+
+    returncode: int
+    stdout: str
 
 
 @dataclass(frozen=True)
@@ -35,21 +41,18 @@ class Reduction:
         for name, values in sections.items():
             settings[name] = {**settings.get(name, {}), **values}
         path = self.folder / "config" / "config.yaml"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(yaml.safe_dump(settings))
 
-    def snakemake(self, *options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-        command += ["--cores", "2", *options]
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**os.environ, "NUMBA_CACHE_DIR": str(self.kernels)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+    def copy(self, folder: Path) -> Reduction:
+        """The same in another folder, with the dates of all files."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return replace(self, folder=folder)
+
+    def snakemake(self, *options: str) -> Done:
+        said = self.folder / "said.txt"
+        code = forked.snakemake(self.folder, said, self.kernels, *options).wait(300)
+        return Done(code, said.read_text())
 
     def jobs(self, *options: str) -> set[str]:
         """Run snakemake; the jobs that ran, or would run, by the names of their logs."""
@@ -63,23 +66,35 @@ class Reduction:
 
         The jobs behind the checkpoint are known only after it, so `frames` and what it needs run.
         """
-        return self.jobs("frames") | self.jobs("--dry-run")
+        planned = self.jobs("--dry-run")
+        return self.jobs("frames") | self.jobs("--dry-run") if "frames" in planned else planned
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Reduction:
-    """The demo, reduced; not to be changed."""
-    folders = (tmp_path_factory.mktemp(name) for name in ("demo", "kernels"))
-    reduction = Reduction(*folders)
+    """The demo, reduced; not to be changed.
+
+    The first of several processes that test at once reduces it, each has a copy.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    reduction = Reduction(shared / "finished", shared / "kernels")
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not reduction.folder.exists():
+            reduce_once(Reduction(shared / "unfinished", reduction.kernels), reduction.folder)
+    return reduction.copy(own / "demo")
+
+
+def reduce_once(reduction: Reduction, folder: Path) -> None:
+    """Reduce the demo, then give its folder its name."""
     reduction.configure()
     done = reduction.snakemake()
     assert done.returncode == 0, done.stdout
-    return reduction
+    reduction.folder.rename(folder)
 
 
 @pytest.fixture
 def demo(finished: Reduction, tmp_path: Path) -> Reduction:
     """A copy of the reduced demo, to be changed."""
-    folder = tmp_path / "demo"
-    shutil.copytree(finished.folder, folder, symlinks=True)
-    return Reduction(folder, finished.kernels)
+    return finished.copy(tmp_path / "demo")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 pytestmark = pytest.mark.slow
 
@@ -16,15 +15,13 @@ def own(finished, tmp_path: Path):
     """A folder whose data are the simulated frames and catalogue, as if a user had brought them."""
     folder = tmp_path / "own"
     (folder / "data").mkdir(parents=True)
-    (folder / "config").mkdir()
     for path in (finished.results / "simulated" / "frames").glob("*.fits"):
         (folder / "data" / path.name).write_bytes(path.read_bytes())
     catalogue = (finished.results / "simulated" / "catalogue.csv").read_text()
     (folder / "data" / "catalogue.csv").write_text(catalogue)
     (folder / "sheet.tsv").write_text("file\ndata/*.fits\n")
-    settings = {"exposures": {"sheet": "sheet.tsv"}, "catalogue": {"path": "data/catalogue.csv"}}
     reduction = replace(finished, folder=folder)
-    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(settings))
+    reduction.configure(exposures={"sheet": "sheet.tsv"}, catalogue={"path": "data/catalogue.csv"})
     return reduction
 
 

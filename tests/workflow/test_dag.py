@@ -62,17 +62,17 @@ def test_second_run_has_nothing_to_do(finished):
 
 
 def test_new_exposure_runs_its_batch_and_what_follows(demo):
-    demo.configure(simulate={"exposures": 9})
+    demo.configure(simulate={"exposures": 5})
     jobs = demo.jobs()
-    new = {"simulate_truth", "simulate_exposure.00008", "frames", "fit.00002"}
+    new = {"simulate_truth", "simulate_exposure.00004", "frames", "fit.00002"}
     assert jobs == new | {"metrics", "plots"}
     curves = pd.read_parquet(demo.results / "lightcurves.parquet")
-    assert all(list(numbers) == list(range(9)) for numbers in curves["exposure"])
+    assert all(list(numbers) == list(range(5)) for numbers in curves["exposure"])
     assert demo.jobs("--dry-run") == set()
 
 
 def test_changed_image_runs_its_batch_and_what_follows(demo):
-    add_light(frame(demo, 6))
+    add_light(frame(demo, 3))
     assert demo.pending() == {"frames", "fit.00001", "metrics", "plots"}
 
 
@@ -89,7 +89,7 @@ def test_image_of_a_sheet_is_registered_again_when_it_changes(demo):
     )
     assert demo.jobs("frames") == {"frames"}
     assert demo.jobs("frames", "--dry-run") == set()
-    add_light(frame(demo, 6))
+    add_light(frame(demo, 3))
     assert demo.jobs("frames", "--dry-run") == {"frames"}
 
 
@@ -151,10 +151,10 @@ def test_report_is_one_file_with_every_picture(finished):
 
 def test_cube_with_a_new_exposure_changes_its_batch_only(demo):
     tables = []
-    for exposures in (8, 9):
+    for exposures in (4, 5):
         demo.configure(simulate={"exposures": exposures, "format": "cube"})
         assert demo.jobs("frames") == {"simulate_cube", "frames"}
         tables.append(read_table(demo.results / "exposures.parquet", EXPOSURES))
-    digests = [[digest(rows) for rows in batches(table, 4).values()] for table in tables]
+    digests = [[digest(rows) for rows in batches(table, 2).values()] for table in tables]
     assert digests[1][:2] == digests[0]
     assert len(digests[1]) == 3
