@@ -42,7 +42,7 @@ class Run(psutil.Process):
         return code
 
 
-def snakemake(folder: Path, said: Path, kernels: Path, *options: str) -> Run:
+def snakemake(folder: Path, said: Path, kernels: Path | None, *options: str) -> Run:
     """Start Snakemake in a folder, as the head of a process group, as a shell or a scheduler does.
 
     Parameters
@@ -51,11 +51,13 @@ def snakemake(folder: Path, said: Path, kernels: Path, *options: str) -> Run:
         The working directory.
     said : Path
         Where its words go.
-    kernels : Path
-        Folder of compiled kernels.
+    kernels : Path or None
+        Folder of compiled kernels, if it is not that of the tests themselves.
     """
     words = ["--snakefile", str(ROOT / "Snakefile"), "--cores", "2", *options]
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(kernels)}
+    environment = dict(os.environ)
+    if kernels is not None:
+        environment["NUMBA_CACHE_DIR"] = str(kernels)
     return Run(processes.Process(target=_run, args=(folder, said, environment, words)))
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import forked
 from romanprf import warm
 from romanprf.io.lock import hold
 from romanprf.io.scratch import kept
@@ -45,11 +46,9 @@ def written(path):
 @pytest.mark.slow
 def test_table_of_a_killed_process_is_whole(tmp_path):
     rng, path = random.Random(3), tmp_path / "table[1].parquet"
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["romanprf.io.tables"])
     left = 0
     for _ in range(20):
-        process, before = processes.Process(target=rewrite, args=(path,)), written(path)
+        process, before = forked.processes.Process(target=rewrite, args=(path,)), written(path)
         process.start()
         while written(path) == before:
             time.sleep(0.01)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +10,11 @@ import pytest
 from astropy.table import Table
 from scipy.spatial import cKDTree
 
+import forked
 from romanprf.wcs import project
 
-ROOT = Path(__file__).resolve().parents[2]
+#: Few rounds of the PRF fit, one job that measures fluxes.
+FASTER = ["shape={joint_exposures: 8, rounds: 3, search_rounds: 0}", "exposures={batch_size: 64}"]
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 
@@ -24,17 +24,13 @@ def reduced(tmp_path_factory: pytest.TempPathFactory, data_dir: Path):
     """Results folder of an example, reduced by snakemake."""
     folder = tmp_path_factory.mktemp("examples")
     (folder / "data").symlink_to(data_dir.resolve())
-    (folder / "config").symlink_to(ROOT / "config")
+    (folder / "config").symlink_to(forked.ROOT / "config")
 
     def run(name: str) -> Path:
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-        command += ["--configfile", f"config/examples/{name}.yaml", "--cores", "2"]
-        command += [
-            "--config",
-            "shape={joint_exposures: 8, rounds: 3, search_rounds: 0}",
-        ]  # for speed
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        said = folder / f"{name}.txt"
+        options = ["--configfile", f"config/examples/{name}.yaml", "--config", *FASTER]
+        code = forked.snakemake(folder, said, None, *options).wait(600)
+        assert code == 0, said.read_text()
         return folder / "results" / name
 
     return run

@@ -171,13 +171,13 @@ VARYING = {
     "simulate": {
         **QUIET,
         "size": 128,
-        "exposures": 8,
+        "exposures": 5,
         "prf_span": 4088.0,
         "draw_limit": 21.0,
         "catalogue_limit": 21.0,
     },
     # without the wings the light of neighbours would differ from place to place
-    "shape": {**SHAPE, "reach": 60.0, "rounds": 6, "search_rounds": 0},
+    "shape": {**SHAPE, "reach": 60.0, "rounds": 3, "search_rounds": 0},
 }
 
 
