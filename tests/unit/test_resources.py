@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from romanprf.prf.patches import LEARNED
+from romanprf.large import LEARNED
 from romanprf.resources import DETECTOR, Size, memory_mb, minutes
 
 RULES = Path(__file__).resolve().parents[2] / "workflow" / "rules"

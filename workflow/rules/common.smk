@@ -12,9 +12,8 @@ from romanprf.errors import InputError
 from romanprf.io import lock
 from romanprf.io.sheet import read_sheet
 from romanprf.io.tables import count_rows, read_table
+from romanprf.large import LEARNED, MIDDLE
 from romanprf.paths import Paths
-from romanprf.prf.patches import LEARNED
-from romanprf.steps.deltas import MIDDLE
 from romanprf.steps.frames import read_field
 
 

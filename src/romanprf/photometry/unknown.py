@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import correlate
-from scipy.signal import oaconvolve
 
 #: Images of unknown stars, and pixels on either side of each star.
 _DRAWS, _REACH, _SEED = 8, 10, 1
@@ -73,6 +72,8 @@ class Unknown:
         limit : ndarray, shape (nrows, ncols)
             From `limit`.
         """
+        from scipy.signal import oaconvolve  # noqa: PLC0415  (slow to import, once a batch)
+
         random = np.random.default_rng(_SEED)
         typical = self.catalogue * (limit / self.catalogue) ** _POWER
         for _ in range(_DRAWS):

@@ -15,15 +15,12 @@ from itertools import product
 import numpy as np
 
 from romanprf.io.scratch import kept
+from romanprf.large import COUNT, SIDE
 from romanprf.photometry.far import far_radius
 from romanprf.photometry.image import Image
 from romanprf.prf.exposure import ALL, Exposure
 from romanprf.prf.tensor import TensorPRF
 
-#: Patches per axis of a large image, and pixels per side of each.
-COUNT, SIDE = 5, 256
-#: Pixels of a large image that the PRF is learned from.
-LEARNED = (COUNT * SIDE) ** 2
 #: Pixels by which frames may be off their WCS.
 _OFF = 2.0
 

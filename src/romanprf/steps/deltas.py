@@ -15,14 +15,11 @@ from romanprf.deltas import find_deltas
 from romanprf.errors import InputError
 from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_table, writing
+from romanprf.large import MIDDLE
 from romanprf.photometry.stamps import footprint_radius
 from romanprf.prf import LogPolarPRF
 from romanprf.steps.frames import read_exposures
 from romanprf.wcs import STERADIAN, TangentWCS
-
-#: Pixels per side of the middle of an image, which is all that is used of a larger one: it has
-#: thousands of stars bright enough for the log-polar PRF, which is the same everywhere.
-MIDDLE = 512
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -74,7 +71,7 @@ def exposure_deltas(
     """Rows of the ``deltas`` table of one exposure.
 
     The radius of each source is where the first guess of the PRF falls under ``flux_cut_off``.
-    Pixels are those of the middle of the image, at most `MIDDLE` per side.
+    Pixels are those of the middle of the image, at most `romanprf.large.MIDDLE` per side.
     """
     guess = LogPolarPRF.first_guess(10, 4, shape["rmin"], shape["cut_r"], shape["rmax"], area)
     radius = footprint_radius(
