@@ -15,7 +15,7 @@ _HALF = 2
 #: The light of unknown stars goes as the limit to this power.  Towards the bulge the number of
 #: stars brighter than a flux goes as its power -0.5, so the rms of the light of all fainter ones as
 #: 0.75; but rare bright ones make up most of that, and do not touch most stars.
-_POWER = 0.6
+_POWER = 0.5
 
 
 @dataclass(frozen=True)
