@@ -220,3 +220,18 @@ def test_two_threads_give_what_one_gives(field):
     assert [found.n_pixels for found in other] == [found.n_pixels for found in history]
     again = field.fit(rounds=2)
     assert_array_equal(again.prf.coefficients, two.coefficients)
+
+
+def test_the_catalogue_leaves_the_scale_uncertain(field):
+    """By the error of a star over the root of their number."""
+    rng, stars = np.random.default_rng(6), np.ones(field.flux.size, bool)
+    error = [
+        joint._scale_error(
+            field.flux * (1.0 + 0.02 * rng.normal(size=stars.size)), field.flux, stars
+        )
+        for _ in range(400)
+    ]
+    assert np.median(error) == pytest.approx(0.02 / np.sqrt(0.86 * stars.size), rel=0.1)
+    assert joint._scale_error(field.flux, field.flux, stars) == 0.0  # nothing was measured
+    rough = field.fit(flux=field.flux * (1.0 + 0.05 * rng.normal(size=stars.size))).prf
+    assert rough.scale_error == pytest.approx(0.05 / np.sqrt(0.86 * stars.size), rel=0.5)

@@ -64,7 +64,7 @@ class Field:
         return solve_frame(self.image, self.make(prf), self.flux, self.sigma, 1e-6).flux
 
     def model_error(self, prf):
-        errors = error_images(prf, self.make, self.flux)
+        errors = error_images(prf, self.make, self.flux, with_scale=False)
         return model_error(self.image, self.stamps, NOTHING, errors, None, self.flux, self.sigma)
 
 
@@ -108,7 +108,7 @@ def test_error_is_in_proportion_to_that_of_the_prf(prf, field):
 
 
 def test_error_images_are_the_light_that_is_wrong(prf, field):
-    images = list(error_images(prf, field.make, field.flux))
+    images = list(error_images(prf, field.make, field.flux, with_scale=False))
     assert len(images) == GROUPS
     right = field.make(prf).model(field.flux)
     for image, error in zip(images, prf.errors, strict=True):
@@ -133,7 +133,7 @@ def test_masked_pixels_say_nothing(prf, field):
     bad = np.zeros(SHAPE, np.int32)
     bad[20:24, 20:30] = int(PixelFlag.BAD)
     image = masked_image(field.image.flux, field.image.flux_err, bad, fields.SLOPE)
-    errors = list(error_images(prf, field.make, field.flux))
+    errors = list(error_images(prf, field.make, field.flux, with_scale=False))
     rubbish = [np.where(bad > 0, 1e6, error) for error in errors]
     priors = field.flux, field.sigma
     one, two = (
@@ -147,7 +147,7 @@ def test_masked_pixels_say_nothing(prf, field):
 def test_a_prf_that_does_not_know_its_errors(prf, model):
     field = Field(prf)
     without = fields.prf() if model == "log-polar" else projected()
-    assert list(error_images(without, field.make, field.flux)) == []
+    assert list(error_images(without, field.make, field.flux, with_scale=False)) == []
     assert np.isnan(field.model_error(without)).all()
 
 
@@ -179,7 +179,7 @@ class Hidden:
 
     def error(self, image, unknown):
         field = self.field
-        errors = error_images(self.prf, field.make, field.flux)
+        errors = error_images(self.prf, field.make, field.flux, with_scale=False)
         return model_error(image, field.stamps, NOTHING, errors, unknown, field.flux, field.sigma)
 
     def measured(self, rng):
@@ -226,3 +226,16 @@ def test_after_a_search_bright_stars_have_the_larger_error(prf):
     seen = np.isfinite(ratio)
     bright = np.median(ratio[seen & (flux > 3e3)])
     assert bright > 1.3 * np.median(ratio[seen & (flux < 1e2)])
+
+
+def test_error_of_the_scale_is_a_part_of_every_flux(prf, field):
+    exact = replace(prf, errors=1e-9 * prf.errors)
+    uncertain = replace(exact, scale_error=0.01)
+    errors = error_images(uncertain, field.make, field.flux, with_scale=True)
+    priors = field.flux, field.sigma
+    error = model_error(field.image, field.stamps, NOTHING, errors, None, *priors)
+    bright = np.isfinite(error) & (field.flux > 100.0)  # those of which the prior knows little
+    assert bright.sum() > 10
+    off = np.abs(error[bright] / (0.01 * field.flux[bright]) - 1.0)
+    assert np.median(off) < 0.01
+    assert np.percentile(off, 90) < 0.1  # more of blends, which the priors hold together

@@ -285,7 +285,7 @@ def test_levelled_nodes_have_the_same_light(varying):
 
 
 def test_likely_errors_are_models_of_the_same_footprints(varying, model):
-    wrong = list(varying.wrong())
+    wrong = list(varying.wrong(with_scale=False))
     assert len(wrong) == 2
     stars = [4.3, 20.3, 41.6], [30.9, 11.9, -2.2], [100.0, 3000.0, 40.0]
     reference = _stamps(varying, *stars)
@@ -297,10 +297,21 @@ def test_likely_errors_are_models_of_the_same_footprints(varying, model):
         change = _stamps(both, *stars).values - reference.values
         assert_allclose(stamps.values, change, rtol=0, atol=2e-7 * reference.values.max())
         assert np.abs(change).max() > 1e-3
-    assert list(model.wrong()) == []
+    assert list(model.wrong(with_scale=False)) == []
 
 
 def test_errors_are_brightened_with_the_model(varying):
     bright = varying.brightened(1.7)
     assert_allclose(bright.errors, 1.7 * varying.errors, rtol=1e-14)
     assert bright.integral() == pytest.approx(1.7 * varying.integral(), rel=1e-12)
+
+
+def test_error_of_the_scale_adds_to_the_others(varying):
+    uncertain = replace(varying, scale_error=0.003)
+    squares = (varying.errors**2).mean(axis=0)
+    for with_scale, factor in ((True, 0.003), (False, 0.0)):
+        wrong = [error.coefficients for error in uncertain.wrong(with_scale)]
+        expected = squares + (factor * varying.coefficients) ** 2
+        assert_allclose(np.mean(np.square(wrong), axis=0), expected, rtol=1e-12)
+    unknown = replace(uncertain, errors=varying.errors[:0])
+    assert not list(unknown.wrong(with_scale=True))  # one that does not know its errors

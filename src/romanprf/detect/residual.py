@@ -53,7 +53,7 @@ class Known:
         light = np.nan_to_num(fit.flux)
         # The error of the PRF is the same in all frames: it does not average out among them.
         error = (PRF_ERROR * known.model(light)) ** 2
-        for one in error_images(self.prf, stamps, light):
+        for one in error_images(self.prf, stamps, light, with_scale=False):
             error += one**2 / len(self.prf.errors)
         error *= n_exposures
         left = image.flux - fit.model

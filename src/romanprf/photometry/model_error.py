@@ -28,7 +28,7 @@ _SEED = 1
 
 
 def error_images(
-    prf: PRF, stamps: Callable[[TensorPRF], Stamps], flux: np.ndarray
+    prf: PRF, stamps: Callable[[TensorPRF], Stamps], flux: np.ndarray, with_scale: bool
 ) -> Iterator[np.ndarray]:
     """Light that each of the likely errors of a PRF adds to a frame, e-/s; none if unknown.
 
@@ -40,8 +40,10 @@ def error_images(
         Stamps of all sources on the frame for a PRF.
     flux : ndarray, shape (nsources,)
         e-/s.
+    with_scale : bool
+        Whether the error of its scale counts; where fluxes are free it leaves nothing.
     """
-    for wrong in prf.wrong() if isinstance(prf, TensorPRF) else ():
+    for wrong in prf.wrong(with_scale) if isinstance(prf, TensorPRF) else ():
         yield stamps(wrong).model(flux)
 
 

@@ -22,7 +22,7 @@ from romanprf.prf.part import Fluxes, Part
 from romanprf.prf.patches import Patch, inside, make_patches
 from romanprf.prf.shape import UNTRUSTED
 from romanprf.prf.tensor import TensorPRF
-from romanprf.statistics import typical_ratio
+from romanprf.statistics import LOCATION_EFFICIENCY, robust_spread, typical_ratio
 
 #: The first guess may be off by this fraction, unless it was learned before; later, the PRF is off
 #: by what it moved last.
@@ -106,8 +106,8 @@ def fit_joint(
     with_background : bool
         Whether each frame has an unknown sky; otherwise it is 0.
     with_errors : bool
-        Whether the errors of the PRF are estimated, which takes as long as two rounds; otherwise
-        they are those of ``start``.
+        Whether the errors of the PRF and of its scale are estimated, which takes as long as two
+        rounds; otherwise they are those of ``start``.
 
     Raises
     ------
@@ -144,6 +144,8 @@ def fit_joint(
     # The last coefficients have not been held against the catalogue yet.
     parts = [Part.of(patch, prf, *fixed, change) for patch in patches]
     _, mean, scale = _calibrated(parts, shifts, mean, flux, calibrators)
+    if with_errors:
+        prf = replace(prf, scale_error=_scale_error(mean, flux, calibrators))
     return Joint(prf.brightened(scale), mean, shifts, history)
 
 
@@ -192,6 +194,14 @@ def _scale(measured: np.ndarray, flux: np.ndarray, stars: np.ndarray) -> float:
     """
     known = stars & np.isfinite(measured)
     return typical_ratio(measured[known], flux[known], 1)
+
+
+def _scale_error(mean: np.ndarray, flux: np.ndarray, stars: np.ndarray) -> float:
+    """Relative error that the stars, whose calibrated fluxes these are, leave to the scale."""
+    ratio = (mean / flux)[stars & (mean != flux)]  # those not measured have that of the catalogue
+    if ratio.size == 0:
+        return 0.0
+    return robust_spread(ratio) / np.sqrt(LOCATION_EFFICIENCY * ratio.size)
 
 
 def _registered(parts: Sequence[Part], shifts: Sequence[Shift], stars: np.ndarray) -> list[Shift]:

@@ -51,6 +51,8 @@ class TensorPRF:
         Pixels of the image where the nodes are; nodes = down * across.
     errors : ndarray, shape (nerrors, nodes, intervals + 3, intervals + 3)
         Likely errors of the coefficients: their mean square is the variance; may be none.
+    scale_error : float
+        Relative 1 sigma of a factor that all coefficients share, which is in none of ``errors``.
     """
 
     intervals: int
@@ -60,6 +62,7 @@ class TensorPRF:
     rows: np.ndarray = field(default_factory=lambda: np.zeros(1))
     columns: np.ndarray = field(default_factory=lambda: np.zeros(1))
     errors: np.ndarray = field(default_factory=lambda: np.empty((0, 1, 1, 1)))
+    scale_error: float = 0.0
 
     @classmethod
     def projected(cls, prf: Pixels, reach: float, jacobian: np.ndarray) -> TensorPRF:
@@ -239,10 +242,17 @@ class TensorPRF:
         factor = light.mean() / light
         return replace(self, coefficients=factor[:, None, None] * self.coefficients)
 
-    def wrong(self) -> Iterator[TensorPRF]:
-        """Each of the likely errors as a model of its own, with the footprints of this one."""
-        none = np.empty((0, *self.coefficients.shape))
-        for coefficients in self.errors:
+    def wrong(self, with_scale: bool) -> Iterator[TensorPRF]:
+        """Each of the likely errors as a model of its own, with the footprints of this one.
+
+        ``with_scale``: that of the scale, too; the mean square is the variance in either case.
+        """
+        none, errors = np.empty((0, *self.coefficients.shape)), self.errors
+        if with_scale and len(errors):
+            n = len(errors) + 1
+            common = self.scale_error * self.coefficients
+            errors = np.sqrt(n) * np.stack([*errors / np.sqrt(n - 1), common])
+        for coefficients in errors:
             error = replace(self, coefficients=coefficients, errors=none)
             vars(error)["_outer_maximum"] = self._outer_maximum
             yield error
@@ -270,7 +280,8 @@ class TensorPRF:
             "coefficient": self.coefficients.ravel(),
             "errors": list(errors.T.astype(np.float32)),
         }
-        numbers = {"intervals": self.intervals, "pixel_area": self.pixel_area}
+        names = ("intervals", "pixel_area", "scale_error")
+        numbers = {name: getattr(self, name) for name in names}
         knots = {"scale": SCALE, "step": STEP}
         lists = {name: getattr(self, name).tolist() for name in ("jacobian", "rows", "columns")}
         model = {"kind": "tensor", **numbers, **knots, **lists}
@@ -296,7 +307,8 @@ class TensorPRF:
         )
         errors = np.array(columns["errors"].tolist()).T.reshape(-1, *coefficients.shape)
         intervals, area = numbers["intervals"], numbers["pixel_area"]
-        return cls(intervals, jacobian, area, coefficients, rows, across, errors)
+        scale_error = numbers.get("scale_error", 0.0)  # tables of before know of none
+        return cls(intervals, jacobian, area, coefficients, rows, across, errors, scale_error)
 
 
 def _between(nodes: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -127,7 +127,7 @@ def model_errors(
         make = partial(
             exposure_stamps, exposure, sources, flux_cut_off=SOLVED * cut_off, shift=shift[:2]
         )
-        wrong = error_images(prf, make, flux)
+        wrong = error_images(prf, make, flux, with_scale=True)
         unknown = unknown_stars(exposure, sources, prf, searched)
         stamps, far = exposure_light(exposure, sources, prf, cut_off, shift[:2])
         beyond = far(flux, np.zeros(stamps.shape))
