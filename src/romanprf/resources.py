@@ -91,15 +91,15 @@ _MEMORY = {
     # with 770 000, 5.5 GB for the search on all of it, which finds as many again.
     "shape": Cost(fixed=1.5e9, pixel=100.0, star=6e3, measurement=1e3),
     "search": Cost(fixed=400e6, pixel=170.0, star=3.5e3, measurement=40.0),
-    # 5.1 GB for the errors of the model on one frame of 4088 x 4088 pixels with 750 000 stars (3.6
-    # GB for its fluxes, 6.2 GB with 1.9 million); the next frame and the results of the batch.
+    # 5.1 GB for the errors of the model on one frame of 4088 x 4088 pixels with 750 000 stars (3.9
+    # GB for its fluxes, 7.8 GB with 1.9 million); the next frame and the results of the batch.
     "fit": Cost(fixed=400e6, pixel=170.0, star=2.5e3, measurement=40.0),
     # Light curves go through in chunks of four million measurements.
     "metrics": Cost(fixed=1.2e9, star=2e3),
     "plots": Cost(fixed=600e6, pixel=80.0, star=4e3),
 }
 
-#: Core-seconds, those of the same runs and, for `fit`, 13 per frame of 750 000 stars, 48 of 1.9
+#: Core-seconds, those of the same runs and, for `fit`, 14 per frame of 750 000 stars, 44 of 1.9
 #: million, and 57 for the errors of the model, on two frames.
 _SECONDS = {
     "kernels": Cost(fixed=200.0),
