@@ -15,8 +15,11 @@ DEPTH_ERROR = 0.2
 
 
 def event_rows(curves: Curves) -> Iterator[str]:
-    """Kind, number, median bias of the depth with its error, pull width."""
-    depth, error = amplitudes(curves, curves.error)
+    """Kind, number, median bias of the depth with its error, pull width.
+
+    What the exposures share, the error of the model, is no noise of a change.
+    """
+    depth, error = amplitudes(curves, curves.noise)
     _, expected = amplitudes(curves, curves.limit)
     for kind in sorted(set(curves.kind) - {"constant"}):
         chosen = (curves.kind == kind) & (expected < DEPTH_ERROR) & np.isfinite(depth)

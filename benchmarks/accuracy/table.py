@@ -47,8 +47,9 @@ class Curves:
         Of a member of a close pair; see `Truth`.
     factor : ndarray, shape (n, nt)
         True flux in units of ``true``.
-    flux, error, limit : ndarray, shape (n, nt)
-        e-/s; NaN where there is no good measurement.
+    flux, error, noise, limit : ndarray, shape (n, nt)
+        e-/s; NaN where there is no good measurement.  ``noise`` is the part of the error that the
+        exposures do not share.
     """
 
     source: np.ndarray
@@ -61,6 +62,7 @@ class Curves:
     factor: np.ndarray
     flux: np.ndarray
     error: np.ndarray
+    noise: np.ndarray
     limit: np.ndarray
 
     def __getitem__(self, chosen: np.ndarray) -> Curves:
@@ -78,7 +80,8 @@ class Curves:
 
     def measured(self, flux: np.ndarray, error: np.ndarray) -> Curves:
         """Fluxes and errors of another program, shape (sources, nt) as in the sources table."""
-        return replace(self, flux=flux[self.source], error=error[self.source])
+        error = error[self.source]
+        return replace(self, flux=flux[self.source], error=error, noise=error)
 
 
 def curves(paths: Paths, truth: Truth) -> Curves:
@@ -86,7 +89,7 @@ def curves(paths: Paths, truth: Truth) -> Curves:
     exposures = read_exposures(paths.exposures).sort_values(["time", "exposure"])
     sources = read_table(paths.sources, schemas.SOURCES)
     sources = sources[sources["origin"] == "catalogue"].reset_index(drop=True)
-    flux, error = measurements(paths, sources)
+    flux, error, noise = measurements(paths, sources)
     known = truth.stars.set_index("source_id").reindex(sources["source_id"])
     known = known.reindex(columns=["flux", "kind", "pair", "separation", "difference"])
     # The brightest of merged stars lends its name; the truth of their sum is not looked up.
@@ -107,20 +110,20 @@ def curves(paths: Paths, truth: Truth) -> Curves:
         known["pair"].fillna(-1).to_numpy(np.int64),
         known["separation"].to_numpy(float),
         known["difference"].to_numpy(float),
-        *(factor, flux, error, limit),
+        *(factor, flux, error, noise, limit),
     )[keep]
 
 
-def measurements(paths: Paths, sources: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Good fluxes and their total errors, e-/s, shape (nsources, nt); NaN elsewhere."""
+def measurements(paths: Paths, sources: pd.DataFrame) -> tuple[np.ndarray, ...]:
+    """Good fluxes, their errors and noise, e-/s, shape (nsources, nt); NaN elsewhere."""
     table = read_table(paths.lightcurves, schemas.LIGHTCURVES).set_index("source")
     table = table.loc[sources["source"]]
     names = ("psf_flux", "psf_flux_err", "flags")
-    flux, error, flags = (np.stack(table[name].tolist()) for name in names)
+    flux, noise, flags = (np.stack(table[name].tolist()) for name in names)
     # The log-polar model does not know its errors.
-    error = np.hypot(error, table["model_err"].fillna(0.0).to_numpy()[:, None])
+    error = np.hypot(noise, table["model_err"].fillna(0.0).to_numpy()[:, None])
     good = ((flags & BAD_MEASUREMENT) == 0) & np.isfinite(flux) & (error > 0.0)
-    return np.where(good, flux.astype(float), np.nan), np.where(good, error.astype(float), np.nan)
+    return tuple(np.where(good, values.astype(float), np.nan) for values in (flux, error, noise))
 
 
 def distance_inside(exposure: pd.Series, sources: pd.DataFrame) -> np.ndarray:
