@@ -410,10 +410,6 @@ def common(own, window, offset, values, s, o):
     return (mine * images(window, offset, values, shape)[o]).sum()
 
 
-def find(indices, low, high, s):
-    return indices.tolist().index(s, low, high)
-
-
 def take(own, place):
     return own[place]
 
@@ -422,10 +418,6 @@ def fill_own(window, offset, values, weight):
     """The whole matrix, dense; of which each entry is owned by one of its sources."""
     prf = images(window, offset, values, weight.shape).reshape(len(window), -1)
     return prf @ (weight.ravel()[:, None] * prf.T)
-
-
-def diagonal(matrix):
-    return np.diag(matrix.toarray())
 
 
 def leverage(x, y, window, offset, values, weight, precision, core):

@@ -233,13 +233,6 @@ def test_common(kernel, stamps, weight):
             assert kernel(own, *arguments, s, o) == pytest.approx(expected, rel=1e-12)
 
 
-@both(nb._find)
-def test_find(kernel):
-    indices = np.array([8, 1, 4, 5, 9, 2, 3], np.int32)
-    for s in (1, 4, 5, 9):
-        assert kernel(indices, 1, 5, s) == naive.find(indices, 1, 5, s)
-
-
 def _filled(kernel, stamps, weight, prior, count, data):
     """The kernel's matrix, dense; ``data``: its entries before."""
 
@@ -310,11 +303,10 @@ def test_matrix_follows_its_weights(stamps, weight, changed):
     assert not normal.follow(changed).any()  # nothing is left to follow
 
 
-@both(nb.diagonal)
-def test_diagonal(kernel, stamps, weight):
-    matrix, out = normal_matrix(stamps, weight, np.full(len(stamps), 9.0)), np.empty(len(stamps))
-    kernel(matrix.indptr.astype(np.int64), matrix.indices, matrix.data, out)
-    assert_array_equal(out, naive.diagonal(matrix))
+def test_diagonal(stamps, weight):
+    normal = NormalMatrix(stamps, np.full(len(stamps), 9.0))
+    normal.follow(weight)
+    assert_array_equal(normal.diagonal, normal.matrix.diagonal())
 
 
 @both(nb.leverage)

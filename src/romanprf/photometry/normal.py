@@ -87,16 +87,12 @@ class NormalMatrix:
         self._pattern = p = overlaps(stamps)
         self._own, n = np.zeros(p.own.size), len(stamps)
         self.matrix = csr_array((np.zeros(p.indices.size), p.indices, p.indptr), shape=(n, n))
-        # It shares the data with the matrix.
-        self._csr = p.indptr, p.indices, self.matrix.data
         self._empty = True
 
     @property
     def diagonal(self) -> np.ndarray:
-        """Of the matrix, shape (nsources,)."""
-        out = np.empty(len(self._stamps))
-        normal_nb.diagonal(*self._csr, out)
-        return out
+        """Of the matrix, shape (nsources,): each source is the first of its own list."""
+        return self._own[self._pattern.start[:-1]]
 
     def follow(self, weight: np.ndarray) -> np.ndarray:
         """Take new weights where they differ.

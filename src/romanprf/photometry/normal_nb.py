@@ -212,25 +212,6 @@ def _pair_touched(total, window, s, o):
 
 
 @njit
-def _find(indices, low, high, s):
-    """Place of ``s`` among the sorted indices from low to high - 1, of which it is one."""
-    while high - low > 1:
-        middle = (low + high) // 2
-        if indices[middle] <= s:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-@njit_parallel
-def diagonal(indptr, indices, data, out):
-    """Diagonal of a matrix -> out (s,)."""
-    for s in prange(out.size):
-        out[s] = data[_find(indices, indptr[s], indptr[s + 1], s)]
-
-
-@njit
 def _weighted(window, offset, values, weight, s):
     """Stamp of a source times the weight of its pixels, flat."""
     row0, row1, column0, column1 = window[s]
