@@ -20,8 +20,8 @@ import pandas as pd
 from romanprf.config import Config
 from romanprf.io.tables import read_metadata
 from romanprf.schemas import SOURCES
+from romanprf.sky.wcs import ARCSEC, deproject
 from romanprf.steps import crossmatch
-from romanprf.wcs import ARCSEC, deproject
 
 SIDE = 0.125  # degrees
 OFFSET = np.array([0.15, -0.1])  # arcsec

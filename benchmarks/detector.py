@@ -39,21 +39,22 @@ from scipy.sparse import block_array, csr_array
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
-from romanprf.accelerate import keep_memory, set_threads
 from romanprf.config import Config, Simulate
-from romanprf.photometry import far, frame
-from romanprf.photometry.frame import solve_frame
-from romanprf.photometry.image import Image, masked_image
-from romanprf.photometry.normal import NormalMatrix, normal_matrix
-from romanprf.photometry.solver import Solver
-from romanprf.photometry.stamps import Stamps
+from romanprf.core.accelerate import keep_memory, set_threads
+from romanprf.core.image import Image, masked_image
+from romanprf.frame import far
+from romanprf.frame.stamps import Stamps
 from romanprf.prf import TensorPRF
 from romanprf.simulate import wfi
 from romanprf.simulate.exposure import pointing
 from romanprf.simulate.field import make_field
 from romanprf.simulate.prf import nodes_at
+from romanprf.sky.wcs import TangentWCS
+from romanprf.solve import fluxes as frame
+from romanprf.solve.fluxes import solve_frame
+from romanprf.solve.normal import NormalMatrix, normal_matrix
+from romanprf.solve.solver import Solver
 from romanprf.steps import fit
-from romanprf.wcs import TangentWCS
 
 REACH, DIRECT = 100.0, 512
 #: What is left of the sky, e-/s, and how far the frame is off its WCS, pixels.

@@ -19,13 +19,13 @@ import yaml
 
 from romanprf import schemas
 from romanprf.config import Simulate, load_config
+from romanprf.core.statistics import robust_spread
 from romanprf.io.tables import read_table
-from romanprf.paths import Paths
 from romanprf.prf import TensorPRF
+from romanprf.prf.table import read_prf
 from romanprf.simulate.field import make_field
 from romanprf.simulate.render import true_prf
-from romanprf.statistics import robust_spread
-from romanprf.steps.shape import read_prf
+from romanprf.workflow.paths import Paths
 
 BINS = ((15, 17), (17, 18), (18, 20), (20, 21), (21, 22), (22, 23))
 #: Places of the PRF per axis, pixels from the edges, and edge of the image that does not count.

@@ -26,6 +26,7 @@ import asdf
 import numpy as np
 from astropy.io import fits
 
+from romanprf.io.exposures import read_exposures
 from romanprf.io.images import read_image
 from romanprf.simulate import wfi
 from romanprf.steps import frames
@@ -72,7 +73,7 @@ def measured(image: Path, exposures: int) -> dict[str, Any]:
         "again_s": register(files[:-1]),
         "one_more_s": register(files),
     }
-    row = frames.read_exposures(outputs["exposures"]).iloc[0].to_dict()
+    row = read_exposures(outputs["exposures"]).iloc[0].to_dict()
     pixels = read_image(row)
     arrays = (pixels.flux, pixels.flux_err, pixels.flags)
     return {

@@ -16,13 +16,13 @@ from scipy.special import erf
 
 from romanprf import Machine
 from romanprf.config import Simulate
+from romanprf.core.image import masked_image
+from romanprf.core.statistics import robust_spread
 from romanprf.io.simulated import write_frame
-from romanprf.photometry.image import masked_image
 from romanprf.plots.image import image_figure
 from romanprf.plots.light_curves import light_curves_figure
 from romanprf.plots.style import drawing, save
 from romanprf.simulate import Field, make_exposure, make_field
-from romanprf.statistics import robust_spread
 
 #: Knots that follow Roman's PRF, those of the workflow; and those for Kepler.
 ROMAN = {"n_r_knots": 28, "n_phi_knots": 24, "rmin": 0.01, "cut_r": 0.05, "rmax": 2.2}

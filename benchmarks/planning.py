@@ -24,10 +24,10 @@ import pandas as pd
 import yaml
 
 from romanprf.io.tables import write_table
-from romanprf.paths import Paths
 from romanprf.schemas import EXPOSURES
+from romanprf.sky.wcs import TangentWCS, deproject
 from romanprf.steps.frames import field
-from romanprf.wcs import TangentWCS, deproject
+from romanprf.workflow.paths import Paths
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Exposures of one detector in a season, and of the 18 of the camera.

@@ -5,10 +5,10 @@ from functools import cache
 
 import numpy as np
 
-from romanprf.photometry.image import Image, masked_image
-from romanprf.photometry.stamps import Stamps, make_stamps
+from romanprf.core.image import Image, masked_image
+from romanprf.frame.stamps import Stamps, make_stamps
 from romanprf.prf import LogPolarPRF
-from romanprf.wcs import ARCSEC, TangentWCS, deproject
+from romanprf.sky.wcs import ARCSEC, TangentWCS, deproject
 
 SCALE = 0.11
 #: Inside a quarter of this (arcsec) the PRF is round.

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Starts processes as copies of one in which these modules are loaded.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(
-    ["snakemake.cli", "romanprf.dependencies", "romanprf.steps.frames"]
+    ["snakemake.cli", "romanprf.workflow.dependencies", "romanprf.steps.frames"]
 )
 
 

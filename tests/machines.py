@@ -11,9 +11,9 @@ from scipy.sparse import issparse
 
 import fields
 from romanprf import Machine
-from romanprf.photometry.stamps import make_stamps
+from romanprf.frame.stamps import make_stamps
 from romanprf.prf import LogPolarPRF
-from romanprf.wcs import TangentWCS
+from romanprf.sky.wcs import TangentWCS
 
 EPOCH = 2461000.0
 

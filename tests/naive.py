@@ -12,7 +12,7 @@ from numpy.polynomial.chebyshev import chebval2d
 from scipy.interpolate import BSpline
 from scipy.ndimage import map_coordinates
 
-from romanprf.wcs import deproject, project
+from romanprf.sky.wcs import deproject, project
 
 CELL, FINE = 8, 4
 
@@ -634,7 +634,7 @@ def add_scaled(line, factor, low, high):
     return factor * np.where(inside, line, 0.0)
 
 
-# detect/stack_nb
+# search/stack_nb
 
 
 def match(x, y, residual, weight, template, cell):

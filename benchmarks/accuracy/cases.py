@@ -15,14 +15,14 @@ from truth import Truth
 
 from romanprf import schemas
 from romanprf.config import Simulate, load_config
+from romanprf.io.exposures import read_exposures
 from romanprf.io.simulated import write_catalogue, write_frame
 from romanprf.io.tables import read_table
-from romanprf.paths import Paths
 from romanprf.reduce import reduce
 from romanprf.simulate import Field, make_exposure, make_field
 from romanprf.simulate.exposure import pointing
 from romanprf.simulate.wfi import to_flux, to_time
-from romanprf.steps.frames import read_exposures
+from romanprf.workflow.paths import Paths
 
 #: Fields that nobody looked at while the package was written; repeats add `NEXT_SEED`.
 SEED, NEXT_SEED = 31469, 1009

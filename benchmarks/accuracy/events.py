@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from table import Curves, pulls, statistics
 
-from romanprf.statistics import robust_spread
+from romanprf.core.statistics import robust_spread
 
 #: Events count whose depth the photons tell to this fraction: fainter ones tell no bias.
 DEPTH_ERROR = 0.2

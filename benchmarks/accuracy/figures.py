@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from table import BINS, Curves, Row, pulls, rows
 from truth import Truth, model_stamps
 
-from romanprf.paths import Paths
+from romanprf.io.exposures import read_exposures
 from romanprf.plots.style import (
     BLACK,
     BLUE,
@@ -23,7 +23,7 @@ from romanprf.plots.style import (
     save,
 )
 from romanprf.simulate import true_prf
-from romanprf.steps.frames import read_exposures
+from romanprf.workflow.paths import Paths
 
 COLOURS = (BLACK, BLUE, VERMILLION, ORANGE, SKY, "#009E73", "#CC79A7", "#F0E442", GREY)
 #: Colour and line of each case.

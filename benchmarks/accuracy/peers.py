@@ -13,13 +13,13 @@ from table import Curves
 from truth import Truth
 
 from romanprf import schemas
-from romanprf.catalog.motion import positions_at
+from romanprf.io.exposures import read_exposures
 from romanprf.io.images import read_image
 from romanprf.io.tables import read_table
-from romanprf.paths import Paths
 from romanprf.simulate import true_prf
-from romanprf.steps.frames import read_exposures
-from romanprf.wcs import TangentWCS
+from romanprf.sky.motion import positions_at
+from romanprf.sky.wcs import TangentWCS
+from romanprf.workflow.paths import Paths
 
 SIDES = Path(__file__).parents[1]
 #: Error of pixels that cannot be used, e-/s: they carry no weight.

@@ -13,13 +13,13 @@ from scipy.stats import theilslopes
 from truth import Truth, limits
 
 from romanprf import schemas
-from romanprf.catalog.motion import positions_at
+from romanprf.core.statistics import MAD_SCALE, robust_spread, small_sample_scatter
 from romanprf.flags import BAD_MEASUREMENT
+from romanprf.io.exposures import read_exposures
 from romanprf.io.tables import read_metadata, read_table
-from romanprf.paths import Paths
-from romanprf.statistics import MAD_SCALE, robust_spread, small_sample_scatter
-from romanprf.steps.frames import read_exposures
-from romanprf.wcs import TangentWCS
+from romanprf.sky.motion import positions_at
+from romanprf.sky.wcs import TangentWCS
+from romanprf.workflow.paths import Paths
 
 #: F146, AB.
 BINS = ((15, 17), (17, 18), (18, 20), (20, 21), (21, 22), (22, 23))

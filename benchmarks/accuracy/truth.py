@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from romanprf.catalog.motion import positions_at
 from romanprf.config import Simulate
+from romanprf.core.image import masked_image
+from romanprf.frame.stamps import Stamps, make_stamps
+from romanprf.io.exposures import read_exposures
 from romanprf.io.images import read_image
-from romanprf.paths import Paths
-from romanprf.photometry.frame import pixel_variance, solve_frame
-from romanprf.photometry.image import masked_image
-from romanprf.photometry.stamps import Stamps, make_stamps
+from romanprf.prf.table import read_prf
 from romanprf.simulate import inject
 from romanprf.simulate.prf import nodes_at
-from romanprf.steps.frames import read_exposures
-from romanprf.steps.shape import read_prf
-from romanprf.wcs import STERADIAN, TangentWCS
+from romanprf.sky.motion import positions_at
+from romanprf.sky.wcs import STERADIAN, TangentWCS
+from romanprf.solve.fluxes import pixel_variance, solve_frame
+from romanprf.workflow.paths import Paths
 
 #: Far from a star a pixel gets this much of its light over the cube of the distance (pixels).
 WING = 0.1

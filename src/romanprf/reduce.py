@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from threadpoolctl import threadpool_limits
 
-from romanprf import dependencies
-from romanprf.accelerate import ONE_BLAS_THREAD
 from romanprf.config import Config
+from romanprf.core.accelerate import ONE_BLAS_THREAD
+from romanprf.io.exposures import read_exposures, read_field
 from romanprf.io.sheet import read_sheet
-from romanprf.paths import Paths
 from romanprf.steps import crossmatch, deltas, fit, frames, metrics, shape, simulate
+from romanprf.workflow import dependencies
+from romanprf.workflow.paths import Paths
 
 
 @threadpool_limits.wrap(**ONE_BLAS_THREAD)
@@ -35,9 +36,9 @@ def reduce(config: Config) -> Paths:
     images = [str(item["file"]) for item in files]
     register = {"files": files, "registered": paths.registered, **sections["exposures"]}
     frames.run({"images": images}, tables, register)
-    exposures = frames.read_exposures(paths.exposures)
+    exposures = read_exposures(paths.exposures)
     catalogues = dependencies.catalogue_files(config, paths)
-    crossmatch.run(catalogues, tables, {**sections, "field": frames.read_field(paths.exposures)})
+    crossmatch.run(catalogues, tables, {**sections, "field": read_field(paths.exposures)})
     chosen = dependencies.shape_exposures(exposures, config.shape.max_exposures)
     deltas.run(tables, tables, {**sections, "exposures": chosen["exposure"].tolist()})
     chosen = dependencies.shape_exposures(exposures, config.shape.joint_exposures)
@@ -63,7 +64,7 @@ def _simulate(config: Config, paths: Paths) -> None:
 def _fit(config: Config, paths: Paths, tables: dict[str, str]) -> list[str]:
     """Fit all batches; the photometry files."""
     sections, size = config.model_dump(mode="json"), config.exposures.batch_size
-    exposures = frames.read_exposures(paths.exposures)
+    exposures = read_exposures(paths.exposures)
     files = []
     for batch, rows in dependencies.batches(exposures, size).items():
         outputs = {name: getattr(paths, name) for name in ("photometry", "frame_stats")}

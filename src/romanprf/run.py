@@ -13,7 +13,7 @@ import psutil
 import yaml
 
 from romanprf.errors import InputError
-from romanprf.paths import Paths
+from romanprf.workflow.paths import Paths
 
 #: Seconds between two looks at the memory.
 _INTERVAL = 0.2

@@ -20,10 +20,10 @@ import pytest
 
 import forked
 from romanprf import warm
-from romanprf.io.lock import hold
 from romanprf.io.scratch import kept
 from romanprf.io.tables import read_table, write_table, writing
 from romanprf.schemas import Column, TableSchema
+from romanprf.workflow.lock import hold
 
 SCHEMA = TableSchema(
     "draft", 1, "Rounds.", (Column("round", pa.int32(), "", "Number of the write."),)
@@ -106,7 +106,7 @@ def test_job_on_a_full_disk_says_one_line(tmp_path):
         import resource, sys
         from types import SimpleNamespace
         from romanprf.io.atomic import replacing
-        from romanprf.steps.shim import main
+        from romanprf.workflow.job import main
 
         def run(inputs, outputs, params):
             with replacing(outputs["out"]) as temporary:

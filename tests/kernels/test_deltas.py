@@ -5,8 +5,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fields
 import naive
 from naive import both
-from romanprf.deltas import find_deltas
-from romanprf.deltas.deltas_nb import all_offsets, count_pairs, fill_pairs, offset
+from romanprf.sky.deltas import find_deltas
+from romanprf.sky.deltas_nb import all_offsets, count_pairs, fill_pairs, offset
 
 STARS = [(268.0, -29.2), (0.0, 12.0), (359.99999, -45.0), (130.0, -89.0), (77.0, 89.9), (10.0, 0.0)]
 ARCSEC = 1.0 / 3600.0

@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import naive
 from naive import both
-from romanprf.photometry import image_nb as nb
+from romanprf.frame import image_nb as nb
 
 SLOPES = pytest.mark.parametrize("slope", [0.0, 0.5])
 

@@ -6,8 +6,8 @@ from scipy.sparse import csr_array
 import fields
 import naive
 from naive import both
-from romanprf.photometry import normal_nb as nb
-from romanprf.photometry.normal import _SAME, NormalMatrix, normal_matrix, overlaps
+from romanprf.solve import normal_nb as nb
+from romanprf.solve.normal import _SAME, NormalMatrix, normal_matrix, overlaps
 
 SHAPE = (37, 35)
 

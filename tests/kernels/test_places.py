@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose
 
 import naive
 from naive import both
-from romanprf import wcs_nb as nb
+from romanprf.sky import wcs_nb as nb
 
 PIXEL, PLANE = (-10.0, 110.0, -20.0, 90.0), (-0.004, 0.005, -0.003, 0.004)
 

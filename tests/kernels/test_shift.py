@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose
 
 import naive
 from naive import both
-from romanprf.photometry import register_nb as nb
+from romanprf.solve import register_nb as nb
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.5])

@@ -5,8 +5,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fields
 import naive
 from naive import both
-from romanprf.photometry import solver, solver_nb
-from romanprf.photometry.normal import normal_matrix
+from romanprf.solve import solver, solver_nb
+from romanprf.solve.normal import normal_matrix
 
 SHAPE = (30, 40)
 

@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose
 
 import naive
 from naive import both
-from romanprf.prf import splines_nb
+from romanprf.core import splines_nb
 
 
 @both(splines_nb.uniform_cubic)

@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose
 
 import naive
 from naive import both
-from romanprf.detect import stack_nb as nb
+from romanprf.search import stack_nb as nb
 
 
 @both(nb.match)

@@ -5,7 +5,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fields
 import naive
 from naive import both
-from romanprf.photometry import stamps_nb as nb
+from romanprf.frame import stamps_nb as nb
 
 
 @pytest.fixture

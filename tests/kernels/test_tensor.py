@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose
 
 import naive
 from naive import both
-from romanprf.accelerate import set_threads
+from romanprf.core.accelerate import set_threads
 from romanprf.prf import tensor_nb as nb
 
 SCALE, STEP = 3.0, 0.2

@@ -11,7 +11,7 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 import forked
-from romanprf.wcs import project
+from romanprf.sky.wcs import project
 
 #: Few rounds of the PRF fit, one job that measures fluxes.
 FASTER = ["shape={joint_exposures: 8, rounds: 3, search_rounds: 0}", "exposures={batch_size: 64}"]

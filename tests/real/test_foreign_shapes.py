@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from scipy.interpolate import BSpline
 
-from romanprf.io.shape_files import read_shape, write_shape
+from romanprf.prf.shape_files import read_shape, write_shape
 
 pytestmark = pytest.mark.real_data
 

@@ -12,9 +12,10 @@ from astropy.coordinates import SkyCoord
 
 from romanprf.flags import PixelFlag
 from romanprf.io.catalogues import read_catalogue
+from romanprf.io.exposures import read_exposures
 from romanprf.io.images import read_image, register
+from romanprf.sky.wcs import TangentWCS
 from romanprf.steps import frames
-from romanprf.wcs import TangentWCS
 
 pytestmark = pytest.mark.real_data
 
@@ -129,7 +130,7 @@ def test_frames_step(data_dir: Path, tmp_path: Path, name: str) -> None:
         "registered": tmp_path / "registered.parquet",
     }
     frames.run({"images": paths}, outputs, params)
-    table = frames.read_exposures(outputs["exposures"])
+    table = read_exposures(outputs["exposures"])
     assert len(table) == {"roman_l2": 12, "rimtimsim": 20}.get(name, 12)
     assert (table["flags"] == 0).all()
     assert table["content_hash"].nunique() == len(table)

@@ -9,7 +9,7 @@ import pytest
 import roman_datamodels as rdm
 from astropy.coordinates import SkyCoord
 
-from romanprf.wcs import TangentWCS
+from romanprf.sky.wcs import TangentWCS
 
 pytestmark = pytest.mark.real_data
 

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 
-from romanprf.dependencies import batches, digest
 from romanprf.io.tables import read_table
 from romanprf.schemas import EXPOSURES
+from romanprf.workflow.dependencies import batches, digest
 
 pytestmark = pytest.mark.slow
 

@@ -6,15 +6,16 @@ import sys
 
 import pandas as pd
 
-from romanprf import dependencies, resources, schemas
+from romanprf.workflow import dependencies, resources
+from romanprf import schemas
 from romanprf.config import load_config
 from romanprf.errors import InputError
-from romanprf.io import lock
+from romanprf.workflow import lock
 from romanprf.io.sheet import read_sheet
 from romanprf.io.tables import count_rows, read_table
-from romanprf.large import LEARNED, MIDDLE
-from romanprf.paths import Paths
-from romanprf.steps.frames import read_field
+from romanprf.core.large import LEARNED, MIDDLE
+from romanprf.workflow.paths import Paths
+from romanprf.io.exposures import read_field
 
 
 wildcard_constraints:

@@ -1,4 +1,4 @@
 from romanprf.steps import fit
-from romanprf.steps.shim import main
+from romanprf.workflow.job import main
 
 main(fit.run, snakemake)

@@ -1,4 +1,4 @@
 from romanprf.steps import kernels
-from romanprf.steps.shim import main
+from romanprf.workflow.job import main
 
 main(kernels.run, snakemake)

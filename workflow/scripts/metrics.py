@@ -1,4 +1,4 @@
 from romanprf.steps import metrics
-from romanprf.steps.shim import main
+from romanprf.workflow.job import main
 
 main(metrics.run, snakemake)

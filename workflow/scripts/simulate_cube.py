@@ -1,4 +1,4 @@
 from romanprf.steps import simulate
-from romanprf.steps.shim import main
+from romanprf.workflow.job import main
 
 main(simulate.run_cube, snakemake)

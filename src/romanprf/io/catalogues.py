@@ -19,7 +19,7 @@ from astropy.coordinates import FK5
 from astropy.table import Table
 
 from romanprf.errors import InputError
-from romanprf.io.exposure import first_bytes, to_icrs
+from romanprf.io.reading import first_bytes, to_icrs
 
 #: AB magnitude of 1 nJy.
 _NJY_ZERO_POINT = 31.4

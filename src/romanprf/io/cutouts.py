@@ -14,7 +14,7 @@ from astropy.nddata import NoOverlapError, overlap_slices
 from romanprf.errors import InputError
 from romanprf.io.images import check_one_setup, read_image, register
 from romanprf.io.pixel_series import PixelPosition, PixelSeries
-from romanprf.wcs import TangentWCS
+from romanprf.sky.wcs import TangentWCS
 
 #: Slices of the image, slices of the cut-out, array row and column of the cut-out's first pixel.
 Window = tuple[tuple[slice, slice], tuple[slice, slice], tuple[int, int]]
@@ -52,7 +52,7 @@ def read_cutouts(
         infinite, as in rejected pixels.  ``meta`` holds mission, filter, detector, time_scale,
         zero_point and pixel_area of the first exposure (see `romanprf.schemas.EXPOSURES`) and
         shape, the rows and columns of a cut-out; ``extra`` the series exposure and poisson_slope
-        (see `romanprf.photometry.image.Image`).
+        (see `romanprf.core.image.Image`).
 
     Raises
     ------

@@ -12,10 +12,10 @@ from typing import Any
 
 import asdf
 
+from romanprf.core.image import Image
 from romanprf.errors import InputError
 from romanprf.io import rimtimsim, roman_cuts, roman_l2
-from romanprf.io.exposure import first_bytes, readable
-from romanprf.photometry.image import Image
+from romanprf.io.reading import first_bytes, readable
 
 __all__ = ["check_one_setup", "detect_format", "read_image", "register"]
 

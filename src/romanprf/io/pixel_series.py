@@ -1,4 +1,4 @@
-"""Pixels through time: what every way into `romanprf.machine.Machine` gives."""
+"""Pixels through time: what every way into `romanprf.machine.machine.Machine` gives."""
 
 from __future__ import annotations
 

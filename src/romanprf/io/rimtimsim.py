@@ -18,8 +18,9 @@ from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
+from romanprf.core.image import Image, masked_image
 from romanprf.errors import InputError
-from romanprf.io.exposure import (
+from romanprf.io.reading import (
     entry,
     fitted_wcs,
     header_zero_point,
@@ -30,8 +31,7 @@ from romanprf.io.exposure import (
     to_icrs,
     wfi_detector,
 )
-from romanprf.photometry.image import Image, masked_image
-from romanprf.wcs import SkyFunction
+from romanprf.sky.wcs import SkyFunction
 
 
 def register(path: str, gain: float | None, zero_point: float | None) -> list[dict]:

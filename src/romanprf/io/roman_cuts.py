@@ -17,8 +17,9 @@ import numpy as np
 from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 
+from romanprf.core.image import Image, masked_image
 from romanprf.errors import InputError
-from romanprf.io.exposure import (
+from romanprf.io.reading import (
     entry,
     file_stamp,
     fitted_wcs,
@@ -30,7 +31,6 @@ from romanprf.io.exposure import (
     wfi_detector,
 )
 from romanprf.io.rimtimsim import sky_function
-from romanprf.photometry.image import Image, masked_image
 
 
 def register(path: str, gain: float | None, zero_point: float | None) -> list[dict]:

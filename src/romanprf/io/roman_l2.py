@@ -17,9 +17,10 @@ import numpy as np
 from astropy import units as u
 from astropy.time import Time
 
+from romanprf.core.image import Image, masked_image
 from romanprf.errors import InputError
 from romanprf.flags import from_roman_dq
-from romanprf.io.exposure import (
+from romanprf.io.reading import (
     configured,
     entry,
     fitted_wcs,
@@ -30,8 +31,7 @@ from romanprf.io.exposure import (
     to_icrs,
     wfi_detector,
 )
-from romanprf.photometry.image import Image, masked_image
-from romanprf.wcs import SkyFunction
+from romanprf.sky.wcs import SkyFunction
 
 #: Flux density of AB magnitude 0, Jy.
 _AB_ZERO = (1.0 * u.ABflux).to_value(u.Jy)

@@ -20,8 +20,8 @@ from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS, NoWcsKeywordsFoundError
 
 from romanprf.errors import InputError
-from romanprf.io.exposure import entry, first_bytes, readable
 from romanprf.io.pixel_series import PixelSeries
+from romanprf.io.reading import entry, first_bytes, readable
 
 #: Bits of QUALITY of cadences that are of no use, the default bit mask of lightkurve
 #: 2.6 (Lightkurve Collaboration 2018, ascl:1812.013).  Kepler and K2 (Archive Manual, table 2-3):

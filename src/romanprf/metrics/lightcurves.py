@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from romanprf.core.statistics import MAD_SCALE
 from romanprf.flags import BAD_MEASUREMENT
-from romanprf.statistics import MAD_SCALE
 
 
 def light_curve_statistics(

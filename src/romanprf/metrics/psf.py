@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from romanprf.prf import PRF
-from romanprf.wcs import TangentWCS, stretch
+from romanprf.sky.wcs import TangentWCS, stretch
 
 
 def source_psf_fraction(

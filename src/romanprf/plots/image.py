@@ -7,7 +7,7 @@ from matplotlib import colormaps
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 
-from romanprf.photometry.image import Image
+from romanprf.core.image import Image
 from romanprf.plots.style import new_figure
 
 #: Colour of pixels without weight.

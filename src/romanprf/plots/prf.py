@@ -29,10 +29,10 @@ def prf_figure(
     prf : PRF
         The model.
     history : sequence of mapping
-        Iterations of its fit (`romanprf.prf.shape.Iteration`), or of the tensor model the rounds
-        (`romanprf.prf.joint.Round`); the last one is told.
+        Iterations of its fit (`romanprf.learn.logpolar.Iteration`), or the rounds of the tensor
+        model (`romanprf.learn.tensor.Round`); the last one is told.
     searches : sequence of mapping
-        What each search for missing stars found (`romanprf.steps.search.Learned`).
+        What each search for missing stars found (`romanprf.search.complete.Learned`).
     """
     figure = new_figure(3.1)
     left, right = figure.subplots(1, 2, width_ratios=[1.0, 1.15], gridspec_kw={"wspace": 0.08})

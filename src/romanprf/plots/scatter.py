@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from romanprf.core.statistics import small_sample_scatter
 from romanprf.flags import SourceFlag
 from romanprf.plots.style import BLACK, BLUE, GREY, ORANGE, VERMILLION, empty, new_figure
-from romanprf.statistics import small_sample_scatter
 
 #: A scatter of fewer measurements says little.
 MIN_GOOD = 3

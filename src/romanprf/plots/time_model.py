@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from romanprf.core.statistics import robust_spread
 from romanprf.plots.style import drawing, new_figure
-from romanprf.statistics import robust_spread
 from romanprf.timemodel import TimeModel
 
 #: Blue to red through white, which the colour-blind tell apart.

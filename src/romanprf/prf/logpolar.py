@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import block_diag, cho_factor, cho_solve
 
 from romanprf.prf import logpolar_nb
-from romanprf.wcs import points, stretch
+from romanprf.sky.wcs import points, stretch
 
 #: Prior sigmas, dex: how far the radial profile may be from the first guess and the angular
 #: structure from round, and how much either may bend from knot to knot of the radius (second
@@ -193,7 +193,7 @@ class LogPolarPRF:
         offset: np.ndarray,
         points: int = 1,
     ) -> np.ndarray:
-        """PRF values of all sources on their windows (see `romanprf.photometry.stamps`).
+        """PRF values of all sources on their windows (see `romanprf.frame.stamps`).
 
         Parameters
         ----------

@@ -11,8 +11,8 @@ Letters: p = pixels, c = coefficients.
 
 import numpy as np
 
-from romanprf.accelerate import njit, njit_parallel, prange
-from romanprf.prf.splines_nb import locate, locate_wrapped, uniform_cubic
+from romanprf.core.accelerate import njit, njit_parallel, prange
+from romanprf.core.splines_nb import locate, locate_wrapped, uniform_cubic
 
 
 @njit

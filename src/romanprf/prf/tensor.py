@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import BSpline, NdBSpline
 
 from romanprf.prf import tensor_nb
-from romanprf.wcs import stretch
+from romanprf.sky.wcs import stretch
 
 #: Samples per interval of the knots when a function is projected on the splines.
 _SAMPLES = 4
@@ -189,7 +189,7 @@ class TensorPRF:
         offset: np.ndarray,
         points: int = 1,
     ) -> np.ndarray:
-        """PRF values of all sources on their windows (see `romanprf.photometry.stamps`)."""
+        """PRF values of all sources on their windows (see `romanprf.frame.stamps`)."""
         values = np.empty(offset[-1], np.float32)
         # The model counts in pixels, whatever their area: light already is in proportion to it.
         area = scale * self.pixel_area / stretch(jacobian)

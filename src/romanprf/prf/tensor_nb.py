@@ -12,8 +12,8 @@ of each stamp in ``values``, rows first; node, share (s, m): what each source ta
 
 import numpy as np
 
-from romanprf.accelerate import njit, njit_parallel, prange, unsigned
-from romanprf.prf.splines_nb import locate, uniform_cubic
+from romanprf.core.accelerate import njit, njit_parallel, prange, unsigned
+from romanprf.core.splines_nb import locate, uniform_cubic
 
 
 @njit

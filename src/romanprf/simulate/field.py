@@ -13,7 +13,7 @@ from romanprf.errors import InputError
 from romanprf.simulate import variability, wfi
 from romanprf.simulate.prf import RADIUS
 from romanprf.simulate.streams import Stream, random
-from romanprf.wcs import ARCSEC, deproject
+from romanprf.sky.wcs import ARCSEC, deproject
 
 #: 1 sigma of the catalogue's magnitudes.
 MAGNITUDE_ERROR = 0.02

@@ -5,8 +5,8 @@ R, C: rows and columns of the image; N: stars; M: samples of the PRF per axis.
 
 import numpy as np
 
-from romanprf.accelerate import njit_exact
-from romanprf.prf.splines_nb import uniform_cubic
+from romanprf.core.accelerate import njit_exact
+from romanprf.core.splines_nb import uniform_cubic
 
 
 @njit_exact

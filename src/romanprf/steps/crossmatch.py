@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 
 from romanprf import schemas
-from romanprf.catalog import blends
-from romanprf.catalog.crossmatch import Matches, match, position_errors, shift
-from romanprf.catalog.footprint import inside
-from romanprf.catalog.motion import propagate
 from romanprf.config import Crossmatch
 from romanprf.errors import InputError
 from romanprf.flags import SourceFlag
 from romanprf.io.catalogues import read_catalogue
 from romanprf.io.tables import provenance, write_table
+from romanprf.sky import blends
+from romanprf.sky.crossmatch import Matches, match, position_errors, shift
+from romanprf.sky.field import inside
+from romanprf.sky.motion import propagate
+from romanprf.sky.sources import described
 
 _MOTION = ["pmra", "pmdec"]
 #: Far from a star a pixel gets 0.1 r^-3 of its light (F146, r in pixels); what is fainter than
@@ -186,15 +187,3 @@ def _finish(
         flags=sum(np.int32(bit) * set_ for bit, set_ in bits.items()),
     )
     return described(sources, settings)[schemas.SOURCES.names]
-
-
-def described(sources: pd.DataFrame, settings: Crossmatch) -> pd.DataFrame:
-    """Sources with the distance to the nearest one, flagged for neighbours and saturation."""
-    ra, dec, mag = (sources[name].to_numpy() for name in ("ra", "dec", "mag"))
-    numbers = settings.contaminant_radius, settings.contaminant_contrast
-    bits = {
-        SourceFlag.SATURATED: mag < settings.saturation_magnitude,
-        SourceFlag.CONTAMINANT: blends.contaminated(ra, dec, mag, *numbers),
-    }
-    flags = sum(np.int32(bit) * set_ for bit, set_ in bits.items())
-    return sources.assign(nearest=blends.nearest(ra, dec), flags=sources["flags"] | flags)

@@ -10,16 +10,16 @@ import pandas as pd
 from tqdm import tqdm
 
 from romanprf import schemas
-from romanprf.catalog.motion import positions_at
-from romanprf.deltas import find_deltas
+from romanprf.core.large import MIDDLE
 from romanprf.errors import InputError
+from romanprf.frame.stamps import footprint_radius
+from romanprf.io.exposures import read_exposures
 from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_table, writing
-from romanprf.large import MIDDLE
-from romanprf.photometry.stamps import footprint_radius
 from romanprf.prf import LogPolarPRF
-from romanprf.steps.frames import read_exposures
-from romanprf.wcs import STERADIAN, TangentWCS
+from romanprf.sky.deltas import find_deltas
+from romanprf.sky.motion import positions_at
+from romanprf.sky.wcs import STERADIAN, TangentWCS
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ def exposure_deltas(
     """Rows of the ``deltas`` table of one exposure.
 
     The radius of each source is where the first guess of the PRF falls under ``flux_cut_off``.
-    Pixels are those of the middle of the image, at most `romanprf.large.MIDDLE` per side.
+    Pixels are those of the middle of the image, at most `romanprf.core.large.MIDDLE` per side.
     """
     guess = LogPolarPRF.first_guess(10, 4, shape["rmin"], shape["cut_r"], shape["rmax"], area)
     radius = footprint_radius(

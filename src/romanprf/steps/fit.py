@@ -16,25 +16,25 @@ from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from romanprf import schemas
-from romanprf.accelerate import get_threads, keep_memory
-from romanprf.catalog.motion import positions_at
+from romanprf.core.accelerate import get_threads, keep_memory
+from romanprf.core.image import Image, enough_rows
+from romanprf.core.statistics import robust_spread
 from romanprf.flags import ExposureFlag, SourceFlag
+from romanprf.frame.background import Mesh
+from romanprf.frame.far import far_light
+from romanprf.frame.stamps import SOLVED, Stamps, make_stamps
+from romanprf.io.exposures import read_exposures
 from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
-from romanprf.photometry.background import Mesh
-from romanprf.photometry.far import far_light
-from romanprf.photometry.frame import Far, FrameFit, departed, fit_frame
-from romanprf.photometry.image import Image, enough_rows
-from romanprf.photometry.model_error import error_images, model_error
-from romanprf.photometry.register import UNKNOWN, Shift, frame_shift, reference_stars
-from romanprf.photometry.solver import NotConvergedError
-from romanprf.photometry.stamps import SOLVED, Stamps, make_stamps
-from romanprf.photometry.unknown import Unknown
 from romanprf.prf import PRF, TensorPRF
-from romanprf.statistics import robust_spread
-from romanprf.steps.frames import read_exposures
-from romanprf.steps.shape import read_prf
-from romanprf.wcs import ARCSEC, TangentWCS
+from romanprf.prf.table import read_prf
+from romanprf.sky.motion import positions_at
+from romanprf.sky.wcs import ARCSEC, TangentWCS
+from romanprf.solve.fluxes import Far, FrameFit, departed, fit_frame
+from romanprf.solve.model_error import error_images, model_error
+from romanprf.solve.register import UNKNOWN, Shift, frame_shift, reference_stars
+from romanprf.solve.solver import NotConvergedError
+from romanprf.solve.uncatalogued import Unknown
 
 logger = logging.getLogger(__name__)
 

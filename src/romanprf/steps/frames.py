@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from romanprf.catalog.footprint import field_plane
-from romanprf.catalog.motion import julian_year
 from romanprf.errors import InputError
-from romanprf.io.exposure import file_stamp
 from romanprf.io.images import check_one_setup, register
+from romanprf.io.reading import file_stamp
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
 from romanprf.schemas import EXPOSURES
-from romanprf.wcs import ARCSEC, TangentWCS, stretch
+from romanprf.sky.field import field_plane
+from romanprf.sky.motion import julian_year
+from romanprf.sky.wcs import ARCSEC, TangentWCS, stretch
 
 #: Outlines grow in steps of this size (arcsec), so that a new dither rarely changes the field.
 SNAP = 4.0
@@ -110,40 +110,6 @@ def _check_together(rows: list[dict]) -> None:
     check_one_setup(rows)
 
 
-def read_exposures(path: str | Path, numbers: Sequence[int] | None = None) -> pd.DataFrame:
-    """Read the exposures table.
-
-    Parameters
-    ----------
-    path : path
-        What this step wrote.
-    numbers : sequence of int, optional
-        Keep these exposures only.
-
-    Returns
-    -------
-    DataFrame
-        Columns of `romanprf.schemas.EXPOSURES`, sorted by exposure.
-
-    Raises
-    ------
-    InputError
-        If the file is no such table or lacks one of the exposures.
-    """
-    table = read_table(path, EXPOSURES)
-    if numbers is None:
-        return table
-    missing = sorted(set(numbers) - set(table["exposure"]))
-    if missing:
-        raise InputError(f"{path}: no exposure {missing[0]}, expected it in the table")
-    return table[table["exposure"].isin(list(numbers))].reset_index(drop=True)
-
-
-def read_field(path: str | Path) -> dict[str, float]:
-    """Read the `field` of the exposures table from its metadata."""
-    return json.loads(read_metadata(path, EXPOSURES)["field"])
-
-
 def field(exposures: pd.DataFrame) -> dict[str, float]:
     """Sky region and scales of a reduction, as plain numbers that change rarely.
 
@@ -157,7 +123,7 @@ def field(exposures: pd.DataFrame) -> dict[str, float]:
     dict
         ``ra0``, ``dec0``: tangent point (deg ICRS), that of the first exposure to 1e-4 deg;
         ``angle`` of its columns to 0.1 deg.  ``u_min``, ``u_max``, ``v_min``, ``v_max``: the image
-        outlines in `romanprf.catalog.footprint.field_plane` (deg), snapped outward to multiples
+        outlines in `romanprf.sky.field.field_plane` (deg), snapped outward to multiples
         of 4 arcsec.
         ``pixel_scale`` (arcsec), ``epoch`` (Julian year) and ``zero_point`` of the first exposure.
     """

@@ -12,16 +12,16 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from romanprf import schemas
-from romanprf.catalog.motion import positions_at
 from romanprf.errors import InputError
 from romanprf.flags import ExposureFlag
+from romanprf.io.exposures import read_exposures
 from romanprf.io.tables import provenance, read_metadata, read_table, writing
 from romanprf.metrics.lightcurves import light_curve_statistics
 from romanprf.metrics.psf import source_psf_fraction
 from romanprf.prf import PRF
-from romanprf.steps.frames import read_exposures
-from romanprf.steps.shape import read_prf
-from romanprf.wcs import TangentWCS
+from romanprf.prf.table import read_prf
+from romanprf.sky.motion import positions_at
+from romanprf.sky.wcs import TangentWCS
 
 #: Measurements in memory at once.
 _CHUNK = 4_000_000

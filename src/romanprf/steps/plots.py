@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from romanprf import schemas
-from romanprf.catalog.motion import positions_at
+from romanprf.io.exposures import read_exposures
 from romanprf.io.images import read_image
 from romanprf.io.tables import read_metadata, read_table
 from romanprf.plots.image import image_figure
@@ -20,10 +20,10 @@ from romanprf.plots.light_curves import injected, light_curves_figure, most_vari
 from romanprf.plots.prf import prf_figure
 from romanprf.plots.scatter import scatter_figure
 from romanprf.plots.style import drawing, empty, save
+from romanprf.prf.table import read_prf
+from romanprf.sky.motion import positions_at
+from romanprf.sky.wcs import TangentWCS
 from romanprf.steps.fit import model_image
-from romanprf.steps.frames import read_exposures
-from romanprf.steps.shape import read_prf
-from romanprf.wcs import TangentWCS
 
 #: Largest side of the image that is shown (pixels).
 _SIDE = 512

@@ -13,17 +13,17 @@ import numpy as np
 import pandas as pd
 
 from romanprf import schemas
-from romanprf.catalog.motion import positions_at
 from romanprf.config import Crossmatch
 from romanprf.errors import InputError
+from romanprf.frame.frame import Exposure
+from romanprf.io.exposures import read_exposures
 from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
+from romanprf.learn.logpolar import fit_shape
 from romanprf.prf import PRF, LogPolarPRF, TensorPRF
-from romanprf.prf.exposure import Exposure
-from romanprf.prf.shape import fit_shape
-from romanprf.steps.frames import read_exposures
-from romanprf.steps.search import Learned, learn, numbered
-from romanprf.wcs import TangentWCS
+from romanprf.search.complete import Learned, learn, numbered
+from romanprf.sky.motion import positions_at
+from romanprf.sky.wcs import TangentWCS
 
 logger = logging.getLogger(__name__)
 
@@ -112,12 +112,3 @@ def _exposure(row: dict, sources: pd.DataFrame) -> Exposure:
         (row["nrows"], row["ncols"]),
         area if np.isfinite(area) else None,
     )
-
-
-def read_prf(path: str) -> PRF:
-    """Read the model of a ``prf`` table."""
-    table = read_table(path, schemas.PRF)
-    columns = {name: table[name].to_numpy() for name in schemas.PRF.names}
-    metadata = read_metadata(path, schemas.PRF)
-    kinds: dict[str, Any] = {"log-polar": LogPolarPRF, "tensor": TensorPRF}
-    return kinds[json.loads(metadata["model"])["kind"]].from_table(columns, metadata)

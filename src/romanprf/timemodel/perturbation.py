@@ -9,8 +9,8 @@ import pandas as pd
 from scipy.interpolate import NdBSpline
 from scipy.sparse import csr_array
 
+from romanprf.core.statistics import robust_spread
 from romanprf.prf import PRF
-from romanprf.statistics import robust_spread
 from romanprf.timemodel.solver import normal_equations, posterior
 from romanprf.timemodel.vectors import checked, standardised
 

@@ -1,1 +1,0 @@
-"""From catalogues to the sources of a reduction: motion, matching, blends, footprint."""

@@ -1,0 +1,1 @@
+"""A frame with its stars, its state and its PRF."""

@@ -1,0 +1,80 @@
+"""Kernels that go once over the pixels of an image, all of shape (rows, columns)."""
+
+import numpy as np
+
+from romanprf.core.accelerate import njit, njit_parallel, prange
+
+
+@njit
+def swapped(variance, flux, model, slope, floor):
+    """Variance of a pixel with the photon noise of the model in place of the data's."""
+    if slope == 0.0:
+        return variance
+    return max(variance + (model - max(flux, 0.0)) * slope, floor * variance)
+
+
+@njit_parallel
+def weights(flux, flux_err, model, outlier, slope, floor, out):
+    """Inverse variance of the pixels -> out; 0 where one is an outlier or its error infinite."""
+    for i in prange(flux.shape[0]):
+        for j in range(flux.shape[1]):
+            variance = flux_err[i, j] ** 2
+            if outlier[i, j] or not np.isfinite(variance):
+                out[i, j] = 0.0
+            else:
+                out[i, j] = 1.0 / swapped(variance, flux[i, j], model[i, j], slope, floor)
+
+
+@njit_parallel
+def weighted_residual(flux, model, weight, out):
+    """Flux minus model, times the weight -> out."""
+    for i in prange(flux.shape[0]):
+        for j in range(flux.shape[1]):
+            out[i, j] = (flux[i, j] - model[i, j]) * weight[i, j]
+
+
+@njit_parallel
+def significance(flux, flux_err, model, rest, leverage, slope, floor, least, prf_error, out):
+    """Residual of each pixel in units of its error -> out, 0 where its error is infinite.
+
+    rest: the model without the light of stars, of which ``prf_error`` may be wrong; leverage: part
+    of the pixel's own deviation that the model follows; at least ``least`` is assumed to be left.
+    """
+    for i in prange(flux.shape[0]):
+        for j in range(flux.shape[1]):
+            variance = flux_err[i, j] ** 2
+            out[i, j] = 0.0
+            if np.isfinite(variance):
+                left = max(1.0 - leverage[i, j], least)
+                variance = swapped(variance, flux[i, j], model[i, j], slope, floor) * left
+                variance += (prf_error * (model[i, j] - rest[i, j]) * left) ** 2
+                out[i, j] = abs(flux[i, j] - model[i, j]) / np.sqrt(variance)
+
+
+@njit_parallel
+def residuals(flux, model, weight, residual, chi2):
+    """Flux minus model -> residual, NaN where the weight is 0; its weighted square -> chi2."""
+    for i in prange(flux.shape[0]):
+        for j in range(flux.shape[1]):
+            left = flux[i, j] - model[i, j]
+            residual[i, j] = left if weight[i, j] > 0.0 else np.nan
+            chi2[i, j] = weight[i, j] * left * left
+
+
+@njit_parallel
+def brighter(light, flux_err, sigmas, out):
+    """Whether the light of a pixel is more than so many times its error -> out."""
+    for i in prange(light.shape[0]):
+        for j in range(light.shape[1]):
+            out[i, j] = light[i, j] > sigmas * flux_err[i, j]
+
+
+@njit_parallel
+def add_mesh(rows, columns, rest, out):
+    """Sum over n of rows (rows, n) times columns (columns, n), on top of ``rest`` -> out."""
+    for i in prange(out.shape[0]):
+        for j in range(out.shape[1]):
+            total = rest[i, j]
+            for n in range(rows.shape[1]):
+                total += rows[i, n] * columns[j, n]
+            out[i, j] = total

@@ -1,0 +1,214 @@
+"""What the readers of the image formats share: pixels in, checked rows and images out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from asdf.exceptions import ValidationError
+from astropy.coordinates import ICRS, BaseCoordinateFrame, SkyCoord
+
+from romanprf.core.image import checked_flags
+from romanprf.errors import InputError
+from romanprf.flags import REJECTED_PIXEL, ExposureFlag
+from romanprf.sky.wcs import SkyFunction, TangentWCS
+
+#: Images of more pixels are looked at in `GLANCE_ROWS` rows when they are registered: a survey's
+#: frames are not read twice.
+WHOLE_PIXELS = 512 * 512
+GLANCE_ROWS = 32
+
+#: What the ASDF and FITS libraries raise, between them, on damaged files.
+_READ_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    RuntimeError,
+    EOFError,
+    yaml.YAMLError,
+    zlib.error,
+    ValidationError,
+)
+
+#: ``pixels(rows) -> flux, flux_err, flags`` of the chosen rows, in the file's units.
+Pixels = Callable[[slice], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def summarised(row: dict[str, Any], pixels: Pixels, glance: Pixels | None = None) -> dict[str, Any]:
+    """Complete a row of `romanprf.schemas.EXPOSURES` with what its pixels tell.
+
+    A small image is read.  Of a large one a few rows are looked at, by ``glance`` if the format
+    has a cheaper way than ``pixels``, and all of it only if none of those has a usable pixel.
+    The hash is that of all other columns but the file's name and of the pixels, for which the
+    size and date of a large image's file stand.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps({k: v for k, v in row.items() if k != "file"}).encode())
+    if row["nrows"] * row["ncols"] <= WHOLE_PIXELS:
+        image = pixels(slice(None))
+        usable = _usable(image)
+        for array in image:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    else:
+        digest.update(json.dumps(file_stamp(row["file"])).encode())
+        usable = _usable((glance or pixels)(slice(None, None, max(1, row["nrows"] // GLANCE_ROWS))))
+        if not usable.any():
+            usable = _usable(pixels(slice(None)))
+    flags = int(ExposureFlag.QUALITY) if row["quality"] else 0
+    flags |= 0 if usable.any() else int(ExposureFlag.UNUSABLE)
+    return {
+        **row,
+        "usable_fraction": float(usable.mean()),
+        "flags": flags,
+        "content_hash": digest.hexdigest(),
+    }
+
+
+def _usable(image: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    return (checked_flags(*image) & REJECTED_PIXEL) == 0
+
+
+def file_stamp(path: str | Path) -> tuple[int, int]:
+    """Size and date (ns) of a file: as long as they stay, so does what is in it.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    """
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, expected an ASDF or FITS image") from None
+    return status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def readable(path: str | Path, kind: str) -> Iterator[None]:
+    """Turn what the libraries raise on a damaged file into one line that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _READ_ERRORS as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{path}: damaged or truncated, expected a complete {kind} ({reason})"
+        ) from error
+
+
+def first_bytes(path: str | Path, n: int, expected: str) -> bytes:
+    """The first ``n`` bytes of a file, by which its format is told.
+
+    Raises
+    ------
+    InputError
+        If there is no file or nothing in it; ``expected`` says what should be.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory, expected {expected}")
+    try:
+        with path.open("rb") as file:
+            head = file.read(n)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, expected {expected}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not head:
+        raise InputError(f"{path}: empty file, expected {expected}")
+    return head
+
+
+_KINDS = {float: "a number", int: "a whole number", str: "a text"}
+
+
+def entry(tree: Any, name: str, path: str | Path, kind: type = float) -> Any:
+    """Entry ``a.b.c`` of a header or nested mapping, as ``kind``.
+
+    Raises
+    ------
+    InputError
+        If it is missing or of another kind.
+    """
+    expected = _KINDS.get(kind, f"a {kind.__name__}")
+    value = tree
+    for key in name.split("."):
+        if not hasattr(value, "keys") or key not in value:
+            raise InputError(f"{path}: {name} is missing, expected {expected}")
+        value = value[key]
+    if kind is float and isinstance(value, (int, float, np.number)) and np.isfinite(value):
+        return float(value)
+    if kind is int and isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value)
+    if kind is str and isinstance(value, str) and value.strip():
+        return value.strip()
+    if kind not in _KINDS and isinstance(value, kind):
+        return value
+    raise InputError(f"{path}: {name} is {value!r}, expected {expected}")
+
+
+def positive(value: float, name: str, path: str | Path) -> float:
+    """Check that a number is positive."""
+    if not value > 0:
+        raise InputError(f"{path}: {name} is {value!r}, expected a positive number")
+    return value
+
+
+def header_zero_point(header: Any, zero_point: float | None, path: str | Path) -> float:
+    """AB magnitude of 1 e-/s: the file's ABMAGZP, or else the configured one."""
+    if "ABMAGZP" in header:
+        return entry(header, "ABMAGZP", path)
+    return configured(zero_point, "zero_point", "the AB magnitude of 1 e-/s", path)
+
+
+def configured(value: float | None, key: str, meaning: str, path: str | Path) -> float:
+    """A setting of the section ``exposures`` that the file makes necessary."""
+    if value is None:
+        raise InputError(f"{path}: does not state {meaning}, set exposures.{key} in the config")
+    return float(value)
+
+
+def wfi_detector(name: str, path: str | Path) -> str:
+    """Detector as ``WFI01`` ... ``WFI18``, also from ``SCA01`` or ``wfi1``."""
+    match = re.fullmatch(r"(?:WFI|SCA)_?(\d{1,2})", name.strip().upper())
+    if not match or not 1 <= int(match[1]) <= 18:
+        raise InputError(f"{path}: detector is {name!r}, expected WFI01 ... WFI18 or SCA01 ...")
+    return f"WFI{int(match[1]):02d}"
+
+
+def to_icrs(
+    lon: np.ndarray, lat: np.ndarray, frame: BaseCoordinateFrame
+) -> tuple[np.ndarray, np.ndarray]:
+    """Degrees in ``frame`` to degrees ICRS (FK5 is off by tens of milliarcseconds)."""
+    lon, lat = np.asarray(lon, dtype=float), np.asarray(lat, dtype=float)
+    if isinstance(frame, ICRS):
+        return lon, lat
+    sky = SkyCoord(lon, lat, unit="deg", frame=frame).icrs
+    return sky.ra.deg, sky.dec.deg
+
+
+def fitted_wcs(sky: SkyFunction, nrows: int, ncols: int, path: str | Path) -> str:
+    """JSON of the `TangentWCS` of an image."""
+    try:
+        return TangentWCS.fit(sky, nrows, ncols).to_json()
+    except ValueError as error:  # also wcslib's own errors
+        raise InputError(f"{path}: the WCS cannot be used ({error})") from error
+
+
+def same_shape(row: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+    """Check that an image still has the shape it was registered with."""
+    if shape != (row["nrows"], row["ncols"]):
+        raise InputError(
+            f"{row['file']}: image of shape {shape}, expected ({row['nrows']}, {row['ncols']}) "
+            "as registered; run the frames step again"
+        )

@@ -1,0 +1,1 @@
+"""What the images teach: the PRF."""

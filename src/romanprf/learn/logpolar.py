@@ -1,0 +1,340 @@
+"""Learning the log-polar PRF from pixels that one source dominates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from romanprf.core.statistics import MAD_SCALE, robust_spread
+from romanprf.errors import InputError
+from romanprf.flags import SourceFlag
+from romanprf.prf.logpolar import LogPolarPRF, guess_profile
+
+#: Use pixels in which the source's own light is expected to exceed this many sigmas.
+_SIGNAL_TO_NOISE = 3.0
+#: What the model cannot follow (undersampling, catalogue errors), dex: keeps bright cores from
+#: ruling the fit.
+_MODEL_ERROR = 0.02
+_CLIP = 4.0
+#: The light of neighbours that is subtracted is known to this fraction.
+_NEIGHBOUR_ERROR = 0.1
+#: Sources whose catalogue flux or position cannot be trusted do not shape the PRF.
+UNTRUSTED = int(SourceFlag.BLENDED | SourceFlag.CONTAMINANT)
+#: Scales of the first guess that are tried, in units of cut_r, and how often.
+_SCALES, _GUESSES = np.geomspace(0.1, 10.0, 61), 2
+#: Pixels that share a bin are replaced by their median if there are at least this many.
+_BINNED = 5
+#: Largest correction of the positions in one iteration, and the step of derivatives (pixels).
+_LARGEST_MOVE, _STEP = 0.5, 0.05
+
+
+class Usage(NamedTuple):
+    """How pixels are used, beyond the settings of the workflow.
+
+    Attributes
+    ----------
+    background : bool
+        Whether each exposure has an unknown background; otherwise it is 0.
+    register : bool
+        Whether all positions may be off by a common shift, which is fitted.
+    bins : int
+        Bin the pixels in so many cells per axis of angle and radius; 0 uses them one by one.
+    flux_limit : float
+        Use a source out to where its light falls under this (e-/s per pixel).
+    contaminant_limit : float
+        Only brighter sources (e-/s) count as contaminants; their light is subtracted anyway.
+    """
+
+    background: bool = True
+    register: bool = False
+    bins: int = 0
+    flux_limit: float = 0.0
+    contaminant_limit: float = 0.0
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one iteration of `fit_shape` used and left; ``shift`` is (east, north) in arcsec."""
+
+    n_sources: int
+    n_pixels: int
+    rms: float
+    background: tuple[float, ...]
+    shift: tuple[float, float] = (0.0, 0.0)
+
+
+def fit_shape(
+    deltas: pd.DataFrame,
+    sources: pd.DataFrame,
+    settings: Mapping,
+    pixel_area: float,
+    usage: Usage = Usage(),  # noqa: B008
+) -> tuple[LogPolarPRF, list[Iteration]]:
+    """Fit the log-polar PRF, alternating with the light of the neighbours and the background.
+
+    Each iteration predicts every source with the present model, keeps the pixels in which all
+    others give less than ``contamination`` of a source's own light, subtracts the others and
+    the background, and fits log10(flux / source flux), with one pass of sigma clipping.
+
+    The fluxes of the sources are calibrated magnitudes in the filter of the images, so the
+    result is a fraction of the flux as it stands and is not normalised again: the wings, which
+    the pixels of a crowded field hardly constrain, would feed their error into every flux.
+    `LogPolarPRF.integral` of the result tells how well catalogue, zero point and wings agree.
+
+    Parameters
+    ----------
+    deltas : DataFrame
+        Rows of the ``deltas`` table.
+    sources : DataFrame
+        The ``sources`` table.
+    settings : mapping
+        Section ``shape`` of the configuration.
+    pixel_area : float
+        Arcsec^2.
+    usage : Usage
+        How pixels are used.
+
+    Returns
+    -------
+    model : LogPolarPRF
+        The PRF.
+    history : list of Iteration
+        One entry per iteration.
+
+    Raises
+    ------
+    InputError
+        If too few pixels are left to fit the model.
+    """
+    pixels = _Pixels(deltas, sources)
+    prior = _first_guess(pixels, settings, usage, pixel_area)
+    model, history = prior, []
+    for _ in range(settings["iterations"]):
+        model, iteration = _iterate(model, prior, pixels, settings, usage)
+        history.append(iteration)
+    return model, history
+
+
+def _first_guess(
+    pixels: _Pixels, settings: Mapping, usage: Usage, pixel_area: float
+) -> LogPolarPRF:
+    """Round profile of the scale and brightness that the pixels show.
+
+    It is also the centre of the prior, which fills the wings where pixels say little; a wrong
+    scale would put light there that the normalisation then misses in the core.
+    """
+    names = {"n_r": "n_r_knots", "n_phi": "n_phi_knots"} | {n: n for n in ("rmin", "cut_r", "rmax")}
+    geometry = {"pixel_area": pixel_area} | {k: settings[name] for k, name in names.items()}
+    guess = LogPolarPRF.first_guess(**geometry)
+    for _ in range(_GUESSES):
+        _, clean, _ = _select(guess, pixels, settings, usage)
+        if clean.r.size == 0:
+            return guess
+        weight = clean.sigma**-2.0
+        scales = _SCALES * settings["cut_r"]
+        residuals = clean.value - guess_profile(clean.r, scales[:, None])
+        residuals -= np.average(residuals, axis=1, weights=weight)[:, None]
+        best = scales[np.argmin(np.average(np.abs(residuals), axis=1, weights=weight))]
+        guess = LogPolarPRF.first_guess(**geometry, scale=best)
+        left = clean.value - np.log10(guess.evaluate(clean.r, clean.phi))
+        guess = guess.brightened(float(np.average(left, weights=weight)))
+    return guess
+
+
+def fit_shift(
+    model: LogPolarPRF,
+    deltas: pd.DataFrame,
+    sources: pd.DataFrame,
+    settings: Mapping,
+    usage: Usage,
+) -> tuple[float, float]:
+    """Common (east, north) shift of all sources, arcsec, for a PRF that is known already.
+
+    The parameters are those of `fit_shape`.
+
+    Raises
+    ------
+    InputError
+        If no pixel belongs to one source only.
+    """
+    pixels = _Pixels(deltas, sources)
+    for _ in range(settings["iterations"]):
+        _, clean, _ = _select(model, pixels, settings, usage)
+        if clean.r.size < 3:
+            raise InputError("shape: no pixels are left to find the shift of the positions")
+        pixels.move(_shift(model.round(), clean))
+    return float(pixels.shift[0]), float(pixels.shift[1])
+
+
+def uncontaminated(own: np.ndarray, contaminants: np.ndarray, contamination: float) -> np.ndarray:
+    """Whether a pixel belongs to one source: ``own`` light (e-/s) against that of all others.
+
+    With ``contamination`` under 1, no pixel belongs to two sources.
+    """
+    return (own > 0.0) & (contaminants <= contamination * own)
+
+
+class _Pixels:
+    """The columns of deltas as arrays, with each pixel of each exposure numbered."""
+
+    def __init__(self, deltas: pd.DataFrame, sources: pd.DataFrame):
+        source = deltas["source"].to_numpy()
+        self.source = source
+        self.source_flux = sources["flux"].to_numpy()[source]
+        self.trusted = (sources["flags"].to_numpy()[source] & UNTRUSTED) == 0
+        self.r, self.phi = deltas["r"].to_numpy(), deltas["phi"].to_numpy()
+        self.shift = np.zeros(2)
+        self.flux = deltas["flux"].to_numpy(dtype=float)
+        self.flux_err = deltas["flux_err"].to_numpy(dtype=float)
+        _, exposure = np.unique(deltas["exposure"].to_numpy(), return_inverse=True)
+        row, column = deltas["row"].to_numpy(np.int64), deltas["column"].to_numpy(np.int64)
+        place = (exposure * (row.max(initial=0) + 1) + row) * (column.max(initial=0) + 1) + column
+        _, first, self.pixel = np.unique(place, return_index=True, return_inverse=True)
+        self.first, self.exposure = first, exposure
+
+    def background(self, model: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Median and spread (1.4826 MAD) of data minus model over the usable pixels of exposures.
+
+        The spread holds what the model lacks: wings beyond ``rmax``, stars not in the catalogue.
+        """
+        left = (self.flux - model[self.pixel])[self.first]
+        left[~np.isfinite(self.flux_err[self.first])] = np.nan
+        by_exposure = pd.Series(left).groupby(self.exposure[self.first])
+        median = by_exposure.median().to_numpy()
+        left = np.abs(left - median[self.exposure[self.first]])
+        spread = MAD_SCALE * pd.Series(left).groupby(self.exposure[self.first]).median().to_numpy()
+        return median, spread
+
+    def move(self, shift: np.ndarray) -> None:
+        """Move all sources by ``shift`` = (east, north) arcsec."""
+        east = self.r * np.cos(self.phi) - shift[0]
+        north = self.r * np.sin(self.phi) - shift[1]
+        self.r, self.phi = np.hypot(east, north), np.arctan2(north, east)
+        self.shift = self.shift + shift
+
+
+class _Clean(NamedTuple):
+    """Pixels that belong to one source: log10 of the fraction of its flux, and its sigma."""
+
+    r: np.ndarray
+    phi: np.ndarray
+    value: np.ndarray
+    sigma: np.ndarray
+
+    def take(self, index: np.ndarray) -> _Clean:
+        return _Clean(*(getattr(self, name)[index] for name in self._fields))
+
+
+def _iterate(
+    model: LogPolarPRF, prior: LogPolarPRF, pixels: _Pixels, settings: Mapping, usage: Usage
+) -> tuple[LogPolarPRF, Iteration]:
+    """Select clean pixels with ``model``, fit, clip, and correct the positions."""
+    keep, clean, background = _select(model, pixels, settings, usage)
+    if keep.sum() < model.n_radial:
+        raise InputError(
+            f"shape: {keep.sum()} pixels are left to fit a PRF of {model.n_radial} radial functions"
+            "; lower source_flux_limit, allow more contamination, or use more exposures"
+        )
+    chosen = _binned(clean, usage.bins) if usage.bins else clean
+    fitted = _fit(prior, chosen)
+    left = (chosen.value - np.log10(fitted.evaluate(chosen.r, chosen.phi))) / chosen.sigma
+    left -= np.median(left)
+    spread_left = robust_spread(left)
+    # What the knots cannot follow is not noise that averages down: it must not outweigh the prior.
+    chosen = chosen._replace(sigma=chosen.sigma * max(1.0, spread_left))
+    inlier = np.abs(left) < _CLIP * spread_left
+    chosen = chosen.take(inlier)
+    fitted = _fit(prior, chosen)
+    left = chosen.value - np.log10(fitted.evaluate(chosen.r, chosen.phi))
+    if usage.register:
+        pixels.move(_shift(fitted.round(), chosen))
+    iteration = Iteration(
+        n_sources=int(np.unique(pixels.source[keep]).size),
+        n_pixels=int(inlier.sum()),
+        rms=float(np.std(left)),
+        background=tuple(float(b) for b in background),
+        shift=(float(pixels.shift[0]), float(pixels.shift[1])),
+    )
+    return fitted, iteration
+
+
+def _select(
+    model: LogPolarPRF, pixels: _Pixels, settings: Mapping, usage: Usage
+) -> tuple[np.ndarray, _Clean, np.ndarray]:
+    """Choose pixels with the mean profile of ``model`` and subtract their neighbours.
+
+    The selection ignores the angular structure: otherwise directions that come out too bright
+    would admit contaminated pixels and grow brighter still.
+    """
+    expected = pixels.source_flux * model.round().evaluate(pixels.r, pixels.phi)
+    own = pixels.source_flux * model.evaluate(pixels.r, pixels.phi)
+    total = np.bincount(pixels.pixel, own)
+    others = total[pixels.pixel] - own
+    counted = np.where(pixels.source_flux > usage.contaminant_limit, own, 0.0)
+    contaminants = np.bincount(pixels.pixel, counted)[pixels.pixel] - counted
+    background, spread = np.zeros((2, pixels.exposure.max(initial=-1) + 1))
+    if usage.background:
+        background, spread = pixels.background(total)
+    clean = pixels.flux - others - background[pixels.exposure]
+    noise = np.sqrt(
+        pixels.flux_err**2 + spread[pixels.exposure] ** 2 + (_NEIGHBOUR_ERROR * others) ** 2
+    )
+    keep = (
+        pixels.trusted
+        & (pixels.source_flux >= settings["source_flux_limit"])
+        & (pixels.source_flux > usage.contaminant_limit)
+        & uncontaminated(expected, contaminants, settings["contamination"])
+        & (expected > np.maximum(_SIGNAL_TO_NOISE * noise, usage.flux_limit))
+        & (clean > 0.0)
+    )
+    value = np.log10(clean[keep] / pixels.source_flux[keep])
+    sigma = np.hypot(noise[keep] / (expected[keep] * np.log(10.0)), _MODEL_ERROR)
+    return keep, _Clean(pixels.r[keep], pixels.phi[keep], value, sigma), background
+
+
+def _fit(prior: LogPolarPRF, clean: _Clean) -> LogPolarPRF:
+    return prior.fitted(clean.r, clean.phi, clean.value, clean.sigma**-2.0)
+
+
+def _binned(clean: _Clean, bins: int) -> _Clean:
+    """Medians of the pixels that share a cell of angle and sqrt(radius); the rest as they are."""
+    t = np.sqrt(clean.r)
+    across = np.floor(bins * (clean.phi + np.pi) / (2.0 * np.pi)).astype(np.int64)
+    down = np.floor(bins * t / (t.max() * (1.0 + 1e-9))).astype(np.int64)
+    table = pd.DataFrame(clean._asdict()).assign(
+        cell=np.minimum(across, bins - 1) * bins + down, weight=clean.sigma**-2.0
+    )
+    crowd = table.groupby("cell")["r"].transform("size") >= _BINNED
+    cells = table[crowd].groupby("cell")
+    medians = cells[["r", "phi", "value"]].median()
+    # The median's variance is pi / 2 that of the mean; the model error does not average down.
+    medians["sigma"] = np.hypot(np.sqrt(0.5 * np.pi / cells["weight"].sum()), _MODEL_ERROR)
+    merged = pd.concat([medians, table.loc[~crowd, list(_Clean._fields)]])
+    return _Clean(*(merged[name].to_numpy() for name in _Clean._fields))
+
+
+def _shift(profile: LogPolarPRF, clean: _Clean) -> np.ndarray:
+    """Common (east, north) displacement, arcsec, by which a round profile fits the pixels best."""
+    scale = np.sqrt(profile.pixel_area)
+    step = _STEP * scale
+    east, north = clean.r * np.cos(clean.phi), clean.r * np.sin(clean.phi)
+
+    def log_profile(east: np.ndarray, north: np.ndarray) -> np.ndarray:
+        inside = np.minimum(np.hypot(east, north), profile.rmax * (1.0 - 1e-9))
+        return np.log10(profile.evaluate(inside, 0.0))
+
+    here = log_profile(east, north)
+    gradient = [
+        log_profile(east - de, north - dn) - log_profile(east + de, north + dn)
+        for de, dn in ((step, 0.0), (0.0, step))
+    ]
+    design = np.stack([*gradient, np.full(here.size, 2.0 * step)], axis=1) / (2.0 * step)
+    left = clean.value - here
+    # Asymmetry of the PRF dominates the residual: all pixels of the core count alike.
+    weight = np.sqrt(profile.evaluate(clean.r, 0.0))
+    solution = np.linalg.lstsq(design * weight[:, None], left * weight, rcond=None)[0]
+    return np.clip(solution[:2], -_LARGEST_MOVE * scale, _LARGEST_MOVE * scale)

@@ -1,1 +1,0 @@
-"""Fluxes of all sources of a frame: stamps, normal equations, solver."""

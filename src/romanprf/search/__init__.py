@@ -1,0 +1,1 @@
+"""Stars that no catalogue lists."""

@@ -1,0 +1,231 @@
+"""Finding stars in what the model of all frames leaves over.
+
+The PRF is the matched filter (e.g. Zackay & Ofek 2017, ApJ 836, 187, for a stack of frames with
+different PRFs and noise): around each point of a fine grid on the sky, with residuals r and their
+weights w, a star of flux f gives
+
+    N = sum w r p,   D = sum w p^2,   f = N / D,   significance = N / sqrt(D)
+
+over the pixels of all frames.  N is also right beside a known star, whose free flux takes a part of
+the light of the other; D then is too large, so that the significance is a lower limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from romanprf.frame.frame import Exposure
+from romanprf.frame.templates import CELL, templates
+from romanprf.io.scratch import kept
+from romanprf.prf.tensor import TensorPRF
+from romanprf.search import stack_nb
+from romanprf.sky.wcs import MARGIN
+from romanprf.solve.register import Shift
+from romanprf.solve.residual import Known, place
+
+#: Points of the grid per pixel and axis, and of a tile of it, which is worked on at a time.
+_FINE, _TILE = 3, 192
+#: A frame that is off the median of all by so many errors, and by this fraction of the flux (a
+#: point of the grid is off the star), does not count.
+_CLIP, _SPREAD = 5.0, 0.3
+#: Closer to a known star (pixels) two fluxes are degenerate.
+_DEGENERATE = 0.7
+#: A peak as close as this (pixels) to a more significant one waits for the next search.
+_APART = 2.0
+
+
+class Found(NamedTuple):
+    """Stars found, the most significant first.
+
+    Attributes
+    ----------
+    ra, dec : ndarray, shape (n,)
+        Degrees ICRS.
+    flux : ndarray, shape (n,)
+        e-/s; too low close to a known star, to be fitted with all others.
+    significance : ndarray, shape (n,)
+        In sigmas.
+    n_negative : int
+        Peaks as significant in the negative of the stack.  Over n, an upper limit of the share of
+        false stars: what known stars take of the light of missing ones leaves hollows.
+    """
+
+    ra: np.ndarray
+    dec: np.ndarray
+    flux: np.ndarray
+    significance: np.ndarray
+    n_negative: int
+
+
+def find_stars(
+    exposures: Sequence[Exposure],
+    prf: TensorPRF,
+    flux: np.ndarray,
+    prior_sigma: np.ndarray,
+    shifts: Sequence[Shift],
+    threshold: float,
+    flux_cut_off: float,
+) -> Found:
+    """Find stars in the stacked residuals of frames.
+
+    Beside a bright star that is missing itself only that one is found: fit, then look again.
+
+    Parameters
+    ----------
+    exposures : sequence of Exposure
+        Frames with the positions of the known sources; read one after the other.
+    prf : TensorPRF
+        The model.
+    flux, prior_sigma : ndarray, shape (nsources,)
+        Prior of the flux of each known source, e-/s.
+    shifts : sequence of Shift
+        Of the frames.
+    threshold : float
+        Least significance.
+    flux_cut_off : float
+        e-/s per pixel at which a footprint ends.
+    """
+    first, shift = exposures[0], shifts[0]
+    x, y = place(first, shift, first.ra, first.dec)
+    on_map = np.isfinite(x) & np.isfinite(y)
+    known = cKDTree(np.column_stack([x[on_map], y[on_map]]))
+    box = _box(exposures, shifts)
+    model = Known(prf, flux, prior_sigma, flux_cut_off)
+    images = []
+    for exposure, its in zip(exposures, shifts, strict=True):
+        # No pixel is clipped: a missing star stands out as much as a cosmic ray.
+        left = model.residual(exposure, its, len(exposures))
+        images.append((kept(left.image), kept(left.weight)))
+    filters = [templates(exposure, prf, derivatives=False) for exposure in exposures]
+    tiles = [
+        _tile_peaks(tile, exposures, shifts, images, filters, threshold) for tile in _tiles(box)
+    ]
+    positive, negative = (
+        _select(np.concatenate([tile[sign] for tile in tiles]), known) for sign in (0, 1)
+    )
+    ra, dec = first.wcs.pixel_to_sky(positive[:, 0] - shift.x, positive[:, 1] - shift.y)
+    return Found(ra, dec, positive[:, 2], positive[:, 3], len(negative))
+
+
+def _box(exposures: Sequence[Exposure], shifts: Sequence[Shift]) -> tuple[int, int, int, int]:
+    """First and last row and column (pixels of the first frame) that the frames cover."""
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    for exposure, shift in zip(exposures, shifts, strict=True):
+        nrows, ncols = exposure.shape
+        corners = np.array(list(product((-0.5, ncols - 0.5), (-0.5, nrows - 0.5)))).T
+        sky = exposure.wcs.pixel_to_sky(corners[0] - shift.x, corners[1] - shift.y)
+        x, y = place(exposures[0], shifts[0], *sky)
+        low, high = (
+            np.fmin(low, np.fmin.reduce([y, x], 1)),
+            np.fmax(high, np.fmax.reduce([y, x], 1)),
+        )
+    # Further out the first WCS says nothing.
+    low = np.maximum(np.floor(low), -MARGIN)
+    high = np.minimum(np.ceil(high), np.array(exposures[0].shape) + MARGIN - 1.0)
+    return int(low[0]), int(high[0]), int(low[1]), int(high[1])
+
+
+def _tiles(box: tuple[int, int, int, int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows and columns (pixels of the first frame) of each tile of the grid.
+
+    Tiles have one line of points in common with their neighbours on either side, for the maxima.
+    """
+    rows, columns = (
+        np.arange(low * _FINE, high * _FINE + 1) / _FINE for low, high in (box[:2], box[2:])
+    )
+    for i, j in product(range(1, rows.size - 1, _TILE), range(1, columns.size - 1, _TILE)):
+        yield rows[i - 1 : i + _TILE + 1], columns[j - 1 : j + _TILE + 1]
+
+
+def _tile_peaks(
+    tile: tuple[np.ndarray, np.ndarray],
+    exposures: Sequence[Exposure],
+    shifts: Sequence[Shift],
+    images: list[tuple[np.ndarray, np.ndarray]],
+    filters: list[np.ndarray],
+    threshold: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Peaks of the stack on a tile, and of its negative; see `_peaks`.
+
+    ``images``: residual and weight of each frame.
+    """
+    rows, columns = tile
+    number = rows.size * columns.size
+    vector, matrix = np.empty((2, len(exposures), number))
+    for n, (exposure, shift) in enumerate(zip(exposures, shifts, strict=True)):
+        x, y = _on_frame(rows, columns, exposures[0], shifts[0], exposure, shift)
+        one = vector[n, :, None], matrix[n, :, None, None]
+        stack_nb.match(x, y, *images[n], filters[n], CELL, *one)
+    summed, precision = np.empty((2, number))
+    stack_nb.combine(vector, matrix, _CLIP, _SPREAD, summed, precision)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        maps = np.nan_to_num([summed / precision, summed / np.sqrt(precision)])
+    light, significance = maps.reshape(2, rows.size, columns.size)
+    return (
+        _peaks(light, significance, rows, columns, threshold),
+        _peaks(-light, -significance, rows, columns, threshold),
+    )
+
+
+def _on_frame(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    first: Exposure,
+    first_shift: Shift,
+    exposure: Exposure,
+    shift: Shift,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (x, y) on a frame of all points of a tile, from those of its corners.
+
+    Within a tile two frames of a detector differ by a linear map to 0.01 pixel.
+    """
+    x, y = np.meshgrid(columns[[0, -1]], rows[[0, -1]])
+    sky = first.wcs.pixel_to_sky(x - first_shift.x, y - first_shift.y)
+    t, u = ((a - a[0]) / (a[-1] - a[0]) for a in (rows, columns))
+    across, down = np.stack([1.0 - u, u]), np.stack([1.0 - t, t], axis=1)
+    x, y = (down @ corners @ across for corners in place(exposure, shift, *sky))
+    return x.ravel(), y.ravel()
+
+
+def _peaks(
+    flux: np.ndarray,
+    significance: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    threshold: float,
+) -> np.ndarray:
+    """Local maxima inside the border of a map, refined by a paraboloid.
+
+    Returns
+    -------
+    ndarray, shape (n, 4)
+        x, y (pixels), flux (e-/s) and significance.
+    """
+    height, width = (length - 2 for length in significance.shape)
+    views = [significance[i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    i, j = np.nonzero((views[4] > threshold) & (views[4] >= np.maximum.reduce(views)))
+    near = np.stack([view[i, j] for view in views])
+    slope = 0.5 * np.stack([near[5] - near[3], near[7] - near[1]])
+    xx, yy = near[5] - 2.0 * near[4] + near[3], near[7] - 2.0 * near[4] + near[1]
+    xy = 0.25 * (near[8] - near[6] - near[2] + near[0])
+    determinant = np.maximum(xx * yy - xy**2, 1e-12)
+    step = np.stack([xy * slope[1] - yy * slope[0], xy * slope[0] - xx * slope[1]]) / determinant
+    step = np.clip(step, -1.0, 1.0)
+    gain = 1.0 + 0.5 * (slope * step).sum(axis=0) / near[4]
+    x, y = columns[j + 1] + step[0] / _FINE, rows[i + 1] + step[1] / _FINE
+    return np.stack([x, y, gain * flux[i + 1, j + 1], gain * near[4]], axis=1)
+
+
+def _select(peaks: np.ndarray, known: cKDTree) -> np.ndarray:
+    """Peaks away from known stars, the most significant first and far from the next one."""
+    if known.n > 0:
+        distance, _ = known.query(peaks[:, :2], distance_upper_bound=_DEGENERATE)
+        peaks = peaks[~np.isfinite(distance)]
+    peaks = peaks[np.argsort(-peaks[:, 3], kind="stable")]
+    pairs = cKDTree(peaks[:, :2]).query_pairs(_APART, output_type="ndarray")
+    return np.delete(peaks, pairs.max(axis=1), axis=0)

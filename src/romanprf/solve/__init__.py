@@ -1,0 +1,1 @@
+"""All fluxes of a frame at once."""

@@ -1,0 +1,1 @@
+"""What the Snakemake files need: paths, dependencies, resources, jobs."""

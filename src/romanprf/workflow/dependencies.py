@@ -1,0 +1,74 @@
+"""What the jobs of the workflow depend on, as plain values.
+
+The exposures table changes whenever an image is added.  Jobs therefore ignore its modification
+time and carry what they need of it as parameters: exposure numbers, the outline of the field and
+digests of rows.  A digest holds the content hash of each image, so a changed image reruns the
+jobs that read it and no others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from romanprf.config import Config, Simulate
+from romanprf.errors import InputError
+from romanprf.io.reading import file_stamp
+from romanprf.workflow.paths import Paths, batch_name
+
+
+def simulated_files(simulate: Simulate, paths: Paths) -> list[dict[str, str | int | None]]:
+    """Image files of the demo, as `romanprf.io.sheet.read_sheet` gives those of a sheet."""
+    if simulate.format == "cube":
+        return [{"file": paths.cube, "exposure": None}]
+    return [
+        {"file": paths.frames.format(exposure=f"{number:05d}"), "exposure": number}
+        for number in range(simulate.exposures)
+    ]
+
+
+def catalogue_files(settings: Config, paths: Paths) -> dict[str, str]:
+    """The ``catalogue`` and, if there is one, the ``reference``.
+
+    Raises
+    ------
+    InputError
+        If a file that the settings name does not exist.
+    """
+    given = {"catalogue": settings.catalogue.path, "reference": settings.reference.path}
+    files = {name: str(path) for name, path in given.items() if path is not None}
+    for name, path in files.items():
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such file, expected the table of {name}.path")
+    return {"catalogue": paths.catalogue, **files}
+
+
+def shape_exposures(exposures: pd.DataFrame, maximum: int) -> pd.DataFrame:
+    """Rows of the exposures that the PRF is fitted to: the lowest good numbers."""
+    return exposures[exposures["flags"] == 0].nsmallest(maximum, "exposure")
+
+
+def batches(exposures: pd.DataFrame, batch_size: int) -> dict[str, pd.DataFrame]:
+    """Rows of the exposures of each batch, by its name, in order."""
+    groups = exposures.groupby(exposures["exposure"] // batch_size)
+    return {batch_name(number * batch_size, batch_size): rows for number, rows in groups}
+
+
+def digest(rows: pd.DataFrame) -> str:
+    """Hash of what rows of the exposures table say: ``content_hash`` covers all but the number."""
+    told = rows[["exposure", "content_hash"]].to_numpy().tolist()
+    return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()
+
+
+def stamps(files: list[dict[str, str | int | None]]) -> str:
+    """Hash of the sizes and dates of image files (see `romanprf.io.sheet.read_sheet`)."""
+    found = [(entry["file"], *file_stamp(str(entry["file"]))) for entry in files]
+    return hashlib.blake2b(repr(found).encode(), digest_size=16).hexdigest()
+
+
+def versions() -> list[str]:
+    """What a compiled kernel depends on."""
+    return [f"{package} {version(package)}" for package in ("romanprf", "numba")]

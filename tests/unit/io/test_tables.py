@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import astropy.table
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy import units
+
+from romanprf import schemas
+from romanprf.errors import InputError
+from romanprf.io import tables
+from romanprf.io.atomic import replacing
+
+ORIGIN = {"romanprf": "0", "git": "none", "config": "c", "inputs": "{}"}
+TABLE = schemas.PHOTOMETRY
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "tables.md"
+
+
+def test_the_page_of_tables_is_up_to_date() -> None:
+    assert PAGE.read_text() == schemas.to_markdown()
+
+
+def photometry(n: int = 5) -> dict[str, np.ndarray]:
+    flux = np.linspace(1.0, 9.0, n, dtype=np.float32)
+    flux[0] = np.nan
+    return {
+        "source": np.arange(n, dtype=np.int32),
+        "exposure": np.full(n, 7),
+        "psf_flux": flux,
+        "psf_flux_err": flux / 10,
+        "model_err": flux / 20,
+        "chi2": flux,
+        "psf_fraction": np.ones(n, np.float32),
+        "n_outliers": np.zeros(n, np.int8),
+        "flags": np.zeros(n, np.int32),
+    }
+
+
+@pytest.mark.parametrize("schema", schemas.TABLES.values(), ids=lambda schema: schema.name)
+def test_schemas_are_well_formed(schema):
+    assert len(set(schema.names)) == len(schema.names)
+    assert schema.version >= 1
+    for column in schema.columns:
+        assert column.meaning
+        units.Unit(column.unit)
+        metadata = schema.arrow().field(column.name).metadata
+        assert metadata[b"unit"].decode() == column.unit
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / "new" / "photometry.parquet"
+    rows = photometry()
+    tables.write_table(path, rows, TABLE, ORIGIN, {"more": "x"})
+    found = tables.read_table(path, TABLE)
+    assert list(found) == TABLE.names
+    rounded = {column.name for column in TABLE.columns if column.rounded}
+    for name, values in rows.items():
+        np.testing.assert_allclose(found[name], values, 2.0**-12 if name in rounded else 0.0)
+        assert found[name].dtype == values.dtype
+    metadata = tables.read_metadata(path, TABLE)
+    assert metadata.items() >= {**ORIGIN, "more": "x", "table": "photometry"}.items()
+    assert pq.read_table(path)["psf_flux"].null_count == 1
+    assert pq.read_schema(path).field("psf_flux").metadata[b"unit"] == b"electron / s"
+
+
+def test_frames_mappings_and_arrow_tables_give_the_same_file(tmp_path):
+    rows = photometry()
+    arrow = pa.table({name: pa.array(values) for name, values in rows.items()})
+    arrow = arrow.set_column(
+        2, "psf_flux", pa.array(rows["psf_flux"], mask=np.isnan(rows["psf_flux"]))
+    )
+    for kind in ("psf_flux_err", "model_err", "chi2"):
+        masked = pa.array(rows[kind], mask=np.isnan(rows[kind]))
+        arrow = arrow.set_column(arrow.column_names.index(kind), kind, masked)
+    for name, value in {"a": rows, "b": pd.DataFrame(rows), "c": arrow}.items():
+        tables.write_table(tmp_path / name, value, TABLE, ORIGIN)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "c").read_bytes()
+
+
+def test_opens_in_astropy(tmp_path):
+    path = tmp_path / "photometry.parquet"
+    tables.write_table(path, photometry(), TABLE, ORIGIN)
+    assert len(astropy.table.Table.read(path)) == 5
+
+
+def test_columns_and_filters(tmp_path):
+    path = tmp_path / "p.parquet"
+    tables.write_table(path, photometry(), TABLE, ORIGIN)
+    found = tables.read_table(path, TABLE, ["psf_flux"], filters=[("source", "==", 3)])
+    assert found["psf_flux"].tolist() == [7.0]
+
+
+def test_pieces(tmp_path):
+    path = tmp_path / "p.parquet"
+    with tables.writing(path, TABLE, ORIGIN) as table:
+        table.write(photometry(2))
+        table.write(photometry(3))
+        assert not path.exists()
+    assert tables.read_table(path, TABLE)["source"].tolist() == [0, 1, 0, 1, 2]
+
+
+def test_errors_are_rounded_and_fluxes_are_not(tmp_path):
+    values = np.random.default_rng(3).lognormal(0.0, 9.0, 1000).astype(np.float32)
+    values[:3] = np.nan, np.inf, 0.0
+    rows = photometry(1000) | {"psf_flux": values, "psf_flux_err": values}
+    tables.write_table(tmp_path / "p", rows, TABLE, ORIGIN)
+    found = tables.read_table(tmp_path / "p", TABLE)
+    np.testing.assert_array_equal(found["psf_flux"], values)
+    rounded = found["psf_flux_err"].to_numpy()
+    np.testing.assert_array_equal(rounded[:3], values[:3])
+    error = rounded[3:] / values[3:].astype(float) - 1.0
+    assert 1e-4 < np.abs(error).max() <= 2.0**-12
+    assert abs(error.mean()) < 1e-5
+    assert np.all(rounded.view(np.int32)[3:] % 2**12 == 0)
+
+
+def test_layout_of_photometry(tmp_path):
+    """A light curve is one small group of rows; bytes of float32 apart."""
+    n = TABLE.row_group + 5
+    tables.write_table(tmp_path / "p", photometry(n), TABLE, ORIGIN)
+    metadata = pq.read_metadata(tmp_path / "p")
+    assert [metadata.row_group(g).num_rows for g in range(2)] == [TABLE.row_group, 5]
+    group = metadata.row_group(0)
+    for c, column in enumerate(TABLE.columns):
+        apart = "BYTE_STREAM_SPLIT" in group.column(c).encodings
+        assert apart == (column.type == pa.float32()), column.name
+    assert group.column(0).statistics.max == TABLE.row_group - 1
+
+
+def test_wrong_columns_are_refused(tmp_path):
+    rows = photometry()
+    rows["fluks"] = rows.pop("psf_flux")
+    with pytest.raises(ValueError, match=r"missing columns \['psf_flux'\], unknown \['fluks'\]"):
+        tables.write_table(tmp_path / "p", rows, TABLE, ORIGIN)
+    assert not list(tmp_path.iterdir())
+
+
+def test_empty_entries_are_refused(tmp_path):
+    rows = pd.DataFrame(photometry()).astype({"flags": "Int32"})
+    rows.loc[1, "flags"] = pd.NA
+    with pytest.raises(ValueError, match="column flags has empty entries"):
+        tables.write_table(tmp_path / "p", rows, TABLE, ORIGIN)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_keeps_the_old_table(tmp_path):
+    path = tmp_path / "p.parquet"
+    tables.write_table(path, photometry(), TABLE, ORIGIN)
+    before = path.read_bytes()
+
+    def write_half():
+        with tables.writing(path, TABLE, ORIGIN) as table:
+            table.write(photometry(3))
+            raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        write_half()
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 but not really", None])
+def test_unreadable_files_give_one_line(tmp_path, content):
+    path = tmp_path / "p.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"p\.parquet: ") as caught:
+        tables.read_table(path, TABLE)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_tables_and_versions_are_refused(tmp_path):
+    path = tmp_path / "p.parquet"
+    tables.write_table(path, photometry(), TABLE, ORIGIN)
+    with pytest.raises(InputError, match="expected table metrics version 1, found photometry"):
+        tables.read_table(path, schemas.METRICS)
+    newer = schemas.TableSchema("photometry", TABLE.version + 1, "", TABLE.columns)
+    told = rf"photometry version {newer.version}, found .* version {TABLE.version}"
+    with pytest.raises(InputError, match=told):
+        tables.read_table(path, newer)
+    pq.write_table(pa.table({"a": [1]}), path)
+    with pytest.raises(InputError, match="found None"):
+        tables.read_table(path, TABLE)
+
+
+def test_provenance_names_inputs_and_settings(tmp_path):
+    path = tmp_path / "input"
+    path.write_text("a")
+    first = tables.provenance({"x": path}, {"k": 1})
+    assert set(first) == {"romanprf", "git", "config", "inputs"}
+    assert tables.provenance({"x": path}, {"k": 1}) == first
+    assert tables.provenance({"x": path}, {"k": 2})["config"] != first["config"]
+    path.write_text("b")
+    assert tables.provenance({"x": path}, {"k": 1})["inputs"] != first["inputs"]
+
+
+def test_replacing_makes_folders_and_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == path.parent
+        assert temporary.name.startswith(".b.txt.tmp-")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_replacing_without_a_file_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "x"):
+        pass

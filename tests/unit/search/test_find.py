@@ -1,0 +1,165 @@
+"""Finding stars that the catalogue lacks, and their positions."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import fields
+from romanprf.astrometry.refine import refine_positions
+from romanprf.core.image import masked_image
+from romanprf.frame.frame import Exposure
+from romanprf.frame.stamps import make_stamps
+from romanprf.prf.tensor import TensorPRF
+from romanprf.search import find
+from romanprf.search.find import find_stars
+from romanprf.solve.register import Shift
+
+SHAPE, SIDE = (48, 48), 48
+WCS = fields.wcs(*SHAPE)
+ARCSEC = 3600.0
+KNOWN = np.array([[10.0, 12.0, 3000.0], [30.2, 33.7, 800.0], [40.1, 8.6, 20000.0]])
+CUT_OFF = 0.02
+
+
+def core(dx, dy):
+    """As undersampled as Roman's."""
+    a, b = 0.55, 0.65
+    return np.exp(-0.5 * ((dx / a) ** 2 + (dy / b) ** 2)) / (2.0 * np.pi * a * b)
+
+
+PRF = TensorPRF.projected(core, 8.0, WCS.jacobian(*np.full((2,), 23.5)))
+
+
+class Frames:
+    """Dithered frames of stars (x, y in the field, flux), of which the first are known."""
+
+    def __init__(self, missing, n_frames=8, seed=1, rays=(), masked=(), jitter=0.0):
+        stars = np.vstack([KNOWN, np.reshape(missing, (-1, 3))])
+        rng = np.random.default_rng(seed)
+        ra, dec = WCS.pixel_to_sky(stars[:, 0], stars[:, 1])
+        self.ra, self.dec, self.flux = ra, dec, stars[:, 2]
+        self.shifts = [Shift(*rng.normal(0.0, jitter, 2), 0.0, 0.0) for _ in range(n_frames)]
+        self.exposures = []
+        for number, shift in enumerate(self.shifts):
+            east, north = fields.SCALE / ARCSEC * rng.uniform(-2.0, 2.0, 2)
+            wcs = fields.wcs(*SHAPE, 268.0 + east / np.cos(np.deg2rad(29.2)), -29.2 + north)
+            stamps = make_stamps(PRF, ra, dec, self.flux, wcs, SHAPE, 1e-3, shift=shift[:2])
+            model = stamps.model(self.flux) + 1.5
+            data = model + 0.3 * rng.normal(size=SHAPE)
+            data[tuple(np.transpose([ray[1:] for ray in rays if ray[0] == number]))] += 300.0
+            flags = np.zeros(SHAPE, int)
+            x, y = wcs.sky_to_pixel(*WCS.pixel_to_sky(*np.reshape(masked, (-1, 2)).T))
+            columns, rows = np.meshgrid(*2 * (np.arange(SIDE),))
+            for place in zip(x, y, strict=True):
+                flags[np.hypot(columns - place[0], rows - place[1]) < 2.5] = 1
+            image = masked_image(data, np.full(SHAPE, 0.3), flags, 0.0)
+            n = len(KNOWN)
+            self.exposures.append(
+                Exposure(lambda image=image: image, ra[:n], dec[:n], wcs, SHAPE, None)
+            )
+
+    def find(self, known=KNOWN[:, 2], exposures=None):
+        sigma = 5.0 * np.sqrt(known)
+        frames = exposures or self.exposures
+        return find_stars(frames, PRF, known, sigma, self.shifts, 5.0, CUT_OFF)
+
+    def with_stars(self, ra, dec):
+        n = len(KNOWN)
+        return [
+            replace(e, ra=np.append(e.ra[:n], ra), dec=np.append(e.dec[:n], dec))
+            for e in self.exposures
+        ]
+
+
+def pixels(found):
+    return np.stack(WCS.sky_to_pixel(found.ra, found.dec), axis=1)
+
+
+MISSING = np.array([[20.3, 20.8, 60.0], [35.6, 22.1, 25.0], [6.2, 40.4, 12.0]])
+
+
+def test_missing_stars_are_found_and_cosmic_rays_are_not():
+    rays = [(2, 25, 14), (5, 24, 34), (6, 12, 25)]
+    found = Frames(MISSING, rays=rays).find()
+    assert_allclose(pixels(found), MISSING[:, :2], atol=0.12)
+    assert_allclose(found.flux, MISSING[:, 2], rtol=0.1)
+    assert (np.diff(found.significance) < 0.0).all()
+    assert found.significance[-1] > 20.0
+    assert found.n_negative == 0
+
+
+def test_nothing_is_found_with_a_complete_catalogue():
+    found = Frames([]).find()
+    assert (len(found.ra), found.n_negative) == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["jitter", "tiles"])
+def test_shifts_and_tiles_do_not_matter(name, monkeypatch):
+    expected = Frames(MISSING).find()
+    if name == "tiles":
+        monkeypatch.setattr(find, "_TILE", 21)
+    found = Frames(MISSING, jitter=0.4 if name == "jitter" else 0.0).find()
+    assert_allclose(pixels(found), pixels(expected), atol=0.08 if name == "jitter" else 1e-3)
+
+
+def test_what_the_first_frame_does_not_show_is_found():
+    frames = Frames([[47.2, 20.0, 80.0]])
+    star = frames.ra[-1:], frames.dec[-1:]
+    x = np.array([exposure.wcs.sky_to_pixel(*star)[0][0] for exposure in frames.exposures])
+    assert x.max() > SIDE - 0.5
+    assert (x < SIDE - 1.0).sum() >= 2
+    frames.exposures = [frames.exposures[n] for n in np.argsort(-x)]
+    assert_allclose(pixels(frames.find()), [[47.2, 20.0]], atol=0.15)
+
+
+@pytest.mark.parametrize(("distance", "n"), [(0.4, 0), (1.4, 1)])
+def test_a_star_beside_a_known_one(distance, n):
+    found = Frames([[30.2 + distance, 33.7, 60.0]]).find()
+    assert len(found.ra) == n
+
+
+def test_the_fainter_of_two_is_found_next_time():
+    pair = np.array([[20.3, 20.8, 300.0], [21.9, 20.8, 100.0]])
+    frames = Frames(pair)
+    first = frames.find()
+    assert_allclose(pixels(first), pair[:1, :2], atol=0.3)
+    more = frames.with_stars(frames.ra[3:4], frames.dec[3:4])
+    second = frames.find(np.append(KNOWN[:, 2], first.flux), more)
+    assert_allclose(pixels(second), pair[1:, :2], atol=0.2)
+
+
+def test_nothing_is_found_where_pixels_are_masked():
+    found = Frames(MISSING, masked=[MISSING[0, :2]]).find()
+    assert_allclose(pixels(found), MISSING[1:, :2], atol=0.12)
+
+
+def test_positions_are_refined_to_their_errors():
+    frames = Frames(MISSING)
+    true = np.stack([frames.ra[3:], frames.dec[3:]])
+    scale = np.array([[np.cos(np.deg2rad(29.2))], [1.0]]) * ARCSEC / fields.SCALE
+    place = true + np.array([[0.15, -0.1, 0.1], [-0.1, 0.15, 0.05]]) / scale
+    flux = frames.flux * np.array([1.0, 1.0, 1.0, 0.8, 0.8, 0.8])
+    arguments = PRF, flux, 5.0 * np.sqrt(flux), frames.shifts, CUT_OFF, np.arange(6) > 2
+    for _ in range(4):
+        steps = refine_positions(frames.with_stars(*place), *arguments)
+        place += steps[:2]
+    error = np.stack(steps[2:])
+    assert (np.abs(place - true) < 4.0 * error).all()
+    assert (error * scale < 0.02).all()
+    # Of pixels with noise 0.3, on the gradient of the PRF: error = 0.3 / (flux sqrt(n sum p'^2)).
+    slopes = 0.3 / np.sqrt(8 / (8 * np.pi * 0.55 * 0.65 * np.array([0.55, 0.65]) ** 2))
+    expected = slopes.mean() / MISSING[:, 2]
+    assert_allclose((error * scale).mean(axis=0)[1:], expected[1:], rtol=0.15)
+    assert error[0, 0] * scale[0] > 1.2 * expected[0]  # the error of the PRF counts too
+
+
+def test_a_star_off_the_frames_stays():
+    frames = Frames([])
+    ra, dec = WCS.pixel_to_sky(np.array([80.0]), np.array([20.0]))
+    flux = np.append(KNOWN[:, 2], 50.0)
+    arguments = PRF, flux, 5.0 * np.sqrt(flux), frames.shifts, CUT_OFF, np.arange(4) == 3
+    steps = refine_positions(frames.with_stars(ra, dec), *arguments)
+    assert steps.ra[0] == steps.dec[0] == 0.0
+    assert steps.dec_err[0] * ARCSEC == pytest.approx(0.011)

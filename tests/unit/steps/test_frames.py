@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+import imagefiles as files
+from romanprf.errors import InputError
+from romanprf.flags import ExposureFlag
+from romanprf.io import images
+from romanprf.io.exposures import read_exposures
+from romanprf.sky.field import inside
+from romanprf.sky.wcs import TangentWCS, deproject
+from romanprf.steps import frames
+
+SETTINGS = {"gain": None, "zero_point": 27.5}
+
+
+def sheet(*paths: Path, numbers: dict[int, int] | None = None) -> list[dict]:
+    numbers = numbers or {}
+    return [{"file": str(p), "exposure": numbers.get(i)} for i, p in enumerate(paths)]
+
+
+def run(tmp_path: Path, entries: list[dict], **settings: float | None) -> Path:
+    outputs = {"exposures": tmp_path / "exposures.parquet"}
+    inputs = {"images": [entry["file"] for entry in entries]}
+    params = {"files": entries, "registered": tmp_path / "registered.parquet"}
+    frames.run(inputs, outputs, {**params, **SETTINGS, **settings})
+    return outputs["exposures"]
+
+
+def frame(folder: Path, number: int, **changes: object) -> Path:
+    return files.write_frame(folder / f"frame{number}", EXP_NO=number, **changes)
+
+
+def test_table_is_sorted_and_complete(tmp_path: Path) -> None:
+    cube = files.write_cube(tmp_path / "cube")  # exposures 10 to 12 of SCA 11
+    paths = [frame(tmp_path, n, DETECTOR="SCA11") for n in (20, 3)]
+    path = run(tmp_path, sheet(paths[0], cube, paths[1]))
+    table = read_exposures(path)
+    assert table["exposure"].tolist() == [3, 10, 11, 12, 20]
+    assert table["file"].tolist() == [str(paths[1]), *[str(cube)] * 3, str(paths[0])]
+    assert table["pixel_area"].isna().all()
+    assert table["content_hash"].nunique() == 5
+    assert pq.read_schema(path).metadata[b"table"] == b"exposures"
+
+
+def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    entries = sheet(frame(tmp_path, 3))
+    first = run(tmp_path, entries).read_bytes()
+    assert run(tmp_path, entries).read_bytes() == first
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that the step has opened."""
+    names: list[str] = []
+
+    def register(file: str, *settings: float | None) -> list[dict]:
+        names.append(Path(file).name)
+        return images.register(file, *settings)
+
+    monkeypatch.setattr(frames, "register", register)
+    return names
+
+
+def test_known_images_are_not_opened_again(tmp_path: Path, registered: list[str]) -> None:
+    cube = files.write_cube(tmp_path / "cube")
+    entries = sheet(frame(tmp_path, 3, DETECTOR="SCA11"), cube)
+    first = run(tmp_path, entries).read_bytes()
+    del registered[:]
+    assert run(tmp_path, entries).read_bytes() == first
+    assert registered == []
+    more = [*entries, *sheet(frame(tmp_path, 4, DETECTOR="SCA11"))]
+    added = run(tmp_path, more).read_bytes()
+    assert registered == ["frame4"]
+    (tmp_path / "registered.parquet").unlink()
+    assert run(tmp_path, more).read_bytes() == added
+
+
+def test_changed_images_are_opened_again(tmp_path: Path, registered: list[str]) -> None:
+    entries = sheet(frame(tmp_path, 3), frame(tmp_path, 4))
+    first = read_exposures(run(tmp_path, entries))
+    for change, expected in (
+        ((tmp_path / "frame4").touch, ["frame4"]),
+        (lambda: frame(tmp_path, 3, EXPOSURE=60.0), ["frame3"]),
+        (lambda: entries[1].update(exposure=9), ["frame4"]),
+        (lambda: entries[1].update(exposure=None), ["frame4"]),
+    ):
+        del registered[:]
+        change()
+        table = read_exposures(run(tmp_path, entries))
+        assert registered == expected
+    assert table["exposure_time"].tolist() == [60.0, 54.0]
+    same = table["content_hash"] == first["content_hash"]
+    assert same.tolist() == [False, True]
+    del registered[:]
+    assert set(read_exposures(run(tmp_path, entries, zero_point=26.0))["zero_point"]) == {26}
+    assert registered == ["frame3", "frame4"]
+
+
+def test_unreadable_table_is_written_anew(tmp_path: Path, registered: list[str]) -> None:
+    (tmp_path / "registered.parquet").write_bytes(b"not a table")
+    run(tmp_path, sheet(frame(tmp_path, 3)))
+    assert registered == ["frame3"]
+
+
+def test_numbers_of_the_sheet_replace_those_of_the_files(tmp_path: Path) -> None:
+    path = run(tmp_path, sheet(frame(tmp_path, 3), frame(tmp_path, 4), numbers={0: 9}))
+    assert read_exposures(path)["exposure"].tolist() == [4, 9]
+
+
+def test_unusable_exposure_is_kept(tmp_path: Path) -> None:
+    dead = frame(tmp_path, 4, flux_err=np.zeros(files.SHAPE, "f4"))
+    table = read_exposures(run(tmp_path, sheet(frame(tmp_path, 3), dead)))
+    assert table["flags"].tolist() == [0, ExposureFlag.UNUSABLE]
+
+
+def test_different_zero_points_go_together(tmp_path: Path) -> None:
+    paths = [frame(tmp_path, 3), frame(tmp_path, 4, ABMAGZP=26.0)]
+    assert read_exposures(run(tmp_path, sheet(*paths)))["zero_point"].tolist() == [27.5, 26]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"EXP_NO": 3}, "exposure 3 is both in {0} and {1}"),
+        ({"FILTER": "F087"}, "filter is F146 in {0} but F087 in {1}"),
+        ({"DETECTOR": "SCA03"}, "detector is WFI02 in {0} but WFI03 in {1}"),
+        ({"TIMESYS": "TDB"}, "time_scale is utc in {0} but tdb in {1}"),
+        ({"EXPOSURE": None}, "{1}: EXPOSURE is missing"),
+    ],
+)
+def test_exposures_that_do_not_go_together(tmp_path: Path, changes: dict, expected: str) -> None:
+    paths = [
+        files.write_frame(tmp_path / "a", EXP_NO=3),
+        files.write_frame(tmp_path / "b", **{"EXP_NO": 4, **changes}),
+    ]
+    with pytest.raises(InputError) as error:
+        run(tmp_path, sheet(*paths))
+    assert expected.format(*paths) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "exposures.parquet").exists()
+
+
+def test_number_for_a_cube_and_empty_list(tmp_path: Path) -> None:
+    cube = files.write_cube(tmp_path / "cube")
+    with pytest.raises(InputError, match="gives exposure 5, but a cube numbers its own"):
+        run(tmp_path, sheet(cube, numbers={0: 5}))
+    with pytest.raises(InputError, match="no images"):
+        run(tmp_path, [])
+
+
+def test_read_some_exposures(tmp_path: Path) -> None:
+    path = run(tmp_path, sheet(*[frame(tmp_path, n) for n in (3, 4, 5)]))
+    table = read_exposures(path, [5, 3])
+    assert table["exposure"].tolist() == [3, 5]
+    assert table.index.tolist() == [0, 1]
+    with pytest.raises(InputError, match=r"exposures\.parquet: no exposure 6"):
+        read_exposures(path, [3, 6])
+
+
+# --- field ----------------------------------------------------------------------------------
+
+
+def image_at(ra: float, dec: float, angle: float = 0.3, size: int = 100) -> str:
+    """TangentWCS of a square image with 0.11 arcsec pixels about a point."""
+    scale, middle = 0.11 / 3600, (size - 1) / 2
+    c, s = np.cos(angle), np.sin(angle)
+
+    def sky(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        u, v = (x - middle) * scale, (y - middle) * scale
+        return deproject(c * u - s * v, s * u + c * v, ra, dec)
+
+    return TangentWCS.fit(sky, size, size).to_json()
+
+
+def table_of(*centres: tuple[float, float], size: int = 100) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "exposure": range(len(centres)),
+            "wcs": [image_at(ra, dec, size=size) for ra, dec in centres],
+            "nrows": size,
+            "ncols": size,
+            "time": 2451545.0 + 365.25 * 27.1234,
+            "zero_point": 27.5,
+        }
+    )
+
+
+@pytest.mark.parametrize("centre", [(268.0, -29.2), (0.0, 10.0), (359.99998, 0.0), (120.0, 89.9)])
+def test_field_encloses_every_image(centre: tuple[float, float]) -> None:
+    shift = 5e-4
+    table = table_of(centre, ((centre[0] + shift / np.cos(np.deg2rad(centre[1]))) % 360, centre[1]))
+    field = frames.field(table)
+    assert json.loads(json.dumps(field)) == field
+    assert 0 <= field["ra0"] < 360
+    assert (field["pixel_scale"], field["epoch"], field["zero_point"]) == (0.11, 2027.123, 27.5)
+    for text in table["wcs"]:
+        x, y = (a.ravel() for a in np.meshgrid([-0.5, 99.5], [-0.5, 99.5]))
+        sky = TangentWCS.from_json(text).pixel_to_sky(x, y)
+        assert inside(*sky, field, margin=0.0).all()
+    for axis in ("u", "v"):
+        steps = np.array([field[f"{axis}_min"], field[f"{axis}_max"]]) * 3600 / frames.SNAP
+        np.testing.assert_allclose(steps, np.round(steps), atol=1e-9)
+        assert 3 <= steps[1] - steps[0] <= 6
+
+
+def test_field_ignores_an_ordinary_dither() -> None:
+    first = table_of((268.0, -29.2), size=256)
+    dithers = [
+        (268.0 + dx / 3600, -29.2 + dy / 3600) for dx, dy in ((0, 0), (0.3, -0.5), (-0.6, 0))
+    ]
+    assert frames.field(table_of(*dithers, size=256)) == frames.field(first)
+
+
+def test_field_refuses_opposite_skies() -> None:
+    with pytest.raises(InputError, match="more than 90 degrees apart"):
+        frames.field(table_of((0.0, 0.0), (180.0, 0.0)))
