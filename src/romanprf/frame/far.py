@@ -8,9 +8,10 @@ from itertools import product
 import numpy as np
 
 from romanprf.frame import stamps_nb
+from romanprf.frame.frame import Frame
 from romanprf.frame.stamps import Stamps, footprint_radius, light_scale
 from romanprf.prf import PRF
-from romanprf.sky.wcs import TangentWCS, stretch
+from romanprf.sky.wcs import stretch
 
 #: Light counts until it falls under this fraction of the cut-off.
 _FAINTEST = 0.2
@@ -19,40 +20,36 @@ _FAINTEST = 0.2
 _CELL, _PHASES = 1024, 8
 
 
-def far_light(
+def add_far_light(
     prf: PRF,
+    frame: Frame,
     stamps: Stamps,
     flux: np.ndarray,
-    wcs: TangentWCS,
     flux_cut_off: float,
     image: np.ndarray,
-    pixel_area: float | None = None,
 ) -> np.ndarray:
-    """Add the light of the sources beyond their footprints to an image, and return it.
+    """Add the light of the stars beyond their footprints to an image, and return it.
 
-    One source gives a pixel there next to nothing, all of them together do not.  What is known of
-    their fluxes before is good enough for it, and it would make the footprints, whose overlaps
-    cost most of the time of a fit, several times larger.
+    One star gives a pixel there next to nothing; all of them together do not.  Fluxes known
+    beforehand are accurate enough for it, and larger footprints, whose overlaps dominate the
+    time of a fit, are avoided.
 
     Parameters
     ----------
     prf : PRF
         The model.
+    frame : Frame
+        WCS and pixel area.
     stamps : Stamps
         The footprints.
     flux : ndarray, shape (nsources,)
         e-/s.
-    wcs : TangentWCS
-        Of the frame.
     flux_cut_off : float
         e-/s per pixel; the light of a star ends at a fifth of it.
     image : ndarray, shape (nrows, ncols)
         e-/s.
-    pixel_area : float, optional
-        See `romanprf.frame.stamps.make_stamps`.
     """
-    centre = wcs.jacobian(*(np.asarray((length - 1) / 2.0) for length in reversed(stamps.shape)))
-    pixel_scale = float(np.sqrt(stretch(centre)))
+    pixel_scale, wcs = frame.pixel_scale, frame.wcs
     outer = far_radius(prf, flux, flux_cut_off, pixel_scale)
     shining = np.flatnonzero((flux != 0.0) & (outer > stamps.radius))
     rows, columns = (_middles(length) for length in stamps.shape)
@@ -66,7 +63,7 @@ def far_light(
         if some.size:
             jacobian = wcs.jacobian(np.array([columns[j]]), np.array([rows[i]]))
             table = _phases(prf, columns[j], rows[i], tuple(jacobian.ravel().round(6)))
-            light = light_scale(prf, jacobian, pixel_area) * flux[some]
+            light = light_scale(prf, jacobian, frame.pixel_area) * flux[some]
             own = stamps.x[some], stamps.y[some], stamps.radius[some], outer[some]
             stamps_nb.add_rings(*own, light, table, image)
     return image

@@ -9,14 +9,12 @@ from functools import cached_property
 import numpy as np
 
 from romanprf.frame import stamps_nb
+from romanprf.frame.frame import Frame
 from romanprf.prf import PRF
-from romanprf.sky.wcs import STERADIAN, TangentWCS, stretch
+from romanprf.sky.wcs import STERADIAN, stretch
 
 #: A footprint is never smaller than this (pixels).
 MIN_RADIUS = 5.0
-#: Footprints in which fluxes are solved end at so many times the cut-off of the light: further out
-#: a star tells less than 1e-3 of what is known of its flux; see `romanprf.frame.far`.
-SOLVED = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +52,15 @@ class Stamps:
         """Indices of the sources that have a window, and the stamps of those."""
         index = np.flatnonzero(np.diff(self.offset))
         offset = np.append(self.offset[index], self.offset[-1])
-        parts = (self.x[index], self.y[index], self.radius[index], self.window[index])
-        return index, Stamps(*parts, offset, self.values, self.shape)
+        return index, Stamps(
+            x=self.x[index],
+            y=self.y[index],
+            radius=self.radius[index],
+            window=self.window[index],
+            offset=offset,
+            values=self.values,
+            shape=self.shape,
+        )
 
     def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Source, row and column of each of the values."""
@@ -115,53 +120,40 @@ def footprint_radius(
 
 def make_stamps(
     prf: PRF,
-    ra: np.ndarray,
-    dec: np.ndarray,
+    frame: Frame,
     flux: np.ndarray,
-    wcs: TangentWCS,
-    shape: tuple[int, int],
     flux_cut_off: float,
-    pixel_area: float | None = None,
-    points: int = 1,
     shift: tuple[float, float] = (0.0, 0.0),
+    points: int = 1,
 ) -> Stamps:
-    """Evaluate the PRF for all sources of a frame.
+    """Evaluate the PRF of all stars of a frame.
 
     Parameters
     ----------
     prf : PRF
         The model.
-    ra, dec : ndarray, shape (nsources,)
-        Degrees ICRS, at the time of the frame.
+    frame : Frame
+        Positions, WCS and shape.
     flux : ndarray, shape (nsources,)
         e-/s; sets the size of the footprints only.
-    wcs : TangentWCS
-        Of the frame.
-    shape : tuple of int
-        Rows and columns of the frame.
     flux_cut_off : float
         e-/s per pixel at which a footprint ends.
-    pixel_area : float, optional
-        Pixel area (sr) to which a flat-fielded image refers: its pixels are surface brightness
-        times this area.  Without it a pixel collects light in proportion to its own area.
-    points : int
-        The value of a pixel is the mean of the PRF over so many places per axis.
     shift : tuple of float
         Pixels (x, y) by which the frame is off its WCS.
+    points : int
+        The value of a pixel is the mean of the PRF over so many places per axis.
     """
-    x, y = (axis + off for axis, off in zip(wcs.sky_to_pixel(ra, dec), shift, strict=True))
+    x, y = (axis + off for axis, off in zip(frame.places(), shift, strict=True))
     lost = ~(np.isfinite(x) & np.isfinite(y))
     x, y = np.where(lost, 0.0, x), np.where(lost, 0.0, y)
-    jacobian = wcs.jacobian(x, y)
-    centre = (np.asarray((length - 1) / 2.0) for length in reversed(shape))
-    pixel_scale = float(np.sqrt(STERADIAN * wcs.pixel_area(*centre)))
-    radius = footprint_radius(prf, flux, flux_cut_off, pixel_scale)
-    window = _windows(x, y, np.where(lost, -1.0, radius), shape)
+    jacobian = frame.wcs.jacobian(x, y)
+    radius = footprint_radius(prf, flux, flux_cut_off, frame.pixel_scale)
+    window = _windows(x, y, np.where(lost, -1.0, radius), frame.shape)
     sizes = (window[:, 1] - window[:, 0]).astype(np.int64) * (window[:, 3] - window[:, 2])
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    scale = light_scale(prf, jacobian, pixel_area)
+    scale = light_scale(prf, jacobian, frame.pixel_area)
     values = prf.fill_stamps(x, y, radius, jacobian, scale, window, offset, points)
-    return Stamps(x, y, radius, window, offset, values, shape)
+    return Stamps(x, y, radius, window, offset, values, frame.shape)
 
 
 def light_scale(prf: PRF, jacobian: np.ndarray, pixel_area: float | None) -> np.ndarray:
@@ -174,7 +166,7 @@ def light_scale(prf: PRF, jacobian: np.ndarray, pixel_area: float | None) -> np.
     jacobian : ndarray, shape (nsources, 2, 2)
         See `romanprf.sky.wcs.TangentWCS.jacobian`.
     pixel_area : float or None
-        See `make_stamps`.
+        See `Frame`.
     """
     area = stretch(jacobian)
     if pixel_area is not None:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from romanprf.frame.frame import ALL, Exposure
-from romanprf.prf.tensor import TensorPRF
+from romanprf.frame.frame import Frame
+from romanprf.frame.stamps import make_stamps
+from romanprf.prf import PRF
 
 #: Pixels on either side of the central one.
 HALF = 2
@@ -17,14 +18,14 @@ FINE = 20
 CELL = 1024
 
 
-def templates(exposure: Exposure, prf: TensorPRF, derivatives: bool) -> np.ndarray:
-    """Templates for `romanprf.search.stack_nb.match`.
+def templates(frame: Frame, prf: PRF, derivatives: bool) -> np.ndarray:
+    """PRF templates for the matched filter `romanprf.frame.match_nb.match`.
 
     Parameters
     ----------
-    exposure : Exposure
-        Frame, whose pixels count light in their own way.
-    prf : TensorPRF
+    frame : Frame
+        Shape, and the pixel area in which it counts light.
+    prf : PRF
         The model.
     derivatives : bool
         Whether those by the star's x and y (1 / pixel) follow.
@@ -34,13 +35,13 @@ def templates(exposure: Exposure, prf: TensorPRF, derivatives: bool) -> np.ndarr
     ndarray, shape (cells_y, cells_x, FINE + 1, FINE + 1, 1 or 3, 2 HALF + 1, 2 HALF + 1)
         Rows first everywhere.
     """
-    middles = [_middles(length) for length in exposure.shape]
+    middles = [_middles(length) for length in frame.shape]
     phase = (np.arange(FINE + 3) - 1) / FINE - 0.5  # one more at either end, for derivatives
     row, column, v, u = np.meshgrid(*middles, phase, phase, indexing="ij")
-    ra, dec = exposure.wcs.pixel_to_sky((column + u).ravel(), (row + v).ravel())
-    stars = replace(exposure, ra=ra, dec=dec)
+    ra, dec = frame.wcs.pixel_to_sky((column + u).ravel(), (row + v).ravel())
+    stars = replace(frame, ra=ra, dec=dec)
     # Without light of their own, their footprints are as small as they come.
-    stamps = stars.stamps(prf, np.zeros(ra.size), 1.0, ALL, (0.0, 0.0))
+    stamps = make_stamps(prf, stars, np.zeros(ra.size), 1.0)
     source, i, j = stamps.entries()
     i, j = i - row.ravel()[source] + HALF, j - column.ravel()[source] + HALF
     side = 2 * HALF + 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from romanprf.config import Shape
 from romanprf.core.statistics import MAD_SCALE, robust_spread
 from romanprf.errors import InputError
 from romanprf.flags import SourceFlag
@@ -32,33 +32,76 @@ _BINNED = 5
 _LARGEST_MOVE, _STEP = 0.5, 0.05
 
 
-class Usage(NamedTuple):
-    """How pixels are used, beyond the settings of the workflow.
+@dataclass(frozen=True)
+class LogPolarSettings:
+    """How the log-polar PRF is learned.
 
     Attributes
     ----------
+    n_r_knots, n_phi_knots, rmin, cut_r, rmax
+        Geometry of the model (see `LogPolarPRF`); arcsec.
+    source_flux_limit : float
+        Brighter sources are used, e-/s.
+    contamination : float
+        Use pixels where all other sources give less than this fraction of a source's own light.
+    iterations : int
+        Repeats of selecting pixels and fitting.
     background : bool
         Whether each exposure has an unknown background; otherwise it is 0.
-    register : bool
+    common_shift : bool
         Whether all positions may be off by a common shift, which is fitted.
     bins : int
         Bin the pixels in so many cells per axis of angle and radius; 0 uses them one by one.
     flux_limit : float
         Use a source out to where its light falls under this (e-/s per pixel).
     contaminant_limit : float
-        Only brighter sources (e-/s) count as contaminants; their light is subtracted anyway.
+        Only brighter sources (e-/s) count as contaminants; the light of all is subtracted.
     """
 
+    n_r_knots: int
+    n_phi_knots: int
+    rmin: float
+    cut_r: float
+    rmax: float
+    source_flux_limit: float
+    contamination: float
+    iterations: int
     background: bool = True
-    register: bool = False
+    common_shift: bool = False
     bins: int = 0
     flux_limit: float = 0.0
     contaminant_limit: float = 0.0
 
+    @classmethod
+    def configured(cls, shape: Shape) -> LogPolarSettings:
+        """The settings of the section ``shape`` of the configuration."""
+        return cls(
+            n_r_knots=shape.n_r_knots,
+            n_phi_knots=shape.n_phi_knots,
+            rmin=shape.rmin,
+            cut_r=shape.cut_r,
+            rmax=shape.rmax,
+            source_flux_limit=shape.source_flux_limit,
+            contamination=shape.contamination,
+            iterations=shape.iterations,
+        )
+
+    def first_guess(self, pixel_area: float, scale: float | None = None) -> LogPolarPRF:
+        """The model with these knots that `LogPolarPRF.first_guess` starts from."""
+        return LogPolarPRF.first_guess(
+            n_r=self.n_r_knots,
+            n_phi=self.n_phi_knots,
+            rmin=self.rmin,
+            cut_r=self.cut_r,
+            rmax=self.rmax,
+            pixel_area=pixel_area,
+            scale=scale,
+        )
+
 
 @dataclass(frozen=True)
 class Iteration:
-    """What one iteration of `fit_shape` used and left; ``shift`` is (east, north) in arcsec."""
+    """Result of one iteration of `learn_logpolar`; ``shift`` is (east, north) in arcsec."""
 
     n_sources: int
     n_pixels: int
@@ -67,12 +110,8 @@ class Iteration:
     shift: tuple[float, float] = (0.0, 0.0)
 
 
-def fit_shape(
-    deltas: pd.DataFrame,
-    sources: pd.DataFrame,
-    settings: Mapping,
-    pixel_area: float,
-    usage: Usage = Usage(),  # noqa: B008
+def learn_logpolar(
+    deltas: pd.DataFrame, sources: pd.DataFrame, pixel_area: float, settings: LogPolarSettings
 ) -> tuple[LogPolarPRF, list[Iteration]]:
     """Fit the log-polar PRF, alternating with the light of the neighbours and the background.
 
@@ -91,12 +130,10 @@ def fit_shape(
         Rows of the ``deltas`` table.
     sources : DataFrame
         The ``sources`` table.
-    settings : mapping
-        Section ``shape`` of the configuration.
     pixel_area : float
         Arcsec^2.
-    usage : Usage
-        How pixels are used.
+    settings : LogPolarSettings
+        How.
 
     Returns
     -------
@@ -111,37 +148,33 @@ def fit_shape(
         If too few pixels are left to fit the model.
     """
     pixels = _Pixels(deltas, sources)
-    prior = _first_guess(pixels, settings, usage, pixel_area)
+    prior = _first_guess(pixels, settings, pixel_area)
     model, history = prior, []
-    for _ in range(settings["iterations"]):
-        model, iteration = _iterate(model, prior, pixels, settings, usage)
+    for _ in range(settings.iterations):
+        model, iteration = _iterate(model, prior, pixels, settings)
         history.append(iteration)
     return model, history
 
 
-def _first_guess(
-    pixels: _Pixels, settings: Mapping, usage: Usage, pixel_area: float
-) -> LogPolarPRF:
+def _first_guess(pixels: _Pixels, settings: LogPolarSettings, pixel_area: float) -> LogPolarPRF:
     """Round profile of the scale and brightness that the pixels show.
 
-    It is also the centre of the prior, which fills the wings where pixels say little; a wrong
-    scale would put light there that the normalisation then misses in the core.
+    It is also the centre of the prior, which fills the wings where pixels constrain little; a
+    wrong scale would put light there that the normalisation then misses in the core.
     """
-    names = {"n_r": "n_r_knots", "n_phi": "n_phi_knots"} | {n: n for n in ("rmin", "cut_r", "rmax")}
-    geometry = {"pixel_area": pixel_area} | {k: settings[name] for k, name in names.items()}
-    guess = LogPolarPRF.first_guess(**geometry)
+    guess = settings.first_guess(pixel_area)
     for _ in range(_GUESSES):
-        _, clean, _ = _select(guess, pixels, settings, usage)
+        _, clean, _ = _select(guess, pixels, settings)
         if clean.r.size == 0:
             return guess
         weight = clean.sigma**-2.0
-        scales = _SCALES * settings["cut_r"]
+        scales = _SCALES * settings.cut_r
         residuals = clean.value - guess_profile(clean.r, scales[:, None])
         residuals -= np.average(residuals, axis=1, weights=weight)[:, None]
         best = scales[np.argmin(np.average(np.abs(residuals), axis=1, weights=weight))]
-        guess = LogPolarPRF.first_guess(**geometry, scale=best)
+        guess = settings.first_guess(pixel_area, scale=best)
         left = clean.value - np.log10(guess.evaluate(clean.r, clean.phi))
-        guess = guess.brightened(float(np.average(left, weights=weight)))
+        guess = guess.brightened(10.0 ** float(np.average(left, weights=weight)))
     return guess
 
 
@@ -149,12 +182,11 @@ def fit_shift(
     model: LogPolarPRF,
     deltas: pd.DataFrame,
     sources: pd.DataFrame,
-    settings: Mapping,
-    usage: Usage,
+    settings: LogPolarSettings,
 ) -> tuple[float, float]:
     """Common (east, north) shift of all sources, arcsec, for a PRF that is known already.
 
-    The parameters are those of `fit_shape`.
+    The parameters are those of `learn_logpolar`.
 
     Raises
     ------
@@ -162,8 +194,8 @@ def fit_shift(
         If no pixel belongs to one source only.
     """
     pixels = _Pixels(deltas, sources)
-    for _ in range(settings["iterations"]):
-        _, clean, _ = _select(model, pixels, settings, usage)
+    for _ in range(settings.iterations):
+        _, clean, _ = _select(model, pixels, settings)
         if clean.r.size < 3:
             raise InputError("shape: no pixels are left to find the shift of the positions")
         pixels.move(_shift(model.round(), clean))
@@ -230,16 +262,19 @@ class _Clean(NamedTuple):
 
 
 def _iterate(
-    model: LogPolarPRF, prior: LogPolarPRF, pixels: _Pixels, settings: Mapping, usage: Usage
+    model: LogPolarPRF,
+    prior: LogPolarPRF,
+    pixels: _Pixels,
+    settings: LogPolarSettings,
 ) -> tuple[LogPolarPRF, Iteration]:
     """Select clean pixels with ``model``, fit, clip, and correct the positions."""
-    keep, clean, background = _select(model, pixels, settings, usage)
+    keep, clean, background = _select(model, pixels, settings)
     if keep.sum() < model.n_radial:
         raise InputError(
             f"shape: {keep.sum()} pixels are left to fit a PRF of {model.n_radial} radial functions"
             "; lower source_flux_limit, allow more contamination, or use more exposures"
         )
-    chosen = _binned(clean, usage.bins) if usage.bins else clean
+    chosen = _binned(clean, settings.bins) if settings.bins else clean
     fitted = _fit(prior, chosen)
     left = (chosen.value - np.log10(fitted.evaluate(chosen.r, chosen.phi))) / chosen.sigma
     left -= np.median(left)
@@ -250,7 +285,7 @@ def _iterate(
     chosen = chosen.take(inlier)
     fitted = _fit(prior, chosen)
     left = chosen.value - np.log10(fitted.evaluate(chosen.r, chosen.phi))
-    if usage.register:
+    if settings.common_shift:
         pixels.move(_shift(fitted.round(), chosen))
     iteration = Iteration(
         n_sources=int(np.unique(pixels.source[keep]).size),
@@ -263,7 +298,9 @@ def _iterate(
 
 
 def _select(
-    model: LogPolarPRF, pixels: _Pixels, settings: Mapping, usage: Usage
+    model: LogPolarPRF,
+    pixels: _Pixels,
+    settings: LogPolarSettings,
 ) -> tuple[np.ndarray, _Clean, np.ndarray]:
     """Choose pixels with the mean profile of ``model`` and subtract their neighbours.
 
@@ -274,10 +311,10 @@ def _select(
     own = pixels.source_flux * model.evaluate(pixels.r, pixels.phi)
     total = np.bincount(pixels.pixel, own)
     others = total[pixels.pixel] - own
-    counted = np.where(pixels.source_flux > usage.contaminant_limit, own, 0.0)
+    counted = np.where(pixels.source_flux > settings.contaminant_limit, own, 0.0)
     contaminants = np.bincount(pixels.pixel, counted)[pixels.pixel] - counted
     background, spread = np.zeros((2, pixels.exposure.max(initial=-1) + 1))
-    if usage.background:
+    if settings.background:
         background, spread = pixels.background(total)
     clean = pixels.flux - others - background[pixels.exposure]
     noise = np.sqrt(
@@ -285,10 +322,10 @@ def _select(
     )
     keep = (
         pixels.trusted
-        & (pixels.source_flux >= settings["source_flux_limit"])
-        & (pixels.source_flux > usage.contaminant_limit)
-        & uncontaminated(expected, contaminants, settings["contamination"])
-        & (expected > np.maximum(_SIGNAL_TO_NOISE * noise, usage.flux_limit))
+        & (pixels.source_flux >= settings.source_flux_limit)
+        & (pixels.source_flux > settings.contaminant_limit)
+        & uncontaminated(expected, contaminants, settings.contamination)
+        & (expected > np.maximum(_SIGNAL_TO_NOISE * noise, settings.flux_limit))
         & (clean > 0.0)
     )
     value = np.log10(clean[keep] / pixels.source_flux[keep])

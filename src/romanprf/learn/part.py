@@ -1,55 +1,97 @@
-"""A part of the frames in one round of the joint fit (`romanprf.learn.tensor`)."""
+"""A part of the frames in one round of learning the tensor PRF (`romanprf.learn.tensor`)."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from romanprf.core.image import Image
-from romanprf.frame.frame import ALL
-from romanprf.frame.stamps import SOLVED
+from romanprf.frame.frame import Frame
+from romanprf.frame.model import FrameModels
+from romanprf.frame.stamps import Stamps
+from romanprf.frame.state import FrameState, Shift
 from romanprf.io.scratch import kept
 from romanprf.learn.equations import Equations
 from romanprf.learn.patches import Patch
 from romanprf.prf.tensor import TensorPRF
-from romanprf.solve.fluxes import pixel_variance, solve_frame
-from romanprf.solve.register import Shift, frame_shift
+from romanprf.sky.wcs import STERADIAN, stretch
+from romanprf.solve.fluxes import Method, Prior, solve_frame
+from romanprf.solve.noise import CLIP_LEARNING, PRF_ERROR_LEARNING, pixel_variance
+from romanprf.solve.register import register
 
-#: The model itself is trusted to this fraction in each pixel, or bright cores would rule the fit.
-_MODEL_ERROR = 0.002
 #: Accuracy of the fluxes in units of their errors.
 _TOLERANCE = 1e-4
-#: Pixels that stand out by so many sigmas take no part.
-_CLIP = 7.0
 #: Stars whose flux differs between frames by more than this, in errors and in fractions, vary.
 _VARIABLE_SIGMA, _VARIABLE_FRACTION = 6.0, 0.03
+#: ... if they do in more than this fraction of the frames.
+_VARIABLE_FRAMES = 0.2
+#: Relative error of the fluxes of stars that show the scatter beyond the noise.
+_PRECISE = 0.003
 #: Stars shape the PRF out to where their light falls under this fraction of the noise of a pixel.
 _WINGS = 0.5
-#: A star is measured where so much of its light falls on usable pixels.
+#: A star is measured where more than this fraction of its light falls on usable pixels.
 _SHOWN = 0.5
-#: A flux is off the median of the frames by at most so many errors, or is none of the mean.
+#: A flux further off the median of the frames than this many errors takes no part in the mean.
 _OFF = 6.0
+#: Median of the square of a normal deviate.
+_MEDIAN_CHI2 = 0.4549
+
+
+@dataclass(frozen=True, eq=False)
+class Stars:
+    """The stars that the PRF is learned from.
+
+    Attributes
+    ----------
+    flux : ndarray, shape (nsources,)
+        Catalogued, e-/s.
+    prior_sigma : ndarray, shape (nsources,)
+        Of the flux in each frame, e-/s.
+    bright : ndarray of bool, shape (nsources,)
+        Stars that may shape the PRF.
+    """
+
+    flux: np.ndarray
+    prior_sigma: np.ndarray
+    bright: np.ndarray
+
+    def of(self, chosen: np.ndarray | slice) -> Stars:
+        """Some of the stars."""
+        return Stars(
+            flux=self.flux[chosen],
+            prior_sigma=self.prior_sigma[chosen],
+            bright=self.bright[chosen],
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A patch of the frames in one round, with the PRF and fluxes that it starts from.
+    """A patch of the frames in one round, with the PRF that it starts from.
 
-    ``error``: fraction of its peak by which the PRF may be off, so that a clip of pixels does not
-    take just those that would mend it.
+    Attributes
+    ----------
+    patch : Patch
+        Frames with their stars.
+    prf : TensorPRF
+        As seen from the patch.
+    stars : Stars
+        Of the patch.
+    flux_cut_off : float
+        e-/s per pixel at which the light of a star ends.
+    with_background : bool
+        Whether each frame has an unknown background.
+    error : float
+        Fraction of its peak by which the PRF may be off, so that a clip of pixels does not take
+        just those that would correct it.
     """
 
     patch: Patch
     prf: TensorPRF
-    flux: np.ndarray
+    stars: Stars
     flux_cut_off: float
-    prior_sigma: np.ndarray
-    bright: np.ndarray
     with_background: bool
     error: float
 
@@ -58,58 +100,47 @@ class Part:
         cls,
         patch: Patch,
         prf: TensorPRF,
-        flux: np.ndarray,
+        stars: Stars,
         flux_cut_off: float,
-        prior_sigma: np.ndarray,
-        bright: np.ndarray,
-        *rest: Any,
+        with_background: bool,
+        error: float,
     ) -> Part:
-        """A patch, from what is known of the whole frames and all sources."""
+        """A patch, from what is known of the whole frames and all stars."""
         row, column = patch.corner
-        flux, prior_sigma, bright = (a[patch.sources] for a in (flux, prior_sigma, bright))
-        here = prf.seen_from(column, row)
-        return cls(patch, here, flux, flux_cut_off, prior_sigma, bright, *rest)
+        return cls(
+            patch=patch,
+            prf=prf.seen_from(column, row),
+            stars=stars.of(patch.sources),
+            flux_cut_off=flux_cut_off,
+            with_background=with_background,
+            error=error,
+        )
 
-    def register(self, shifts: Sequence[Shift], stars: np.ndarray) -> list[Shift]:
+    def _models(self, flux: np.ndarray, states: Sequence[FrameState]) -> FrameModels:
+        """Each frame under the PRF, with footprints for these fluxes (nsources,), e-/s."""
+        return FrameModels(self.patch.frames, self.prf, flux, self.flux_cut_off, states)
+
+    def register(self, states: Sequence[FrameState], chosen: np.ndarray) -> list[Shift]:
         """Shift of each frame from these stars; the last one where there are none."""
-        stars = stars[self.patch.sources]
-        rest, found = np.where(stars, 0.0, self.flux), []
-        cut_off = SOLVED * self.flux_cut_off
-        for exposure, last in zip(self.patch.exposures, shifts, strict=True):
-            image, start = exposure.read(), (last.x, last.y)
-            everything = exposure.stamps(self.prf, self.flux, cut_off, ALL, start)
-            make = partial(exposure.stamps, self.prf, self.flux, cut_off, stars)
-            others = everything.model(rest)
-            found.append(frame_shift(image, make, self.flux[stars], others, start))
-        return found
+        chosen, flux = chosen[self.patch.sources], self.stars.flux
+        models = self._models(flux, states)
+        return [register(model.frame.read(), model, flux, chosen) for model in models]
 
-    def _sky(self, image: Image, model: np.ndarray) -> float:
-        """Typical excess of a frame over the light of its stars, e-/s per pixel."""
-        if not self.with_background:
-            return 0.0
-        return float(np.median((image.flux - model)[image.usable]))
-
-    def fluxes(self, shifts: Sequence[Shift], flux: np.ndarray) -> Fluxes:
+    def fluxes(self, states: Sequence[FrameState], flux: np.ndarray) -> Fluxes:
         """Fluxes with this PRF, NaN where no frame shows a source; ``flux`` is the last guess."""
+        prior = Prior(self.stars.flux, self.stars.prior_sigma)
+        method = Method(
+            _TOLERANCE,
+            reweight=1,
+            clip=CLIP_LEARNING,
+            background_nodes=int(self.with_background),
+        )
         measured, beyond = [], []
-        for exposure, shift in zip(self.patch.exposures, shifts, strict=True):
-            place = (shift.x, shift.y)
-            stamps = exposure.stamps(self.prf, flux, SOLVED * self.flux_cut_off, ALL, place)
-            far = partial(exposure.far_light, self.prf, self.flux_cut_off, stamps)
-            beyond.append(kept(far(flux, np.zeros(stamps.shape))))
-            fit = solve_frame(
-                exposure.read(),
-                stamps,
-                self.flux,
-                self.prior_sigma,
-                _TOLERANCE,
-                reweight=1,
-                clip=_CLIP,
-                far=far,
-                with_background=self.with_background,
-            )
-            shown = fit.light > _SHOWN
-            measured.append(np.where(shown, [fit.flux, fit.flux_err], np.nan))
+        for model in self._models(flux, states):
+            beyond.append(kept(model.far(flux)))
+            image = model.frame.read()
+            fit = solve_frame(image, model.stamps, prior, method, model.add_far)
+            measured.append(np.where(fit.light > _SHOWN, [fit.flux, fit.flux_err], np.nan))
         each, errors = np.swapaxes(measured, 0, 1)
         return self._typical(each, errors, beyond, flux)
 
@@ -117,65 +148,118 @@ class Part:
         self, flux: np.ndarray, error: np.ndarray, far: list[np.ndarray], guess: np.ndarray
     ) -> Fluxes:
         """Means over the frames of fluxes and errors, (nframes, nsources), and who varies."""
-        # The error of the PRF counts like noise: photon noise alone would trust single frames.
-        total = np.hypot(error, _MODEL_ERROR * self.flux)
+        catalogued, bright = self.stars.flux, self.stars.bright
         with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of sources that no frame shows
-            struck = np.abs(flux - np.nanmedian(flux, axis=0)) > _OFF * total
-            weight = np.where(struck, 0.0, np.nan_to_num(total**-2.0))
-            mean = (weight * np.nan_to_num(flux)).sum(axis=0) / weight.sum(axis=0)
+            mean = _robust_mean(flux, np.hypot(error, PRF_ERROR_LEARNING * catalogued))
             off = np.abs(flux - mean)
-            measurable = self.bright & np.isfinite(mean)
+            measurable = bright & np.isfinite(mean)
             # While the PRF is off, all stars differ between dithers.
             typical = np.nanmedian((off / mean)[:, measurable]) if measurable.any() else 0.0
             fraction = max(_VARIABLE_FRACTION, _VARIABLE_SIGMA * typical)
-            allowed = np.maximum(_VARIABLE_SIGMA * error, fraction * self.flux)
-            varies = (off > allowed).sum(axis=0) > 0.2 * len(flux)
-            brightest = self.bright & (error < 0.003 * self.flux).all(axis=0) & ~varies
-            scatter = (off[:, brightest] / mean[brightest]) ** 2
-            noise = (error[:, brightest] / mean[brightest]) ** 2
-        shown = np.isfinite(scatter)
-        excess = 0.0
-        if shown.any():
-            excess = np.median(scatter[shown]) / 0.4549 - np.median(noise[shown])
-        each = np.where(varies & np.isfinite(flux), flux, mean)
-        stars = measurable & ~varies
-        return Fluxes(mean, each, stars, far, guess, float(np.sqrt(max(excess, 0.0))))
+            allowed = np.maximum(_VARIABLE_SIGMA * error, fraction * catalogued)
+            varies = (off > allowed).sum(axis=0) > _VARIABLE_FRAMES * len(flux)
+            precise = bright & (error < _PRECISE * catalogued).all(axis=0) & ~varies
+            excess = _excess(off[:, precise] / mean[precise], error[:, precise] / mean[precise])
+        return Fluxes(
+            mean=mean,
+            each=np.where(varies & np.isfinite(flux), flux, mean),
+            stars=measurable & ~varies,
+            far=far,
+            guess=guess,
+            excess=excess,
+        )
 
     def add_to(
-        self, equations: Equations, fluxes: Fluxes, shifts: Sequence[Shift]
+        self, equations: Equations, fluxes: Fluxes, states: Sequence[FrameState]
     ) -> tuple[float, int]:
         """Add the frames to the equations; sum of squares over the noise, and pixels."""
-        mean, stars = fluxes.mean, fluxes.stars
         chi2, n_pixels = 0.0, 0
-        known = zip(self.patch.exposures, shifts, fluxes.each, fluxes.far, strict=True)
-        for exposure, shift, flux, far in known:
-            image = exposure.read()
-            place = (shift.x, shift.y)
-            footprints = self.prf, fluxes.guess, SOLVED * self.flux_cut_off
-            everything = exposure.stamps(*footprints, ALL, place)
-            model = everything.model(flux)
-            model += far
-            model += self._sky(image, model)
-            variance = pixel_variance(image, model)
+        models = self._models(fluxes.guess, states)
+        for model, flux, far in zip(models, fluxes.each, fluxes.far, strict=True):
+            image = model.frame.read()
+            light = self._model_image(image, model.stamps, flux, far)
+            variance = pixel_variance(image, light)
             noise = _WINGS * float(np.sqrt(np.median(variance[image.usable])))
-            chosen = exposure.stamps(self.prf, mean, noise, stars, place)
-            variance += (_MODEL_ERROR * model) ** 2
-            left = np.where(image.usable, image.flux - model, 0.0)
-            trusted = left**2 < _CLIP**2 * (variance + (self.error * model) ** 2)
-            weight = np.where(image.usable & trusted, 1.0 / variance, 0.0)
-            light = mean[stars] * exposure.light(chosen)
-            equations.add(chosen, light, left, weight, self.patch.corner)
+            left, weight = self._weighted(image, light, variance)
+            shaping = model.only(fluxes.stars)
+            mean = fluxes.mean[fluxes.stars]
+            stamps = shaping.footprints(mean, noise)
+            brightness = mean * _light_per_area(shaping.frame, stamps)
+            equations.add(stamps, brightness, left, weight, self.patch.corner)
             chi2 += float((weight * left**2).sum())
             n_pixels += int((weight > 0.0).sum())
         return chi2, n_pixels
 
+    def _model_image(
+        self, image: Image, stamps: Stamps, flux: np.ndarray, far: np.ndarray
+    ) -> np.ndarray:
+        """All light of a frame: stars of these fluxes, light far from them, typical background."""
+        light = stamps.model(flux)
+        light += far
+        if self.with_background:
+            light += float(np.median((image.flux - light)[image.usable]))
+        return light
 
-class Fluxes(NamedTuple):
-    """Mean over the frames, (nsources,), and that of each frame, (nframes, nsources), e-/s.
+    def _weighted(
+        self, image: Image, light: np.ndarray, variance: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Image less the model, and inverse variance, 0 where rejected or off the model."""
+        variance = variance + (PRF_ERROR_LEARNING * light) ** 2
+        left = np.where(image.usable, image.flux - light, 0.0)
+        trusted = left**2 < CLIP_LEARNING**2 * (variance + (self.error * light) ** 2)
+        return left, np.where(image.usable & trusted, 1.0 / variance, 0.0)
 
-    They differ where a source varies; ``stars`` (nsources,) are bright and do not.  ``far``: light
-    beyond the footprints of the fluxes ``guess`` (nsources,) on each frame, images.
+
+def _robust_mean(flux: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Mean over the frames, without fluxes (nframes, nsources) far off the median.
+
+    ``total``: errors with that of the PRF, which counts like noise: photon noise alone would
+    trust single frames.
+    """
+    struck = np.abs(flux - np.nanmedian(flux, axis=0)) > _OFF * total
+    weight = np.where(struck, 0.0, np.nan_to_num(total**-2.0))
+    return (weight * np.nan_to_num(flux)).sum(axis=0) / weight.sum(axis=0)
+
+
+def _excess(off: np.ndarray, error: np.ndarray) -> float:
+    """Scatter beyond the noise, from deviations and errors, both relative."""
+    scatter, noise = off**2, error**2
+    shown = np.isfinite(scatter)
+    if not shown.any():
+        return 0.0
+    excess = np.median(scatter[shown]) / _MEDIAN_CHI2 - np.median(noise[shown])
+    return float(np.sqrt(max(excess, 0.0)))
+
+
+def _light_per_area(frame: Frame, stamps: Stamps) -> np.ndarray | float:
+    """What a pixel of the frame gets of each source over what one of the detector would.
+
+    Flat-fielding turns light into surface brightness times one nominal area.
+    """
+    if frame.pixel_area is None:
+        return np.ones(len(stamps))
+    return STERADIAN * frame.pixel_area / stretch(frame.wcs.jacobian(stamps.x, stamps.y))
+
+
+@dataclass(frozen=True, eq=False)
+class Fluxes:
+    """Fluxes of the stars of a part in one round.
+
+    Attributes
+    ----------
+    mean : ndarray, shape (nsources,)
+        Over the frames, e-/s; NaN where no frame shows a source.
+    each : ndarray, shape (nframes, nsources)
+        In each frame: the mean, or where a source varies its own, e-/s.
+    stars : ndarray of bool, shape (nsources,)
+        Bright and constant.
+    far : list of ndarray
+        Light beyond the footprints of the fluxes ``guess`` on each frame, e-/s.
+    guess : ndarray, shape (nsources,)
+        Fluxes that set the footprints, e-/s.
+    excess : float
+        Scatter of precise stars beyond their errors, relative.
     """
 
     mean: np.ndarray
@@ -186,7 +270,7 @@ class Fluxes(NamedTuple):
     excess: float
 
     def scaled(self, factor: float, otherwise: np.ndarray) -> Fluxes:
-        """Multiply all, and put in the catalogue's fluxes where there are none."""
+        """Multiply all, and take the catalogue's fluxes where there are none."""
         mean = np.where(np.isfinite(self.mean), factor * self.mean, otherwise)
         each = np.where(np.isfinite(self.each), factor * self.each, otherwise)
-        return self._replace(mean=mean, each=each)
+        return replace(self, mean=mean, each=each)

@@ -8,7 +8,7 @@ its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
@@ -17,12 +17,14 @@ import numpy as np
 from romanprf.core.image import Image
 from romanprf.core.large import COUNT, SIDE
 from romanprf.frame.far import far_radius
-from romanprf.frame.frame import ALL, Exposure
+from romanprf.frame.frame import Frame
 from romanprf.io.scratch import kept
 from romanprf.prf.tensor import TensorPRF
 
 #: Pixels by which frames may be off their WCS.
 _OFF = 2.0
+#: All sources of a table.
+ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,34 +33,34 @@ class Patch:
 
     Attributes
     ----------
-    exposures : sequence of Exposure
-        In the order of the frames, with the sources of the patch.
+    frames : sequence of Frame
+        In their order, with the sources of the patch.
     sources : ndarray of int, or slice
         Rows of the sources table that shine on the patch.
     corner : tuple of int
         Row and column of its first pixel.
     """
 
-    exposures: Sequence[Exposure]
+    frames: Sequence[Frame]
     sources: np.ndarray | slice
     corner: tuple[int, int]
 
 
-def is_cut(exposures: Sequence[Exposure]) -> bool:
+def is_cut(frames: Sequence[Frame]) -> bool:
     """Whether the PRF is learned from patches of these frames only."""
-    shapes = {exposure.shape for exposure in exposures}
+    shapes = {frame.shape for frame in frames}
     return len(shapes) == 1 and min(min(shapes)) > COUNT * SIDE
 
 
 def make_patches(
-    exposures: Sequence[Exposure], prf: TensorPRF, flux: np.ndarray, flux_cut_off: float
+    frames: Sequence[Frame], prf: TensorPRF, flux: np.ndarray, flux_cut_off: float
 ) -> list[Patch]:
     """Patches of large images, or one of all pixels.
 
     Parameters
     ----------
-    exposures : sequence of Exposure
-        Frames; read one after the other, and what is needed of them kept in temporary files.
+    frames : sequence of Frame
+        Read one after the other, and what is needed of them kept in temporary files.
     prf : TensorPRF
         First guess, for the reach of the sources.
     flux : ndarray, shape (nsources,)
@@ -66,28 +68,30 @@ def make_patches(
     flux_cut_off : float
         e-/s per pixel at which footprints end.
     """
-    if not is_cut(exposures):
-        return [Patch(exposures, ALL, (0, 0))]
+    if not is_cut(frames):
+        return [Patch(frames, ALL, (0, 0))]
     radius = far_radius(prf, flux, flux_cut_off, prf.pixel_scale) + _OFF
-    rows, columns = (_starts(length) for length in exposures[0].shape)
+    rows, columns = (_starts(length) for length in frames[0].shape)
     corners = list(product(rows.tolist(), columns.tolist()))
     near = np.zeros((len(corners), flux.size), bool)
-    for exposure in exposures:
-        x, y = exposure.wcs.sky_to_pixel(exposure.ra, exposure.dec)
+    for frame in frames:
+        x, y = frame.places()
         for n, (row, column) in enumerate(corners):
             near[n] |= (_outside(y, row) < radius) & (_outside(x, column) < radius)
     sources = [np.flatnonzero(reached) for reached in near]
-    parts = [_parts(exposure, corners, sources) for exposure in exposures]
-    return [Patch(*patch) for patch in zip(zip(*parts, strict=True), sources, corners, strict=True)]
+    parts = [_parts(frame, corners, sources) for frame in frames]
+    return [
+        Patch(frames=cut, sources=chosen, corner=corner)
+        for *cut, chosen, corner in zip(*parts, sources, corners, strict=True)
+    ]
 
 
 def inside(patches: Sequence[Patch], number: int) -> np.ndarray:
     """Whether each of so many sources is on a patch of the first frame."""
     shown = np.zeros(number, bool)
     for patch in patches:
-        first = patch.exposures[0]
-        x, y = first.wcs.sky_to_pixel(first.ra, first.dec)
-        nrows, ncols = first.shape
+        first = patch.frames[0]
+        (x, y), (nrows, ncols) = first.places(), first.shape
         shown[patch.sources] |= (np.abs(x - 0.5 * (ncols - 1)) < 0.5 * ncols) & (
             np.abs(y - 0.5 * (nrows - 1)) < 0.5 * nrows
         )
@@ -104,23 +108,13 @@ def _outside(place: np.ndarray, start: int) -> np.ndarray:
     return np.abs(place - start - 0.5 * (SIDE - 1)) - 0.5 * SIDE
 
 
-def _parts(
-    exposure: Exposure, corners: list[tuple[int, int]], sources: list[np.ndarray]
-) -> list[Exposure]:
+def _parts(frame: Frame, corners: list[tuple[int, int]], sources: list[np.ndarray]) -> list[Frame]:
     """Patches of a frame, each with its sources."""
-    image, parts = exposure.read(), []
+    image, parts = frame.read(), []
     for (row, column), chosen in zip(corners, sources, strict=True):
         window = slice(row, row + SIDE), slice(column, column + SIDE)
-        parts.append(
-            replace(
-                exposure,
-                read=_cut(image, window),
-                ra=exposure.ra[chosen],
-                dec=exposure.dec[chosen],
-                wcs=exposure.wcs.seen_from(column, row),
-                shape=(SIDE, SIDE),
-            )
-        )
+        read = _cut(image, window)
+        parts.append(frame.only(chosen).cut((row, column), (SIDE, SIDE), read))
     return parts
 
 

@@ -1,45 +1,83 @@
 """Learning the tensor PRF from all pixels of many frames at once.
 
-What is fitted is bilinear: pixel = sum of flux x PRF + background.  So the fluxes are solved frame
-by frame with the PRF held (`romanprf.solve.fluxes.solve_frame`) and the coefficients with the
-fluxes held (`romanprf.learn.equations`), in turn.  A star has one flux in all frames, unless it
-varies: what dithers make of it then shows in the PRF, not in the light curve.
+The model is bilinear: pixel = sum of flux x PRF + background.  So the fluxes are solved frame by
+frame with the PRF held (`romanprf.solve.fluxes`) and the coefficients with the fluxes held
+(`romanprf.learn.equations`), in turn.  A star has one flux in all frames, unless it varies: its
+differences between dithers then change the PRF, not the light curve.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
 
 import numpy as np
 
+from romanprf.config import Shape
 from romanprf.core.statistics import LOCATION_EFFICIENCY, robust_spread, typical_ratio
 from romanprf.errors import InputError
-from romanprf.frame.frame import ALL, Exposure
+from romanprf.frame.frame import Frame
+from romanprf.frame.model import FrameModels
+from romanprf.frame.state import AS_IN_HEADER, FrameState, Shift
 from romanprf.learn.equations import Equations
 from romanprf.learn.logpolar import UNTRUSTED
-from romanprf.learn.part import Fluxes, Part
-from romanprf.learn.patches import Patch, inside, make_patches
+from romanprf.learn.part import Fluxes, Part, Stars
+from romanprf.learn.patches import ALL, Patch, inside, make_patches
 from romanprf.prf.tensor import TensorPRF
-from romanprf.solve.register import UNKNOWN, Shift, reference_stars
+from romanprf.solve.fluxes import Prior
+from romanprf.solve.register import reference_stars
 
-#: The first guess may be off by this fraction, unless it was learned before; later, the PRF is off
-#: by what it moved last.
+#: Fraction of its peak by which a first guess of the PRF may be off, unless it was learned before;
+#: later that is the last change.
 _START_ERROR = 0.1
-#: The fit ends when no coefficient moves by more than this fraction of the largest one.
+#: The fit ends when no coefficient changes by more than this fraction of the largest one.
 _SETTLED = 1e-4
 #: Frames are registered until none of them moves by more than this (pixels).
 _STILL = 2e-4
-#: Stars that calibrate the PRF, at most: with magnitudes good to 0.02 the scale is so to 0.04 %.
+#: Stars that calibrate the PRF, at most: with magnitudes good to 0.02 the scale is good to 0.04 %.
 _CALIBRATORS = 5000
-#: Groups of stars that the errors of the coefficients are estimated from.
+#: Groups of stars from which the errors of the coefficients are estimated.
 _GROUPS = 8
 
 
 @dataclass(frozen=True)
+class TensorSettings:
+    """How the tensor PRF is learned.
+
+    Attributes
+    ----------
+    rounds : int
+        Most repeats of shifts, fluxes and coefficients.
+    flux_cut_off : float
+        e-/s per pixel at which the light of a star ends.
+    source_flux_limit : float
+        Brighter stars shape the PRF, e-/s.
+    with_background : bool
+        Whether each frame has an unknown background; otherwise it is 0.
+    with_errors : bool
+        Whether the errors of the PRF and of its scale are estimated, which takes as long as two
+        rounds; otherwise they are those of the first guess.
+    """
+
+    rounds: int
+    flux_cut_off: float
+    source_flux_limit: float
+    with_background: bool = True
+    with_errors: bool = True
+
+    @classmethod
+    def configured(cls, shape: Shape) -> TensorSettings:
+        """The settings of the section ``shape`` of the configuration."""
+        return cls(
+            rounds=shape.rounds,
+            flux_cut_off=shape.flux_cut_off,
+            source_flux_limit=shape.source_flux_limit,
+        )
+
+
+@dataclass(frozen=True)
 class Round:
-    """What one round of `fit_joint` found.
+    """Result of one round of `learn_tensor`.
 
     ``scale`` is measured over catalogued flux, ``change`` the largest change of the PRF over its
     peak, ``excess`` the scatter of bright stars beyond their errors, relative; ``iterations`` are
@@ -55,8 +93,9 @@ class Round:
     iterations: int
 
 
-class Joint(NamedTuple):
-    """Result of `fit_joint`.
+@dataclass(frozen=True, eq=False)
+class LearnedPRF:
+    """Result of `learn_tensor`.
 
     Attributes
     ----------
@@ -64,116 +103,198 @@ class Joint(NamedTuple):
         The model, calibrated by the catalogue.
     flux : ndarray, shape (nsources,)
         Mean over the frames, e-/s; as given where a source is not seen on what is learned from.
-    shifts : list of Shift
-        Of the exposures; their mean is 0, as the PRF holds what they have in common.
+    states : list of FrameState
+        Of the frames; the mean of their shifts is 0, as the PRF holds what they have in common.
     rounds : list of Round
-        What each one found.
+        Results of each.
     """
 
     prf: TensorPRF
     flux: np.ndarray
-    shifts: list[Shift]
+    states: list[FrameState]
     rounds: list[Round]
 
 
-def fit_joint(
-    exposures: Sequence[Exposure],
-    flux: np.ndarray,
+def learn_tensor(
+    frames: Sequence[Frame],
+    prior: Prior,
     flags: np.ndarray,
     start: TensorPRF,
-    settings: Mapping[str, Any],
-    prior_sigma: np.ndarray,
-    with_background: bool = True,
-    with_errors: bool = True,
-) -> Joint:
+    settings: TensorSettings,
+) -> LearnedPRF:
     """Alternate between shifts and fluxes of all frames and the coefficients of the PRF.
 
     Parameters
     ----------
-    exposures : sequence of Exposure
-        Frames; read one after the other, never held together.  Of large ones only patches count
+    frames : sequence of Frame
+        Read one after the other, never held together.  Of large ones only patches count
         (`romanprf.learn.patches`).
-    flux : ndarray, shape (nsources,)
-        Catalogued, e-/s; their typical value calibrates the PRF.
+    prior : Prior
+        Of the flux in each frame; the centres are the catalogue's, whose typical value calibrates
+        the PRF.
     flags : ndarray, shape (nsources,)
         Of the sources table.
     start : TensorPRF
-        First guess, and centre of the prior.
-    settings : mapping
-        Section ``shape`` of the configuration.
-    prior_sigma : ndarray, shape (nsources,)
-        Of the fluxes in each frame, e-/s.
-    with_background : bool
-        Whether each frame has an unknown sky; otherwise it is 0.
-    with_errors : bool
-        Whether the errors of the PRF and of its scale are estimated, which takes as long as two
-        rounds; otherwise they are those of ``start``.
+        First guess, and centre of the prior of the PRF.
+    settings : TensorSettings
+        How.
 
     Raises
     ------
     InputError
         If no star is bright enough.
     """
-    bright = _bright(flux, flags, settings["source_flux_limit"])
-    shifts = [UNKNOWN] * len(exposures)
-    patches = make_patches(exposures, start, flux, settings["flux_cut_off"])
-    here = np.where(inside(patches, flux.size), flux, 0.0)
-    reference = reference_stars(here, flags)
-    calibrators = reference_stars(here, flags, _CALIBRATORS) & bright
-    calibrators = calibrators if calibrators.any() else reference
-    known, moving, mean = len(start.errors) > 0, True, flux
-    prf, history, change = start, [], _SETTLED if known else _START_ERROR
-    fixed = (flux, settings["flux_cut_off"], prior_sigma, bright, with_background)
-    for _ in range(settings["rounds"]):
-        parts = [Part.of(patch, prf, *fixed, change) for patch in patches]
-        if moving:
-            before, shifts = shifts, _registered(parts, shifts, reference)
-            moving = np.abs(np.subtract(shifts, before)[:, :2]).max() > _STILL
-        fluxes, mean, scale = _calibrated(parts, shifts, mean, flux, calibrators)
-        equations, found = _equations(parts, fluxes, shifts, prf, start, with_background)
-        step = equations.solve()
-        change = float(np.abs(step).max() / prf.coefficients.max())
-        prf = replace(prf, coefficients=prf.coefficients + step).levelled()
-        excess = float(np.median([each.excess for each in fluxes]))
-        found |= {"scale": scale, "change": change, "excess": excess}
-        history.append(Round(iterations=equations.iterations, **found))
-        if change < _SETTLED:
+    learning = _Learning(frames, prior, flags, start, settings)
+    for _ in range(settings.rounds):
+        if learning.round() < _SETTLED:
             break
-    if with_errors:
-        prf = replace(prf, errors=np.stack(list(equations.jackknife(step, _GROUPS))))
-    # The last coefficients have not been held against the catalogue yet.
-    parts = [Part.of(patch, prf, *fixed, change) for patch in patches]
-    _, mean, scale = _calibrated(parts, shifts, mean, flux, calibrators)
-    if with_errors:
-        prf = replace(prf, scale_error=_scale_error(mean, flux, calibrators))
-    return Joint(prf.brightened(scale), mean, shifts, history)
+    return learning.result()
 
 
-def common_flux(
-    exposures: Sequence[Exposure],
-    prf: TensorPRF,
-    flux: np.ndarray,
-    prior_sigma: np.ndarray,
-    shifts: Sequence[Shift],
-    flux_cut_off: float,
-) -> np.ndarray:
+def common_flux(models: FrameModels, prior_sigma: np.ndarray) -> np.ndarray:
     """Mean flux of each source over all pixels of the frames, e-/s, with the PRF held.
 
     Parameters
     ----------
-    exposures, flux, prior_sigma
-        See `fit_joint`; ``flux`` is also the answer where a source is not seen.
-    prf : TensorPRF
-        The model.
-    shifts : sequence of Shift
-        Of the frames.
-    flux_cut_off : float
-        e-/s per pixel at which footprints end.
+    models : FrameModels
+        Of the frames, under a tensor PRF; their fluxes are the centres of the prior, and the
+        answer where a source is not seen.
+    prior_sigma : ndarray, shape (nsources,)
+        e-/s.
     """
-    bright = np.zeros(flux.size, bool)  # nobody asks how much they vary
-    whole = Patch(exposures, ALL, (0, 0))
-    part = Part.of(whole, prf, flux, flux_cut_off, prior_sigma, bright, True, _SETTLED)
-    return part.fluxes(shifts, flux).scaled(1.0, flux).mean
+    part = Part(
+        patch=Patch(models.frames, ALL, (0, 0)),
+        prf=models.prf,
+        # None is bright: how much they vary is not asked.
+        stars=Stars(models.flux, prior_sigma, np.zeros(models.flux.size, bool)),
+        flux_cut_off=models.flux_cut_off,
+        with_background=True,
+        error=_SETTLED,
+    )
+    return part.fluxes(models.states, models.flux).scaled(1.0, models.flux).mean
+
+
+class _Learning:
+    """The rounds of `learn_tensor`: PRF, states of the frames, and mean fluxes so far."""
+
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        prior: Prior,
+        flags: np.ndarray,
+        start: TensorPRF,
+        settings: TensorSettings,
+    ) -> None:
+        self._start, self._settings, flux = start, settings, prior.mu
+        self._stars = Stars(flux, prior.sigma, _bright(flux, flags, settings.source_flux_limit))
+        self._patches = make_patches(frames, start, flux, settings.flux_cut_off)
+        here = np.where(inside(self._patches, flux.size), flux, 0.0)
+        self._reference = reference_stars(here, flags)
+        calibrators = reference_stars(here, flags, _CALIBRATORS) & self._stars.bright
+        self._calibrators = calibrators if calibrators.any() else self._reference
+        self._prf, self._mean, self._history = start, flux, list[Round]()
+        self._states, self._moving = [AS_IN_HEADER] * len(frames), True
+        self._change = _SETTLED if start.n_errors > 0 else _START_ERROR
+
+    def round(self) -> float:
+        """One round; the largest change of the PRF over its peak."""
+        parts = self._parts()
+        if self._moving:
+            self._register(parts)
+        fluxes, scale = self._calibrated(parts)
+        self._equations, found = self._collected(parts, fluxes)
+        self._step = self._equations.solve()
+        self._change = float(np.abs(self._step).max() / self._prf.coefficients.max())
+        self._prf = replace(self._prf, coefficients=self._prf.coefficients + self._step).levelled()
+        self._history.append(
+            Round(
+                **found,
+                scale=scale,
+                change=self._change,
+                excess=float(np.median([each.excess for each in fluxes])),
+                iterations=self._equations.iterations,
+            )
+        )
+        return self._change
+
+    def result(self) -> LearnedPRF:
+        """The PRF with its errors, calibrated."""
+        prf, with_errors = self._prf, self._settings.with_errors
+        if with_errors:
+            errors = list(self._equations.jackknife(self._step, _GROUPS))
+            self._prf = prf = replace(prf, errors=np.stack(errors))
+        # The last coefficients have not been held against the catalogue yet.
+        _, scale = self._calibrated(self._parts())
+        if with_errors:
+            error = _scale_error(self._mean, self._stars.flux, self._calibrators)
+            prf = replace(prf, scale_error=error)
+        return LearnedPRF(prf.brightened(scale), self._mean, self._states, self._history)
+
+    def _parts(self) -> list[Part]:
+        """The patches with the present PRF."""
+        settings = self._settings
+        return [
+            Part.of(
+                patch=patch,
+                prf=self._prf,
+                stars=self._stars,
+                flux_cut_off=settings.flux_cut_off,
+                with_background=settings.with_background,
+                error=self._change,
+            )
+            for patch in self._patches
+        ]
+
+    def _register(self, parts: Sequence[Part]) -> None:
+        """Shift of each frame, less their mean, from the reference stars on all its patches."""
+        if not self._reference.any():
+            self._moving = False
+            return
+        measured = [part.register(self._states, self._reference) for part in parts]
+        shifts = [_combined(each) for each in zip(*measured, strict=True)]
+        x, y = np.mean([(shift.x, shift.y) for shift in shifts], axis=0)
+        before = [state.shift for state in self._states]
+        after = [shift._replace(x=shift.x - x, y=shift.y - y) for shift in shifts]
+        self._states = [FrameState(shift) for shift in after]
+        self._moving = bool(np.abs(np.subtract(after, before)[:, :2]).max() > _STILL)
+
+    def _calibrated(self, parts: Sequence[Part]) -> tuple[list[Fluxes], float]:
+        """Fluxes on each patch, calibrated, and the scale that they are divided by.
+
+        Updates the mean fluxes of all sources.
+        """
+        found = [part.fluxes(self._states, self._mean[part.patch.sources]) for part in parts]
+        catalogued = self._stars.flux
+        measured = np.full(catalogued.size, np.nan)
+        for part, fluxes in zip(parts, found, strict=True):
+            seen = np.isfinite(fluxes.mean)
+            measured[part.patch.sources] = np.where(seen, fluxes.mean, measured[part.patch.sources])
+        scale = _scale(measured, catalogued, self._calibrators)
+        scaled = [
+            fluxes.scaled(1.0 / scale, part.stars.flux)
+            for part, fluxes in zip(parts, found, strict=True)
+        ]
+        self._mean = np.where(np.isfinite(measured), measured * (1.0 / scale), catalogued)
+        return scaled, scale
+
+    def _collected(
+        self, parts: Sequence[Part], fluxes: Sequence[Fluxes]
+    ) -> tuple[Equations, dict[str, float]]:
+        """Equations of the coefficients for these fluxes; stars, pixels and chi2 in them."""
+        n_stars = sum(int(each.stars.sum()) for each in fluxes)
+        if n_stars == 0:
+            raise InputError(
+                f"shape: none of {sum(part.stars.bright.sum() for part in parts)} stars brighter "
+                "than source_flux_limit is on a usable pixel of "
+                f"{len(self._states)} exposures, expected some to fit the PRF to"
+            )
+        equations = Equations(self._prf, self._start, self._settings.with_background)
+        chi2, n_pixels = 0.0, 0
+        for part, each in zip(parts, fluxes, strict=True):
+            if each.stars.any():
+                squares, count = part.add_to(equations, each, self._states)
+                chi2, n_pixels = chi2 + squares, n_pixels + count
+        return equations, {"n_stars": n_stars, "n_pixels": n_pixels, "chi2": chi2 / n_pixels}
 
 
 def _bright(flux: np.ndarray, flags: np.ndarray, limit: float) -> np.ndarray:
@@ -197,22 +318,11 @@ def _scale(measured: np.ndarray, flux: np.ndarray, stars: np.ndarray) -> float:
 
 
 def _scale_error(mean: np.ndarray, flux: np.ndarray, stars: np.ndarray) -> float:
-    """Relative error that the stars, whose calibrated fluxes these are, leave to the scale."""
+    """Relative error of the scale, from the calibrated fluxes of the stars."""
     ratio = (mean / flux)[stars & (mean != flux)]  # those not measured have that of the catalogue
     if ratio.size == 0:
         return 0.0
     return robust_spread(ratio) / np.sqrt(LOCATION_EFFICIENCY * ratio.size)
-
-
-def _registered(parts: Sequence[Part], shifts: Sequence[Shift], stars: np.ndarray) -> list[Shift]:
-    """Shift of each frame, less their mean, from these stars on all its patches."""
-    if not stars.any():
-        return list(shifts)
-    found = [
-        _combined(each) for each in zip(*(p.register(shifts, stars) for p in parts), strict=True)
-    ]
-    x, y = np.mean([(shift.x, shift.y) for shift in found], axis=0)
-    return [shift._replace(x=shift.x - x, y=shift.y - y) for shift in found]
 
 
 def _combined(shifts: Sequence[Shift]) -> Shift:
@@ -223,50 +333,3 @@ def _combined(shifts: Sequence[Shift]) -> Shift:
     place, error = np.array([shift[:2] for shift in known]), np.array([s[2:] for s in known])
     total = (error**-2.0).sum(axis=0)
     return Shift(*((place * error**-2.0).sum(axis=0) / total), *total**-0.5)
-
-
-def _calibrated(
-    parts: Sequence[Part],
-    shifts: Sequence[Shift],
-    mean: np.ndarray,
-    flux: np.ndarray,
-    calibrators: np.ndarray,
-) -> tuple[list[Fluxes], np.ndarray, float]:
-    """Fluxes on each patch and of all sources, calibrated; what they were divided by for it.
-
-    ``mean``: last guess; ``flux``: of the catalogue; both (nsources,), e-/s.
-    """
-    found = [part.fluxes(shifts, mean[part.patch.sources]) for part in parts]
-    measured = np.full(flux.size, np.nan)
-    for part, fluxes in zip(parts, found, strict=True):
-        seen = np.isfinite(fluxes.mean)
-        measured[part.patch.sources] = np.where(seen, fluxes.mean, measured[part.patch.sources])
-    scale = _scale(measured, flux, calibrators)
-    scaled = [
-        fluxes.scaled(1.0 / scale, part.flux) for part, fluxes in zip(parts, found, strict=True)
-    ]
-    return scaled, np.where(np.isfinite(measured), measured * (1.0 / scale), flux), scale
-
-
-def _equations(
-    parts: Sequence[Part],
-    fluxes: Sequence[Fluxes],
-    shifts: Sequence[Shift],
-    prf: TensorPRF,
-    prior: TensorPRF,
-    with_background: bool,
-) -> tuple[Equations, dict[str, Any]]:
-    """Equations of the coefficients for these fluxes; what a `Round` tells of them."""
-    n_stars = sum(int(each.stars.sum()) for each in fluxes)
-    if n_stars == 0:
-        raise InputError(
-            f"shape: none of {sum(part.bright.sum() for part in parts)} stars brighter than "
-            f"source_flux_limit is on a usable pixel of {len(shifts)} exposures, expected some to "
-            "fit the PRF to"
-        )
-    equations, chi2, n_pixels = Equations(prf, prior, with_background), 0.0, 0
-    for part, each in zip(parts, fluxes, strict=True):
-        if each.stars.any():
-            squares, count = part.add_to(equations, each, shifts)
-            chi2, n_pixels = chi2 + squares, n_pixels + count
-    return equations, {"n_stars": n_stars, "n_pixels": n_pixels, "chi2": chi2 / n_pixels}

@@ -1,4 +1,4 @@
-"""Part of step ``shape``: the PRF together with the stars that the catalogue lacks.
+"""Learning the PRF together with the stars that the catalogue lacks.
 
 Without them their light would be in the PRF and in the fluxes of their neighbours.
 """
@@ -6,43 +6,48 @@ Without them their light would be in the PRF and in the fluxes of their neighbou
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from romanprf import schemas
 from romanprf.astrometry.refine import refine_positions
-from romanprf.config import Crossmatch
+from romanprf.config import Crossmatch, Shape
 from romanprf.flags import SourceFlag
-from romanprf.frame.frame import Exposure
+from romanprf.frame.frame import Frame
+from romanprf.frame.model import FrameModels
+from romanprf.frame.state import FrameState
 from romanprf.learn.patches import is_cut
-from romanprf.learn.tensor import Joint, Round, common_flux, fit_joint
+from romanprf.learn.tensor import LearnedPRF, Round, TensorSettings, common_flux, learn_tensor
 from romanprf.prf import TensorPRF
 from romanprf.search.find import Found, find_stars
 from romanprf.sky.sources import described
-from romanprf.solve.register import Shift
+from romanprf.solve.fluxes import Prior
 
 logger = logging.getLogger(__name__)
 
 #: Prior sigma of the fluxes while the PRF is learned, in sqrt(e-/s).
 _PRIOR_WIDTH = 5.0
-#: Refinements of the positions and rounds of the joint fit after a search.
-_REFINEMENTS, _ROUNDS = 2, 2
+#: Refinements of the positions after a search.
+_REFINEMENTS = 2
+#: Rounds of learning the PRF after a search.
+_ROUNDS = 2
 
 #: Frames with the positions of all rows of a sources table.
-Frames = Callable[[pd.DataFrame], list[Exposure]]
+Frames = Callable[[pd.DataFrame], list[Frame]]
 
 
-class Learned(NamedTuple):
-    """What the frames say.
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """Result of `learn`.
 
     Attributes
     ----------
     prf : TensorPRF
         The model.
-    shifts : list of Shift
+    states : list of FrameState
         Of the frames.
     sources : DataFrame
         The sources table with the stars found at its end, the brightest first.
@@ -54,15 +59,13 @@ class Learned(NamedTuple):
     """
 
     prf: TensorPRF
-    shifts: list[Shift]
+    states: list[FrameState]
     sources: pd.DataFrame
     rounds: list[Round]
     searches: list[dict[str, int]]
 
 
-def learn(
-    frames: Frames, sources: pd.DataFrame, start: TensorPRF, settings: Mapping[str, Any]
-) -> Learned:
+def learn(frames: Frames, sources: pd.DataFrame, start: TensorPRF, shape: Shape) -> Learned:
     """Fit the PRF, search for stars, and repeat with those found.
 
     Parameters
@@ -73,33 +76,40 @@ def learn(
         The catalogue's.
     start : TensorPRF
         First guess.
-    settings : mapping
-        Section ``shape`` of the configuration.
+    shape : Shape
+        That section of the configuration.
     """
+    learning = _Completing(frames, shape)
     sources = sources.assign(noise=0.0)
-    joint = _fit(frames, sources, start, settings)
-    rounds, searches = joint.rounds, []
-    few, disturbed = {**settings, "rounds": _ROUNDS}, False
-    for _ in range(settings["search_rounds"]):
-        found = _found(frames, sources, joint, settings)
+    settings = TensorSettings.configured(shape)
+    few = replace(settings, rounds=_ROUNDS, with_errors=False)
+    result = learning.fit(sources, start, settings)
+    rounds, searches, disturbed = result.rounds, list[dict[str, int]](), False
+    for _ in range(shape.search_rounds):
+        found = learning.find(sources, result)
         searches.append({"n_found": len(found.ra), "n_negative": found.n_negative})
         likely = len(found.ra) > found.n_negative  # otherwise they are as many as in noise
         if likely:
             disturbed = True
-            sources = _with(sources, found)
-            sources = _refined(frames, sources, joint, settings)
-            joint = _fit(frames, sources, joint.prf, few, with_errors=False)
-            rounds = rounds + joint.rounds
-            sources = _significant(frames, sources, joint, settings)
-        searches[-1]["n_kept"] = int(_residual(sources).sum())
+            sources = learning.refined(_with(sources, found), result)
+            result = learning.fit(sources, result.prf, few)
+            rounds = rounds + result.rounds
+            sources = learning.significant(sources, result)
+        searches[-1]["n_kept"] = int(_is_residual(sources).sum())
         logger.info("search %d: %s", len(searches), searches[-1])
         if not likely:
             break
     if disturbed:
-        joint = _fit(frames, sources, joint.prf, settings)
-        rounds = rounds + joint.rounds
-        sources = _significant(frames, sources, joint, settings)
-    return Learned(joint.prf, joint.shifts, sources.drop(columns="noise"), rounds, searches)
+        result = learning.fit(sources, result.prf, settings)
+        rounds = rounds + result.rounds
+        sources = learning.significant(sources, result)
+    return Learned(
+        prf=result.prf,
+        states=result.states,
+        sources=sources.drop(columns="noise"),
+        rounds=rounds,
+        searches=searches,
+    )
 
 
 def numbered(sources: pd.DataFrame, zero_point: float, crossmatch: Crossmatch) -> pd.DataFrame:
@@ -107,7 +117,7 @@ def numbered(sources: pd.DataFrame, zero_point: float, crossmatch: Crossmatch) -
 
     Their ``source_id`` are negative, and lower than any of the catalogue.
     """
-    residual = _residual(sources)
+    residual = _is_residual(sources)
     lowest = min(0, sources.loc[~residual, "source_id"].min())
     flux = sources["flux"].where(residual, 1.0)
     identifier = lowest - np.cumsum(residual)
@@ -119,38 +129,68 @@ def numbered(sources: pd.DataFrame, zero_point: float, crossmatch: Crossmatch) -
     return described(sources, crossmatch)[schemas.SOURCES.names]
 
 
-def _residual(sources: pd.DataFrame) -> np.ndarray:
+def _is_residual(sources: pd.DataFrame) -> np.ndarray:
     """Whether each source was found in the residuals."""
     return (sources["origin"] == "residual").to_numpy()
 
 
-def _prior(sources: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Flux and its sigma, e-/s; the flux of a star that was found is no more than a guess."""
+def _prior(sources: pd.DataFrame) -> Prior:
+    """Prior of the fluxes; the flux of a star that was found is no more than a guess."""
     flux = sources["flux"].to_numpy()
     sigma = _PRIOR_WIDTH * np.sqrt(np.maximum(flux, 1.0))
-    return flux, np.where(_residual(sources), np.maximum(sigma, flux), sigma)
+    return Prior(flux, np.where(_is_residual(sources), np.maximum(sigma, flux), sigma))
 
 
-def _fit(
-    frames: Frames,
-    sources: pd.DataFrame,
-    start: TensorPRF,
-    settings: Mapping[str, Any],
-    with_errors: bool = True,
-) -> Joint:
-    """Fit the PRF; the catalogue's stars alone shape it, calibrate it and register the frames."""
-    flux, sigma = _prior(sources)
-    flags = sources["flags"].to_numpy() | np.where(_residual(sources), SourceFlag.BLENDED, 0)
-    stars = frames(sources), flux, flags
-    return fit_joint(*stars, start, settings, sigma, with_errors=with_errors)
+@dataclass(frozen=True)
+class _Completing:
+    """Steps of `learn` on the frames, with section ``shape`` of the configuration."""
 
+    frames: Frames
+    shape: Shape
 
-def _found(
-    frames: Frames, sources: pd.DataFrame, joint: Joint, settings: Mapping[str, Any]
-) -> Found:
-    """Stars that neither the catalogue nor an earlier search gave."""
-    numbers = settings["search_threshold"], settings["flux_cut_off"]
-    return find_stars(frames(sources), joint.prf, *_prior(sources), joint.shifts, *numbers)
+    def fit(self, sources: pd.DataFrame, start: TensorPRF, settings: TensorSettings) -> LearnedPRF:
+        """Fit the PRF; only stars of the catalogue shape and calibrate it and register frames."""
+        found = np.where(_is_residual(sources), SourceFlag.BLENDED, 0)
+        flags = sources["flags"].to_numpy() | found
+        return learn_tensor(self.frames(sources), _prior(sources), flags, start, settings)
+
+    def _models(self, sources: pd.DataFrame, result: LearnedPRF) -> FrameModels:
+        return FrameModels(
+            frames=self.frames(sources),
+            prf=result.prf,
+            flux=_prior(sources).mu,
+            flux_cut_off=self.shape.flux_cut_off,
+            states=result.states,
+        )
+
+    def find(self, sources: pd.DataFrame, result: LearnedPRF) -> Found:
+        """Stars that neither the catalogue nor an earlier search gave."""
+        models = self._models(sources, result)
+        return find_stars(models, _prior(sources), self.shape.search_threshold)
+
+    def refined(self, sources: pd.DataFrame, result: LearnedPRF) -> pd.DataFrame:
+        """Move the stars found to where the frames show them; the catalogue's stay."""
+        which = _is_residual(sources)
+        for _ in range(_REFINEMENTS):
+            steps = refine_positions(self._models(sources, result), _prior(sources), which)
+            sources = sources.copy()
+            sources.loc[which, "ra"] = np.mod(sources.loc[which, "ra"] + steps.ra, 360.0)
+            sources.loc[which, "dec"] += steps.dec
+        return sources
+
+    def significant(self, sources: pd.DataFrame, result: LearnedPRF) -> pd.DataFrame:
+        """Stars found that a joint fit confirms, with its fluxes, the brightest first.
+
+        The fluxes of neighbours were off when they were found, and took or gave light.
+        """
+        found, flux, models = _is_residual(sources), result.flux, self._models(sources, result)
+        if is_cut(models.frames):  # those of the joint fit are of the stars on its patches
+            flux = common_flux(models, _prior(sources).sigma)
+        sources = sources.assign(flux=np.where(found, flux, sources["flux"]))
+        stars = sources[found]
+        stars = stars[stars["flux"] >= self.shape.search_threshold * stars["noise"]]
+        stars = stars.sort_values("flux", ascending=False, kind="stable")
+        return pd.concat([sources[~found], stars], ignore_index=True)
 
 
 def _with(sources: pd.DataFrame, found: Found) -> pd.DataFrame:
@@ -175,37 +215,3 @@ def _with(sources: pd.DataFrame, found: Found) -> pd.DataFrame:
     )
     exact = {"match_id": "Int64"}  # as floats, identifiers of 19 digits would change
     return pd.concat([sources.astype(exact), new.astype(exact)], ignore_index=True)
-
-
-def _refined(
-    frames: Frames, sources: pd.DataFrame, joint: Joint, settings: Mapping[str, Any]
-) -> pd.DataFrame:
-    """Move the stars found to where the frames show them; the catalogue's stay."""
-    which = _residual(sources)
-    for _ in range(_REFINEMENTS):
-        exposures, cut_off = frames(sources), settings["flux_cut_off"]
-        steps = refine_positions(
-            exposures, joint.prf, *_prior(sources), joint.shifts, cut_off, which
-        )
-        sources = sources.copy()
-        sources.loc[which, "ra"] = np.mod(sources.loc[which, "ra"] + steps.ra, 360.0)
-        sources.loc[which, "dec"] += steps.dec
-    return sources
-
-
-def _significant(
-    frames: Frames, sources: pd.DataFrame, joint: Joint, settings: Mapping[str, Any]
-) -> pd.DataFrame:
-    """Stars found that a joint fit confirms, with its fluxes, the brightest first.
-
-    The fluxes of neighbours were off when they were found, and took or gave light.
-    """
-    residual, flux, exposures = _residual(sources), joint.flux, frames(sources)
-    if is_cut(exposures):  # those of the joint fit are of the stars on its patches
-        known = *_prior(sources), joint.shifts, settings["flux_cut_off"]
-        flux = common_flux(exposures, joint.prf, *known)
-    sources = sources.assign(flux=np.where(residual, flux, sources["flux"]))
-    found = sources[residual]
-    found = found[found["flux"] >= settings["search_threshold"] * found["noise"]]
-    found = found.sort_values("flux", ascending=False, kind="stable")
-    return pd.concat([sources[~residual], found], ignore_index=True)

@@ -6,27 +6,27 @@ weights w, a star of flux f gives
 
     N = sum w r p,   D = sum w p^2,   f = N / D,   significance = N / sqrt(D)
 
-over the pixels of all frames.  N is also right beside a known star, whose free flux takes a part of
-the light of the other; D then is too large, so that the significance is a lower limit.
+over the pixels of all frames.  N also holds beside a known star,
+whose free flux takes a part of the light of the other; D then is too large, so that the significance is a lower limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from romanprf.frame.frame import Exposure
+from romanprf.frame import match_nb
+from romanprf.frame.model import FrameModel, FrameModels
 from romanprf.frame.templates import CELL, templates
 from romanprf.io.scratch import kept
-from romanprf.prf.tensor import TensorPRF
 from romanprf.search import stack_nb
 from romanprf.sky.wcs import MARGIN
-from romanprf.solve.register import Shift
-from romanprf.solve.residual import Known, place
+from romanprf.solve.fluxes import Prior
+from romanprf.solve.residual import residual
 
 #: Points of the grid per pixel and axis, and of a tile of it, which is worked on at a time.
 _FINE, _TILE = 3, 192
@@ -62,71 +62,51 @@ class Found(NamedTuple):
     n_negative: int
 
 
-def find_stars(
-    exposures: Sequence[Exposure],
-    prf: TensorPRF,
-    flux: np.ndarray,
-    prior_sigma: np.ndarray,
-    shifts: Sequence[Shift],
-    threshold: float,
-    flux_cut_off: float,
-) -> Found:
+def find_stars(models: FrameModels, prior: Prior, threshold: float) -> Found:
     """Find stars in the stacked residuals of frames.
 
     Beside a bright star that is missing itself only that one is found: fit, then look again.
 
     Parameters
     ----------
-    exposures : sequence of Exposure
-        Frames with the positions of the known sources; read one after the other.
-    prf : TensorPRF
-        The model.
-    flux, prior_sigma : ndarray, shape (nsources,)
-        Prior of the flux of each known source, e-/s.
-    shifts : sequence of Shift
-        Of the frames.
+    models : FrameModels
+        Of the frames, with the known sources; read one after the other.
+    prior : Prior
+        Of the flux of each known source.
     threshold : float
-        Least significance.
-    flux_cut_off : float
-        e-/s per pixel at which a footprint ends.
+        Least significance, sigmas.
     """
-    first, shift = exposures[0], shifts[0]
-    x, y = place(first, shift, first.ra, first.dec)
+    first = models[0]
+    x, y = first.places()
     on_map = np.isfinite(x) & np.isfinite(y)
     known = cKDTree(np.column_stack([x[on_map], y[on_map]]))
-    box = _box(exposures, shifts)
-    model = Known(prf, flux, prior_sigma, flux_cut_off)
-    images = []
-    for exposure, its in zip(exposures, shifts, strict=True):
-        # No pixel is clipped: a missing star stands out as much as a cosmic ray.
-        left = model.residual(exposure, its, len(exposures))
-        images.append((kept(left.image), kept(left.weight)))
-    filters = [templates(exposure, prf, derivatives=False) for exposure in exposures]
-    tiles = [
-        _tile_peaks(tile, exposures, shifts, images, filters, threshold) for tile in _tiles(box)
-    ]
+    stack = _Stack(models, prior)
+    tiles = [stack.peaks(tile, threshold) for tile in _tiles(_box(models))]
     positive, negative = (
         _select(np.concatenate([tile[sign] for tile in tiles]), known) for sign in (0, 1)
     )
-    ra, dec = first.wcs.pixel_to_sky(positive[:, 0] - shift.x, positive[:, 1] - shift.y)
-    return Found(ra, dec, positive[:, 2], positive[:, 3], len(negative))
+    ra, dec = first.to_sky(positive[:, 0], positive[:, 1])
+    return Found(
+        ra=ra,
+        dec=dec,
+        flux=positive[:, 2],
+        significance=positive[:, 3],
+        n_negative=len(negative),
+    )
 
 
-def _box(exposures: Sequence[Exposure], shifts: Sequence[Shift]) -> tuple[int, int, int, int]:
+def _box(models: FrameModels) -> tuple[int, int, int, int]:
     """First and last row and column (pixels of the first frame) that the frames cover."""
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
-    for exposure, shift in zip(exposures, shifts, strict=True):
-        nrows, ncols = exposure.shape
+    for model in models:
+        nrows, ncols = model.frame.shape
         corners = np.array(list(product((-0.5, ncols - 0.5), (-0.5, nrows - 0.5)))).T
-        sky = exposure.wcs.pixel_to_sky(corners[0] - shift.x, corners[1] - shift.y)
-        x, y = place(exposures[0], shifts[0], *sky)
-        low, high = (
-            np.fmin(low, np.fmin.reduce([y, x], 1)),
-            np.fmax(high, np.fmax.reduce([y, x], 1)),
-        )
-    # Further out the first WCS says nothing.
+        x, y = models[0].to_pixels(*model.to_sky(corners[0], corners[1]))
+        low = np.fmin(low, np.fmin.reduce([y, x], 1))
+        high = np.fmax(high, np.fmax.reduce([y, x], 1))
+    # Further out the first WCS is not defined.
     low = np.maximum(np.floor(low), -MARGIN)
-    high = np.minimum(np.ceil(high), np.array(exposures[0].shape) + MARGIN - 1.0)
+    high = np.minimum(np.ceil(high), np.array(models[0].frame.shape) + MARGIN - 1.0)
     return int(low[0]), int(high[0]), int(low[1]), int(high[1])
 
 
@@ -142,53 +122,51 @@ def _tiles(box: tuple[int, int, int, int]) -> Iterator[tuple[np.ndarray, np.ndar
         yield rows[i - 1 : i + _TILE + 1], columns[j - 1 : j + _TILE + 1]
 
 
-def _tile_peaks(
-    tile: tuple[np.ndarray, np.ndarray],
-    exposures: Sequence[Exposure],
-    shifts: Sequence[Shift],
-    images: list[tuple[np.ndarray, np.ndarray]],
-    filters: list[np.ndarray],
-    threshold: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Peaks of the stack on a tile, and of its negative; see `_peaks`.
+class _Stack:
+    """Residuals and weights of all frames, in temporary files, with the PRF that filters them."""
 
-    ``images``: residual and weight of each frame.
-    """
-    rows, columns = tile
-    number = rows.size * columns.size
-    vector, matrix = np.empty((2, len(exposures), number))
-    for n, (exposure, shift) in enumerate(zip(exposures, shifts, strict=True)):
-        x, y = _on_frame(rows, columns, exposures[0], shifts[0], exposure, shift)
-        one = vector[n, :, None], matrix[n, :, None, None]
-        stack_nb.match(x, y, *images[n], filters[n], CELL, *one)
-    summed, precision = np.empty((2, number))
-    stack_nb.combine(vector, matrix, _CLIP, _SPREAD, summed, precision)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        maps = np.nan_to_num([summed / precision, summed / np.sqrt(precision)])
-    light, significance = maps.reshape(2, rows.size, columns.size)
-    return (
-        _peaks(light, significance, rows, columns, threshold),
-        _peaks(-light, -significance, rows, columns, threshold),
-    )
+    def __init__(self, models: FrameModels, prior: Prior) -> None:
+        self._models = models
+        self._images = []
+        for model in models:
+            # No pixel is clipped: a missing star stands out as much as a cosmic ray.
+            left = residual(model, prior, len(models))
+            self._images.append((kept(left.image), kept(left.weight)))
+        self._filters = [templates(m.frame, m.prf, derivatives=False) for m in models]
+
+    def peaks(
+        self, tile: tuple[np.ndarray, np.ndarray], threshold: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Peaks of the stack on a tile, and of its negative; see `_peaks`."""
+        rows, columns = tile
+        number = rows.size * columns.size
+        vector, matrix = np.empty((2, len(self._models), number))
+        for n, model in enumerate(self._models):
+            x, y = _on_frame(rows, columns, self._models[0], model)
+            one = vector[n, :, None], matrix[n, :, None, None]
+            match_nb.match(x, y, *self._images[n], self._filters[n], CELL, *one)
+        summed, precision = np.empty((2, number))
+        stack_nb.combine(vector, matrix, _CLIP, _SPREAD, summed, precision)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            maps = np.nan_to_num([summed / precision, summed / np.sqrt(precision)])
+        light, significance = maps.reshape(2, rows.size, columns.size)
+        return (
+            _peaks(light, significance, rows, columns, threshold),
+            _peaks(-light, -significance, rows, columns, threshold),
+        )
 
 
 def _on_frame(
-    rows: np.ndarray,
-    columns: np.ndarray,
-    first: Exposure,
-    first_shift: Shift,
-    exposure: Exposure,
-    shift: Shift,
+    rows: np.ndarray, columns: np.ndarray, first: FrameModel, model: FrameModel
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (x, y) on a frame of all points of a tile, from those of its corners.
 
     Within a tile two frames of a detector differ by a linear map to 0.01 pixel.
     """
     x, y = np.meshgrid(columns[[0, -1]], rows[[0, -1]])
-    sky = first.wcs.pixel_to_sky(x - first_shift.x, y - first_shift.y)
     t, u = ((a - a[0]) / (a[-1] - a[0]) for a in (rows, columns))
     across, down = np.stack([1.0 - u, u]), np.stack([1.0 - t, t], axis=1)
-    x, y = (down @ corners @ across for corners in place(exposure, shift, *sky))
+    x, y = (down @ corners @ across for corners in model.to_pixels(*first.to_sky(x, y)))
     return x.ravel(), y.ravel()
 
 

@@ -1,70 +1,69 @@
-"""Errors of the fluxes of a frame that come from its model: the PRF, and stars nobody knows of."""
+"""Errors of the fluxes of a frame that come from its model: the PRF and uncatalogued stars."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from romanprf.core.image import Image
 from romanprf.frame.background import Mesh
+from romanprf.frame.model import FrameModel
 from romanprf.frame.stamps import Stamps
-from romanprf.prf import PRF, TensorPRF
-from romanprf.solve.fluxes import pixel_weight, solve_under_sky
+from romanprf.solve.fluxes import Prior, Pull, solve_with_background
+from romanprf.solve.noise import PRF_ERROR_SEARCH, pixel_weight
 from romanprf.solve.normal import normal_matrix
 from romanprf.solve.solver import Solver, make_tiles
-from romanprf.solve.uncatalogued import Unknown
+from romanprf.solve.uncatalogued import UncataloguedStars
 
 #: Accuracy of the solutions in units of the errors of the fluxes.
 _TOLERANCE = 1e-2
-#: The PRF may be off by this fraction of a star's light in a pixel, beyond its known errors.
-PRF_ERROR = 0.01
-#: Where the errors of the PRF are less than half the noise, residuals tell of unknown stars; it
-#: takes so many pixels.  Those that are off by more than so many sigmas and the brightest unknown
-#: star are cosmic rays and stars that vary.
-_DARK, _ENOUGH, _CLIP = 0.25, 1000, 5.0
+#: Pixels in which the variance of the PRF errors is below this fraction of the noise measure the
+#: light of uncatalogued stars ...
+_DARK = 0.25
+#: ... if there are at least this many ...
+_ENOUGH = 1000
+#: ... leaving out those further off than this many sigmas plus the brightest uncatalogued star:
+#: cosmic rays and stars that vary.
+_CLIP = 5.0
+#: Seed of the random images.
 _SEED = 1
 
 
-def error_images(
-    prf: PRF, stamps: Callable[[TensorPRF], Stamps], flux: np.ndarray, with_scale: bool
-) -> Iterator[np.ndarray]:
-    """Light that each of the likely errors of a PRF adds to a frame, e-/s; none if unknown.
+def error_images(model: FrameModel, flux: np.ndarray, with_scale: bool) -> Iterator[np.ndarray]:
+    """Light that each of the likely errors of the PRF adds to a frame, e-/s; none if unknown.
 
     Parameters
     ----------
-    prf : PRF
-        The model; a log-polar one does not know its errors.
-    stamps : callable
-        Stamps of all sources on the frame for a PRF.
+    model : FrameModel
+        Of the frame.
     flux : ndarray, shape (nsources,)
         e-/s.
     with_scale : bool
-        Whether the error of its scale counts; where fluxes are free it leaves nothing.
+        Whether the error of the PRF's scale counts; where fluxes are free it leaves nothing.
     """
-    for wrong in prf.wrong(with_scale) if isinstance(prf, TensorPRF) else ():
-        yield stamps(wrong).model(flux)
+    for error in model.prf.likely_errors(with_scale):
+        yield replace(model, prf=error).stamps.model(flux)
 
 
 def model_error(
     image: Image,
     stamps: Stamps,
-    beyond: np.ndarray,
+    far: np.ndarray,
     errors: Iterable[np.ndarray],
-    unknown: Unknown | None,
-    flux: np.ndarray,
-    prior_sigma: np.ndarray,
+    uncatalogued: UncataloguedStars | None,
+    prior: Prior,
 ) -> np.ndarray:
-    """1 sigma of each flux from what is wrong in the model, through the joint solution.
+    """Error (1 sigma) of each flux from the errors of the model, through the joint solution.
 
-    That is the PRF of all stars, and the light of stars that nobody knows of.  Both are much the
-    same in all frames: errors of the flux, but not of its changes.
+    The errors are those of the PRF, common to all stars, and the light of uncatalogued stars.
+    Both are nearly the same in all frames: errors of the flux, but not of its changes.
 
-    How bright an unknown star may be follows from what a search could tell from the noise and the
-    errors of the PRF: more near bright stars.  How many of them there are the residuals tell, of
-    pixels where the PRF matters little: what they have more than the noise and the errors of the
-    PRF would leave there.
+    How bright an uncatalogued star may be follows from the noise and the errors of the PRF in a
+    search: brighter near bright stars.  One amplitude per frame scales their light: the excess of
+    the squared residuals of pixels that the PRF hardly affects over noise and PRF errors.
 
     Parameters
     ----------
@@ -72,14 +71,14 @@ def model_error(
         Of the frame.
     stamps : Stamps
         PRF of each source on it.
-    beyond : ndarray, shape (nrows, ncols)
+    far : ndarray, shape (nrows, ncols)
         Light of the sources beyond their stamps, e-/s.
     errors : iterable of ndarray
         From `error_images`.
-    unknown : Unknown, optional
-        The stars that nobody knows of; without it there are none.
-    flux, prior_sigma : ndarray, shape (nsources,)
-        e-/s.
+    uncatalogued : UncataloguedStars, optional
+        Without it there are none.
+    prior : Prior
+        Of the fluxes; its centres are the fluxes, e-/s.
 
     Returns
     -------
@@ -87,32 +86,32 @@ def model_error(
         e-/s; NaN for sources that the frame does not show, or without ``errors``.
     """
     seen, inner = stamps.seen()
-    model = stamps.model(flux, beyond)
+    model = stamps.model(prior.mu, far)
     model += np.median((image.flux - model)[image.usable])
-    linear = _Linear(inner, pixel_weight(image, model), prior_sigma[seen])
+    linear = _Linear(inner, pixel_weight(image, model), prior.sigma[seen])
     prf = _mean_squares(linear, errors)
     squares = prf.change
-    if unknown is not None:
-        known = stamps.model(flux)
-        limit = unknown.limit(linear.weight, (PRF_ERROR * known) ** 2 + prf.before)
-        light = _mean_squares(linear, unknown.images(limit))
-        brightest = unknown.profile(0) * limit
-        squares += light.change * _amount(linear, image.flux - model, prf, light, brightest)
+    if uncatalogued is not None:
+        known = stamps.model(prior.mu)
+        limit = uncatalogued.limit(linear.weight, (PRF_ERROR_SEARCH * known) ** 2 + prf.before)
+        light = _mean_squares(linear, uncatalogued.images(limit))
+        brightest = uncatalogued.profile(0) * limit
+        squares += light.change * _amplitude(linear, image.flux - model, prf, light, brightest)
     out = np.full(len(stamps), np.nan)
     out[seen] = np.sqrt(squares)
     return out
 
 
-def _amount(
+def _amplitude(
     linear: _Linear,
     residual: np.ndarray,
     prf: _Squares,
     light: _Squares,
     brightest: np.ndarray,
 ) -> float:
-    """Mean square of the light of unknown stars in units of that of random ones, ``light``.
+    """Mean square of the light of uncatalogued stars in units of that of random ones, ``light``.
 
-    ``brightest``: what the peak of an unknown star may add to each pixel, e-/s.
+    ``brightest``: what the peak of an uncatalogued star may add to each pixel, e-/s.
     """
     weight = linear.weight
     dark = (weight > 0.0) & (weight * prf.before < _DARK)
@@ -128,7 +127,7 @@ def _amount(
 
 
 class _Linear:
-    """What small images on top of a frame do to its fluxes, and leave in its residuals."""
+    """Response of the fluxes, and of the residuals, of a frame to small images on top of it."""
 
     def __init__(self, stamps: Stamps, weight: np.ndarray, prior_sigma: np.ndarray):
         self.weight, self._stamps = weight, stamps
@@ -139,17 +138,11 @@ class _Linear:
 
     def add(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Change of the fluxes (nsources,) and what is left of the image, e-/s."""
-        change, sky, _, self._response = solve_under_sky(
-            self._solver,
-            self._stamps,
-            self.weight * image,
-            self.weight,
-            self._none,
-            self._response,
-            _TOLERANCE,
-            self._mesh,
-        )
-        return change, image - self._stamps.model(change) - sky[0]
+        pull = Pull(self.weight * image, self.weight, self._none)
+        model = self._solver, self._stamps, pull, self._mesh
+        step = solve_with_background(*model, self._response, _TOLERANCE)
+        self._response = step.response
+        return step.flux, image - self._stamps.model(step.flux) - step.background[0]
 
     def nothing(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Zeros for changes of the fluxes and for two images."""

@@ -1,19 +1,15 @@
-"""What the model of a frame leaves over."""
+"""What the model of a frame leaves over, for searches and for the positions of stars."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from romanprf.frame.frame import ALL, Exposure
-from romanprf.frame.stamps import SOLVED, Stamps
-from romanprf.prf.tensor import TensorPRF
-from romanprf.solve.fluxes import solve_frame
-from romanprf.solve.model_error import PRF_ERROR, error_images
-from romanprf.solve.register import Shift
+from romanprf.frame.model import FrameModel
+from romanprf.solve.fluxes import Method, Prior, solve_frame
+from romanprf.solve.model_error import error_images
+from romanprf.solve.noise import PRF_ERROR_SEARCH
 
 #: Accuracy of the fluxes in units of their errors.
 _TOLERANCE = 1e-3
@@ -28,45 +24,38 @@ class Residual(NamedTuple):
     flux_err: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Known:
-    """What is known: PRF, prior of the fluxes (e-/s), where footprints end."""
+def residual(model: FrameModel, prior: Prior, n_frames: int, clip: float = np.inf) -> Residual:
+    """Fit all fluxes of one of ``n_frames`` frames and subtract the model.
 
-    prf: TensorPRF
-    flux: np.ndarray
-    prior_sigma: np.ndarray
-    flux_cut_off: float
+    The variance of a pixel includes the error of the PRF.  That is the same in all frames and does
+    not average out among them: it counts ``n_frames`` times.
 
-    def residual(
-        self, exposure: Exposure, shift: Shift, n_exposures: int, clip: float = np.inf
-    ) -> Residual:
-        """Fit all fluxes of one of so many frames; ``clip`` is that of `solve_frame`."""
-        image, off = exposure.read(), (shift.x, shift.y)
-
-        def stamps(prf: TensorPRF) -> Stamps:
-            return exposure.stamps(prf, self.flux, SOLVED * self.flux_cut_off, ALL, off)
-
-        known = stamps(self.prf)
-        far = partial(exposure.far_light, self.prf, self.flux_cut_off, known)
-        priors, reweight = (self.flux, self.prior_sigma), int(np.isfinite(clip))
-        fit = solve_frame(image, known, *priors, _TOLERANCE, reweight, clip=clip, far=far)
-        light = np.nan_to_num(fit.flux)
-        # The error of the PRF is the same in all frames: it does not average out among them.
-        error = (PRF_ERROR * known.model(light)) ** 2
-        for one in error_images(self.prf, stamps, light, with_scale=False):
-            error += one**2 / len(self.prf.errors)
-        error *= n_exposures
-        left = image.flux - fit.model
-        # Missing stars and cosmic rays have raised the sky.
-        left = np.where(fit.weight > 0.0, left - np.median(left[fit.weight > 0.0]), 0.0)
-        weight = fit.weight / (1.0 + fit.weight * error)
-        images = left.astype(np.float32), weight.astype(np.float32)
-        return Residual(*images, fit.flux, fit.flux_err)
-
-
-def place(
-    exposure: Exposure, shift: Shift, ra: np.ndarray, dec: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (x, y) of positions (degrees ICRS) on a frame that is off its WCS by ``shift``."""
-    x, y = exposure.wcs.sky_to_pixel(ra, dec)
-    return x + shift.x, y + shift.y
+    Parameters
+    ----------
+    model : FrameModel
+        Of the frame.
+    prior : Prior
+        Of the fluxes.
+    n_frames : int
+        Frames that are stacked.
+    clip : float
+        That of `romanprf.solve.fluxes.Method`.
+    """
+    image = model.frame.read()
+    method = Method(_TOLERANCE, reweight=int(np.isfinite(clip)), clip=clip)
+    fit = solve_frame(image, model.stamps, prior, method, model.add_far)
+    light = np.nan_to_num(fit.flux)
+    error = (PRF_ERROR_SEARCH * model.stamps.model(light)) ** 2
+    for one in error_images(model, light, with_scale=False):
+        error += one**2 / model.prf.n_errors
+    error *= n_frames
+    left = image.flux - fit.model
+    # Missing stars and cosmic rays have raised the background.
+    left = np.where(fit.weight > 0.0, left - np.median(left[fit.weight > 0.0]), 0.0)
+    weight = fit.weight / (1.0 + fit.weight * error)
+    return Residual(
+        image=left.astype(np.float32),
+        weight=weight.astype(np.float32),
+        flux=fit.flux,
+        flux_err=fit.flux_err,
+    )

@@ -8,8 +8,8 @@ residuals; Eisenstat, Elman & Schultz 1983, SIAM J. Numer. Anal. 20, 345).  What
 is the joint solution, with no seams.  The same inverses hold the marginal variance of each source,
 because the influence of stars beyond the halo is negligible.
 
-The sky, which all fluxes share, is eliminated: what it takes from a vector is a few products, and
-the tiles are told how all fluxes answer to it.
+The background, which all fluxes share, is eliminated: what it takes from a vector is a few
+products, and the tiles are given the response of all fluxes to it.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def _reach(number: np.ndarray, size: float, length: int) -> np.ndarray:
     return np.clip(ends, 0, cells).astype(np.int64)
 
 
-class Sky(NamedTuple):
-    """Unknowns that all fluxes share, of which the matrix of the fluxes knows nothing.
+class Unknowns(NamedTuple):
+    """The background's coefficients, which all fluxes share and their matrix leaves out.
 
     Attributes
     ----------
@@ -132,10 +132,10 @@ class Sky(NamedTuple):
     covariance: np.ndarray
 
 
-def no_sky(count: int) -> Sky:
-    """Nothing that ``count`` sources share."""
+def no_unknowns(count: int) -> Unknowns:
+    """No background for ``count`` sources."""
     none, empty = np.empty((0, count)), np.empty((0, 0))
-    return Sky(none, empty, none, empty)
+    return Unknowns(none, empty, none, empty)
 
 
 class Solver:
@@ -181,21 +181,21 @@ class Solver:
             self._variance,
         )
 
-    def _multiply(self, vector: np.ndarray, sky: Sky, scale: np.ndarray) -> np.ndarray:
+    def _multiply(self, vector: np.ndarray, shared: Unknowns, scale: np.ndarray) -> np.ndarray:
         out = np.empty_like(vector)
-        part = np.linalg.solve(sky.gram, _products(sky.shared, vector))
-        solver_nb.multiply(*self._csr, vector, sky.shared, part, scale, out)
+        part = np.linalg.solve(shared.gram, _products(shared.shared, vector))
+        solver_nb.multiply(*self._csr, vector, shared.shared, part, scale, out)
         return out
 
-    def _tile_by_tile(self, residual: np.ndarray, sky: Sky) -> np.ndarray:
+    def _tile_by_tile(self, residual: np.ndarray, shared: Unknowns) -> np.ndarray:
         t, out = self._tiles, np.empty_like(residual)
-        part = sky.covariance @ _products(sky.response, residual)
+        part = shared.covariance @ _products(shared.response, residual)
         places = t.start, t.n_halo, t.members, t.inverse_start
-        solver_nb.solve_tiles(*places, self._inverse, residual, sky.response, part, out)
+        solver_nb.solve_tiles(*places, self._inverse, residual, shared.response, part, out)
         return out
 
     def solve(
-        self, rhs: np.ndarray, start: np.ndarray, tolerance: float, sky: Sky | None = None
+        self, rhs: np.ndarray, start: np.ndarray, tolerance: float, shared: Unknowns | None = None
     ) -> np.ndarray:
         """Iterate to the solution of (matrix - shared^T gram^-1 shared) f = rhs.
 
@@ -205,7 +205,7 @@ class Solver:
             Right-hand side and first guess.
         tolerance : float
             Stop when the estimated error of every unknown is below this many ``sigma``.
-        sky : Sky, optional
+        shared : Unknowns, optional
             Without it ``matrix`` is all there is.
 
         Raises
@@ -214,18 +214,18 @@ class Solver:
             After 500 iterations, which well-posed frames never need.
         """
         sigma, solution = self.sigma, start.copy()
-        sky = no_sky(len(rhs)) if sky is None else sky
+        shared = no_unknowns(len(rhs)) if shared is None else shared
         # The residual of an unknown, and what a step takes of it, in units of 1 / sigma.
         residual = sigma * rhs
         if start.any():
-            residual -= self._multiply(solution, sky, sigma)
+            residual -= self._multiply(solution, shared, sigma)
         scaled = residual / sigma
         kept: list[_Direction] = []
         for _ in range(_MAX_ITERATIONS):
-            step = self._tile_by_tile(scaled, sky)
+            step = self._tile_by_tile(scaled, shared)
             if solver_nb.unsettled(step, sigma, tolerance) == 0:
                 return solution + step
-            new = _orthogonal(step, self._multiply(step, sky, sigma), kept)
+            new = _orthogonal(step, self._multiply(step, shared, sigma), kept)
             size = _product(residual, new.taken) / new.square
             solver_nb.advance(size, new.step, new.taken, sigma, solution, residual, scaled)
             kept = [*kept, new][-_KEPT:]

@@ -7,45 +7,86 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from romanprf import schemas
-from romanprf.core.accelerate import get_threads, keep_memory
+from romanprf.config import Fit
+from romanprf.core.accelerate import keep_memory
 from romanprf.core.image import Image, enough_rows
 from romanprf.core.statistics import robust_spread
 from romanprf.flags import ExposureFlag, SourceFlag
-from romanprf.frame.background import Mesh
-from romanprf.frame.far import far_light
-from romanprf.frame.stamps import SOLVED, Stamps, make_stamps
+from romanprf.frame.frame import Frame
+from romanprf.frame.model import FrameModel
+from romanprf.frame.state import AS_IN_HEADER, UNREGISTERED, FrameState, Shift
 from romanprf.io.exposures import read_exposures
-from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
-from romanprf.prf import PRF, TensorPRF
+from romanprf.prf import PRF
 from romanprf.prf.table import read_prf
-from romanprf.sky.motion import positions_at
-from romanprf.sky.wcs import ARCSEC, TangentWCS
-from romanprf.solve.fluxes import Far, FrameFit, departed, fit_frame
+from romanprf.sky.wcs import ARCSEC
+from romanprf.solve.fit import FrameFit, fit_frame
+from romanprf.solve.fluxes import Method, Prior
 from romanprf.solve.model_error import error_images, model_error
-from romanprf.solve.register import UNKNOWN, Shift, frame_shift, reference_stars
+from romanprf.solve.register import reference_stars, register
 from romanprf.solve.solver import NotConvergedError
-from romanprf.solve.uncatalogued import Unknown
+from romanprf.solve.uncatalogued import UncataloguedStars
 
 logger = logging.getLogger(__name__)
 
-#: About so many pixels of a frame tell the spread of its residuals.
+#: Pixels of a frame, about, from which the spread of its residuals is measured.
 _ENOUGH = 2**19
-#: Part of the catalogue (%) that is fainter than where it ends.
+#: The catalogue ends where this part of it (%) is fainter.
 _FADING = 10.0
-#: Sources in blocks of so many arcsec are worked on together.
+#: Sources in blocks of so many arcsec are neighbours in memory.
 _BLOCK = 3.5
 #: Sources within so many pixels of a reference star may shine on it.
-_NEIGHBOURS = 40.0
+_NEARBY = 40.0
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """What all frames of a reduction share.
+
+    Attributes
+    ----------
+    sources : DataFrame
+        The ``sources`` table, in the order of `sky_order`.
+    prf : PRF
+        The model.
+    settings : Fit
+        That section of the configuration.
+    flux_cut_off : float
+        e-/s per pixel at which the light of a star ends.
+    """
+
+    sources: pd.DataFrame
+    prf: PRF
+    settings: Fit
+    flux_cut_off: float
+
+    @property
+    def prior(self) -> Prior:
+        """Prior of each flux of a frame."""
+        return flux_prior(self.sources, self.settings.prior_width)
+
+    def model(self, frame: Frame, state: FrameState) -> FrameModel:
+        """A frame in this state."""
+        flux = self.sources["flux"].to_numpy(copy=True)  # pandas' own is read-only
+        return FrameModel(frame, self.prf, flux, self.flux_cut_off, state)
+
+    def register(self, frame: Frame, image: Image) -> Shift:
+        """Shift of a frame from the reference stars, if frames are registered."""
+        sources = self.sources
+        stars = reference_stars(sources["flux"].to_numpy(), sources["flags"].to_numpy())
+        if not (self.settings.register_frames and stars.any()):
+            return UNREGISTERED
+        model = self.model(frame, AS_IN_HEADER)
+        return register(image, model, model.flux, stars, _NEARBY)
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -62,18 +103,24 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         exposure numbers of the batch.
     """
     keep_memory()
-    exposures = read_exposures(inputs["exposures"], params["exposures"]).to_dict("records")
     sources = read_table(inputs["sources"], schemas.SOURCES)
     order = sky_order(sources)
-    sources, back = sources.iloc[order], np.argsort(order)
-    prf = read_prf(inputs["prf"])
+    back = np.argsort(order)
+    reduction = Reduction(
+        sources=sources.iloc[order],
+        prf=read_prf(inputs["prf"]),
+        settings=Fit(**params["fit"]),
+        flux_cut_off=params["flux_cut_off"],
+    )
+    rows = read_exposures(inputs["exposures"], params["exposures"]).to_dict("records")
+    frames = [Frame.from_row(row, reduction.sources) for row in rows]
+    errors = model_errors(frames, reduction, read_search(inputs))
     fluxes, statistics = [], []
-    errors = model_errors(exposures, sources, prf, params, read_search(inputs))
-    pairs = zip(exposures, read_ahead(exposures), strict=True)
-    for exposure, image in tqdm(pairs, "fit", len(exposures), disable=None):
-        rows, row = fit_exposure(image, exposure, sources, prf, params)
-        rows["model_err"] = errors
-        fluxes.append({name: values[back] for name, values in rows.items()})
+    pairs = zip(frames, read_ahead(frames), strict=True)
+    for frame, image in tqdm(pairs, "fit", len(frames), disable=None):
+        columns, row = fit_exposure(frame, image, reduction)
+        columns["model_err"] = errors
+        fluxes.append({name: values[back] for name, values in columns.items()})
         statistics.append(row)
     origin = provenance({name: inputs[name] for name in ("sources", "prf")}, params)
     write_table(outputs["frame_stats"], pd.DataFrame(statistics), schemas.FRAME_STATS, origin)
@@ -87,82 +134,88 @@ def sky_order(sources: pd.DataFrame) -> np.ndarray:
     return np.lexsort([east // (_BLOCK / ARCSEC), dec // (_BLOCK / ARCSEC)])
 
 
-def read_ahead(exposures: list[dict]) -> Iterator[Image | None]:
-    """Image of each exposure, the next one read meanwhile; None for one that cannot be used."""
+def usable(frame: Frame) -> bool:
+    """Whether the exposures table says that a frame has usable pixels."""
+    return not frame.flags & ExposureFlag.UNUSABLE
 
-    def read(exposure: dict) -> Image | None:
-        return None if exposure["flags"] & ExposureFlag.UNUSABLE else read_image(exposure)
+
+def read_ahead(frames: list[Frame]) -> Iterator[Image | None]:
+    """Image of each frame, the next one read meanwhile; None for one that cannot be used."""
+
+    def read(frame: Frame) -> Image | None:
+        return frame.read() if usable(frame) else None
 
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(read, exposures[0])
-        for following in exposures[1:]:
+        coming = reader.submit(read, frames[0])
+        for following in frames[1:]:
             image = coming.result()
             coming = reader.submit(read, following)
             yield image
         yield coming.result()
 
 
-def model_errors(
-    exposures: list[dict],
-    sources: pd.DataFrame,
-    prf: PRF,
-    params: Mapping[str, Any],
-    searched: tuple[float, int],
-) -> np.ndarray:
-    """Errors of the fluxes that the PRF and unknown stars make, e-/s, float32; NaN if unknown.
+@dataclass(frozen=True)
+class Search:
+    """The search that made a sources table.
 
-    They change little from frame to frame: those of the first good exposure, or of the last one.
-    ``searched`` is what `read_search` says.
+    ``threshold``: significance of its stars in sigmas, infinite without a search; ``n_frames``:
+    frames that were searched.
     """
-    out = np.full(len(sources), np.nan, np.float32)
-    if not isinstance(prf, TensorPRF) or len(prf.errors) == 0:
+
+    threshold: float
+    n_frames: int
+
+
+def read_search(inputs: Mapping[str, Any]) -> Search:
+    """What the ``sources`` and ``prf`` tables say of the search."""
+    search = json.loads(read_metadata(inputs["sources"], schemas.SOURCES).get("search", "{}"))
+    frames = json.loads(read_metadata(inputs["prf"], schemas.PRF).get("shifts", "[]"))
+    return Search(search["threshold"] if search.get("rounds") else math.inf, len(frames))
+
+
+def model_errors(frames: list[Frame], reduction: Reduction, search: Search) -> np.ndarray:
+    """Errors of the fluxes from the PRF and uncatalogued stars, e-/s, float32; NaN if unknown.
+
+    They change little from frame to frame: those of the first good frame, or of the last one.
+    """
+    out = np.full(len(reduction.sources), np.nan, np.float32)
+    if reduction.prf.n_errors == 0:
         return out
-    flux, sigma = flux_prior(sources, params["fit"]["prior_width"])
-    good = [row for row in exposures if not row["flags"] & ExposureFlag.UNUSABLE]
+    good = [frame for frame in frames if usable(frame)]
     # The first and the last of a batch are the furthest apart, and show most of the sources.
-    for exposure in good[:1] + good[1:][-1:]:
-        image, cut_off = read_image(exposure), params["flux_cut_off"]
-        shift = registered(image, exposure, sources, prf, params)
-        # Further out the errors of the PRF are lost among those of the sky.
-        make = partial(
-            exposure_stamps, exposure, sources, flux_cut_off=SOLVED * cut_off, shift=shift[:2]
-        )
-        wrong = error_images(prf, make, flux, with_scale=True)
-        unknown = unknown_stars(exposure, sources, prf, searched)
-        stamps, far = exposure_light(exposure, sources, prf, cut_off, shift[:2])
-        beyond = far(flux, np.zeros(stamps.shape))
+    for frame in good[:1] + good[1:][-1:]:
+        image, prior = frame.read(), reduction.prior
+        model = reduction.model(frame, FrameState(reduction.register(frame, image)))
+        # Further out the errors of the PRF are lost among those of the background.
+        errors = error_images(model, prior.mu, with_scale=True)
+        uncatalogued = uncatalogued_stars(frame, reduction, search)
+        far = model.far(prior.mu)
         try:
-            new = model_error(image, stamps, beyond, wrong, unknown, flux, sigma)
+            new = model_error(image, model.stamps, far, errors, uncatalogued, prior)
         except NotConvergedError as error:
-            logger.warning("exposure %d: %s", exposure["exposure"], error)
+            logger.warning("exposure %d: %s", frame.exposure, error)
             continue
         out = np.where(np.isnan(out), new, out).astype(np.float32)
     return out
 
 
-def read_search(inputs: Mapping[str, Any]) -> tuple[float, int]:
-    """Sigmas that a star had to stand out by to be found, infinite without a search, and frames."""
-    search = json.loads(read_metadata(inputs["sources"], schemas.SOURCES).get("search", "{}"))
-    frames = json.loads(read_metadata(inputs["prf"], schemas.PRF).get("shifts", "[]"))
-    return search["threshold"] if search.get("rounds") else math.inf, len(frames)
-
-
-def unknown_stars(
-    exposure: Mapping[str, Any],
-    sources: pd.DataFrame,
-    prf: TensorPRF,
-    searched: tuple[float, int],
-) -> Unknown:
-    """What is known of the stars of an exposure that nobody knows."""
+def uncatalogued_stars(frame: Frame, reduction: Reduction, search: Search) -> UncataloguedStars:
+    """Statistical model of the uncatalogued stars of a frame."""
+    sources = reduction.sources
     catalogue = sources.loc[sources["origin"] == "catalogue", "flux"]
-    middle = prf.at(0.5 * exposure["ncols"], 0.5 * exposure["nrows"])
-    return Unknown(np.percentile(catalogue, _FADING), *searched, middle.on_pixels)
+    middle = reduction.prf.at(0.5 * frame.shape[1], 0.5 * frame.shape[0])
+    return UncataloguedStars(
+        catalogue_limit=np.percentile(catalogue, _FADING),
+        threshold=search.threshold,
+        n_frames=search.n_frames,
+        prf=partial(middle.on_pixels, jacobian=frame.jacobian),
+    )
 
 
-def flux_prior(sources: pd.DataFrame, width: float) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and sigma (e-/s) of the prior of each flux of a frame."""
+def flux_prior(sources: pd.DataFrame, width: float) -> Prior:
+    """Prior of each flux of a frame; ``width``: its sigma in square roots of the flux (e-/s)."""
     flux = sources["flux"].to_numpy(copy=True)
-    return flux, width * np.sqrt(np.maximum(flux, 1.0))
+    return Prior(flux, width * np.sqrt(np.maximum(flux, 1.0)))
 
 
 def by_source(fluxes: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -171,43 +224,50 @@ def by_source(fluxes: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def fit_exposure(
-    image: Image | None,
-    exposure: Mapping[str, Any],
-    sources: pd.DataFrame,
-    prf: PRF,
-    params: Mapping[str, Any],
+    frame: Frame, image: Image | None, reduction: Reduction
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Rows of ``photometry`` and the row of ``frame_stats`` of one exposure."""
-    flags = exposure["flags"]
-    head = {"exposure": exposure["exposure"], "time": exposure["time"], "flags": flags}
+    sources = reduction.sources["source"].to_numpy()
     if image is None or not image.usable.any():
-        head["flags"] = flags | int(ExposureFlag.UNUSABLE)
-        return _no_fluxes(exposure, sources["source"].to_numpy()), {
-            **head,
-            **_no_statistics(exposure),
-        }
+        return _nothing(frame, sources, ExposureFlag.UNUSABLE)
     try:
-        fit, shift = frame_solution(image, exposure, sources, prf, params)
+        fit, shift = frame_solution(frame, image, reduction)
     except NotConvergedError as error:
-        logger.warning("exposure %d: %s", exposure["exposure"], error)
-        head["flags"] = flags | int(ExposureFlag.NOT_CONVERGED)
-        return _no_fluxes(exposure, sources["source"].to_numpy()), {
-            **head,
-            **_no_statistics(exposure),
-        }
-    rows = {
-        "source": sources["source"].to_numpy(),
-        "exposure": np.full(len(sources), exposure["exposure"]),
+        logger.warning("exposure %d: %s", frame.exposure, error)
+        return _nothing(frame, sources, ExposureFlag.NOT_CONVERGED)
+    return _measurements(frame, sources, fit), _statistics(frame, fit, shift)
+
+
+def frame_solution(frame: Frame, image: Image, reduction: Reduction) -> tuple[FrameFit, Shift]:
+    """Register one exposure and fit it."""
+    shift = reduction.register(frame, image)
+    model = reduction.model(frame, FrameState(shift))
+    method = Method.configured(reduction.settings)
+    return fit_frame(image, model.stamps, reduction.prior, method, model.add_far), shift
+
+
+def _measurements(frame: Frame, source: np.ndarray, fit: FrameFit) -> dict[str, np.ndarray]:
+    """Rows of ``photometry``, but for ``model_err``."""
+    return {
+        "source": source,
+        "exposure": np.full(source.size, frame.exposure),
         "psf_flux": fit.flux.astype(np.float32),
         "psf_flux_err": fit.flux_err.astype(np.float32),
         "chi2": fit.chi2.astype(np.float32),
         "psf_fraction": fit.psf_fraction.astype(np.float32),
         "n_outliers": fit.core_outliers.astype(np.int8),
-        "flags": fit.flags | (int(SourceFlag.BAD_EXPOSURE) if flags else 0),
+        "flags": fit.flags | (int(SourceFlag.BAD_EXPOSURE) if frame.flags else 0),
     }
+
+
+def _statistics(frame: Frame, fit: FrameFit, shift: Shift) -> dict[str, Any]:
+    """Row of ``frame_stats``."""
     used = np.isfinite(fit.residual)
     some = enough_rows(used, _ENOUGH)
-    statistics = {
+    return {
+        "exposure": frame.exposure,
+        "time": frame.time,
+        "flags": frame.flags,
         "n_sources": int(np.isfinite(fit.flux).sum()),
         "n_pixels": int(np.count_nonzero(used)),
         "n_masked": int(used.size - np.count_nonzero(used)),
@@ -222,150 +282,30 @@ def fit_exposure(
         "residual_rms": robust_spread(fit.residual[some][used[some]]),
         "iterations": fit.iterations,
     }
-    return rows, {**head, **statistics}
 
 
-def frame_solution(
-    image: Image,
-    exposure: Mapping[str, Any],
-    sources: pd.DataFrame,
-    prf: PRF,
-    params: Mapping[str, Any],
-) -> tuple[FrameFit, Shift]:
-    """Register one exposure and fit it."""
-    settings, cut_off = params["fit"], params["flux_cut_off"]
-    shift = registered(image, exposure, sources, prf, params)
-    flux, sigma = flux_prior(sources, settings["prior_width"])
-    names = ("tolerance", "reweight", "clip", "background_nodes")
-    numbers = {name: settings[name] for name in names}
-    stamps, far = exposure_light(exposure, sources, prf, cut_off, shift[:2])
-    return fit_frame(image, stamps, flux, sigma, **numbers, far=far), shift
-
-
-def registered(
-    image: Image,
-    exposure: Mapping[str, Any],
-    sources: pd.DataFrame,
-    prf: PRF,
-    params: Mapping[str, Any],
-) -> Shift:
-    """Shift of an exposure from the stars of its sources table, if frames are registered."""
-    stars = reference_stars(sources["flux"].to_numpy(), sources["flags"].to_numpy())
-    if not (params["fit"]["register_frames"] and stars.any()):
-        return UNKNOWN
-    wcs = TangentWCS.from_json(exposure["wcs"])
-    places = np.nan_to_num(wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))).T
-    tree = cKDTree(places[stars])
-    distance, _ = tree.query(places, distance_upper_bound=_NEIGHBOURS, workers=get_threads())
-    neighbours = sources[np.isfinite(distance) & ~stars]
-    cut_off = SOLVED * params["flux_cut_off"]
-    stamps = exposure_stamps(exposure, neighbours, prf, cut_off)
-    others = stamps.model(neighbours["flux"].to_numpy(copy=True))  # pandas' own is read-only
-    chosen = sources[stars]
-
-    def make(shift: tuple[float, float]) -> Stamps:
-        return exposure_stamps(exposure, chosen, prf, cut_off, shift)
-
-    return frame_shift(image, make, chosen["flux"].to_numpy(copy=True), others, (0.0, 0.0))
-
-
-def exposure_stamps(
-    exposure: Mapping[str, Any],
-    sources: pd.DataFrame,
-    prf: PRF,
-    flux_cut_off: float,
-    shift: tuple[float, float] = (0.0, 0.0),
-) -> Stamps:
-    """PRF of each source on one exposure, at its position at that time.
-
-    Parameters
-    ----------
-    exposure : mapping
-        Row of the ``exposures`` table.
-    sources : DataFrame
-        Rows of the ``sources`` table.
-    prf : PRF
-        The model.
-    flux_cut_off : float
-        e-/s per pixel at which a footprint ends.
-    shift : tuple of float
-        Pixels (x, y) by which the exposure is off its WCS.
-    """
-    area = exposure["pixel_area"]
-    return make_stamps(
-        prf,
-        *positions_at(sources, exposure["time"]),
-        sources["flux"].to_numpy(),
-        TangentWCS.from_json(exposure["wcs"]),
-        (exposure["nrows"], exposure["ncols"]),
-        flux_cut_off,
-        area if np.isfinite(area) else None,
-        shift=shift,
-    )
-
-
-def exposure_light(
-    exposure: Mapping[str, Any],
-    sources: pd.DataFrame,
-    prf: PRF,
-    flux_cut_off: float,
-    shift: tuple[float, float],
-) -> tuple[Stamps, Far]:
-    """Footprints in which fluxes are solved, and the light beyond them for given fluxes (e-/s)."""
-    stamps = exposure_stamps(exposure, sources, prf, SOLVED * flux_cut_off, shift)
-    wcs, area = TangentWCS.from_json(exposure["wcs"]), exposure["pixel_area"]
-
-    def far(flux: np.ndarray, image: np.ndarray) -> np.ndarray:
-        own_area = area if np.isfinite(area) else None
-        return far_light(prf, stamps, flux, wcs, flux_cut_off, image, own_area)
-
-    return stamps, far
-
-
-def model_image(
-    exposure: Mapping[str, Any],
-    sources: pd.DataFrame,
-    prf: PRF,
-    flux: np.ndarray,
-    flux_err: np.ndarray,
-    statistics: Mapping[Any, Any],
-    flux_cut_off: float,
-) -> np.ndarray:
-    """Image (e-/s) of sources with these fluxes and errors, shape (nrows, ncols).
-
-    ``statistics`` is the exposure's row of ``frame_stats``, with its background and shift.  A
-    source whose flux is NaN, as one without a usable pixel, gives no light.
-    """
-    shift = float(statistics["shift_x"]), float(statistics["shift_y"])
-    stamps, far = exposure_light(exposure, sources, prf, flux_cut_off, shift)
-    lit = departed(flux.astype(float), flux_err, sources["flux"].to_numpy())
-    mesh = np.asarray(statistics["background_mesh"], dtype=float)
-    nodes = math.isqrt(mesh.size)
-    sky = Mesh(nodes, stamps.shape).image(mesh.reshape(nodes, nodes))
-    return far(lit, stamps.model(np.nan_to_num(flux.astype(float)), sky))
-
-
-def _no_fluxes(exposure: Mapping[str, Any], source: np.ndarray) -> dict[str, np.ndarray]:
+def _nothing(
+    frame: Frame, source: np.ndarray, flag: ExposureFlag
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Flagged rows without values of an exposure that cannot be used."""
-    n = source.size
-    nothing = np.full(n, np.nan, np.float32)
-    return {
+    nothing = np.full(source.size, np.nan, np.float32)
+    photometry = {
         "source": source,
-        "exposure": np.full(n, exposure["exposure"]),
+        "exposure": np.full(source.size, frame.exposure),
         "psf_flux": nothing,
         "psf_flux_err": nothing,
         "chi2": nothing,
-        "psf_fraction": np.zeros(n, np.float32),
-        "n_outliers": np.zeros(n, np.int8),
-        "flags": np.full(n, int(SourceFlag.BAD_EXPOSURE), np.int32),
+        "psf_fraction": np.zeros(source.size, np.float32),
+        "n_outliers": np.zeros(source.size, np.int8),
+        "flags": np.full(source.size, int(SourceFlag.BAD_EXPOSURE), np.int32),
     }
-
-
-def _no_statistics(exposure: Mapping[str, Any]) -> dict[str, Any]:
-    return {
+    statistics = {
+        "exposure": frame.exposure,
+        "time": frame.time,
+        "flags": frame.flags | int(flag),
         "n_sources": 0,
         "n_pixels": 0,
-        "n_masked": exposure["nrows"] * exposure["ncols"],
+        "n_masked": frame.shape[0] * frame.shape[1],
         "n_outliers": 0,
         "shift_x": 0.0,
         "shift_y": 0.0,
@@ -377,3 +317,4 @@ def _no_statistics(exposure: Mapping[str, Any]) -> dict[str, Any]:
         "residual_rms": np.nan,
         "iterations": 0,
     }
+    return photometry, statistics

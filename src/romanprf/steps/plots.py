@@ -12,6 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from romanprf import schemas
+from romanprf.frame.frame import Frame
+from romanprf.frame.model import FrameModel
+from romanprf.frame.state import FrameState, Shift
 from romanprf.io.exposures import read_exposures
 from romanprf.io.images import read_image
 from romanprf.io.tables import read_metadata, read_table
@@ -23,7 +26,7 @@ from romanprf.plots.style import drawing, empty, save
 from romanprf.prf.table import read_prf
 from romanprf.sky.motion import positions_at
 from romanprf.sky.wcs import TangentWCS
-from romanprf.steps.fit import model_image
+from romanprf.solve.fit import model_image
 
 #: Largest side of the image that is shown (pixels).
 _SIDE = 512
@@ -117,7 +120,12 @@ def _image(
     part = _middle(exposure["nrows"]), _middle(exposure["ncols"])
     near = _near(exposure, sources, part, 1.1 * prf.rmax / np.sqrt(prf.pixel_area))
     light, error = (fluxes[name].to_numpy()[near] for name in columns)
-    model = model_image(exposure, sources[near], prf, light, error, stats, flux_cut_off)
+    stars = sources[near]
+    shift = Shift(stats["shift_x"], stats["shift_y"], stats["shift_err"], stats["shift_err"])
+    flux = stars["flux"].to_numpy(copy=True)  # pandas' own is read-only
+    frame = Frame.from_row(exposure, stars)
+    scene = FrameModel(frame, prf, flux, flux_cut_off, FrameState(shift))
+    model = model_image(scene, light, error, np.asarray(stats["background_mesh"]))
     shown = replace(
         image, flux=image.flux[part], flux_err=image.flux_err[part], flags=image.flags[part]
     )

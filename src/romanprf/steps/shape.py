@@ -6,29 +6,26 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from romanprf import schemas
-from romanprf.config import Crossmatch
+from romanprf.config import Crossmatch, Shape
 from romanprf.errors import InputError
-from romanprf.frame.frame import Exposure
+from romanprf.frame.frame import Frame
 from romanprf.io.exposures import read_exposures
-from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
-from romanprf.learn.logpolar import fit_shape
+from romanprf.learn.logpolar import LogPolarSettings, learn_logpolar
 from romanprf.prf import PRF, LogPolarPRF, TensorPRF
 from romanprf.search.complete import Learned, learn, numbered
-from romanprf.sky.motion import positions_at
-from romanprf.sky.wcs import TangentWCS
 
 logger = logging.getLogger(__name__)
 
-#: Nodes per axis of a PRF that changes over images of at least this many pixels a side.
-_NODES, _LARGE = 3, 2000
+#: Nodes per axis of a PRF that changes over the image.
+_NODES = 3
+#: ... which it does by default on images of at least this many pixels a side.
+_LARGE = 2000
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -50,65 +47,61 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     InputError
         If too few pixels can be used, or if a PRF with nodes meets images of several shapes.
     """
-    deltas = read_table(inputs["deltas"], schemas.DELTAS)
+    shape, crossmatch = Shape(**params["shape"]), Crossmatch(**params["crossmatch"])
     sources = read_table(inputs["catalogue_sources"], schemas.SOURCES)
-    area = float(read_metadata(inputs["deltas"], schemas.DELTAS)["pixel_area"])
-    start, history = fit_shape(deltas, sources, params["shape"], area)
-    for number, iteration in enumerate(history):
-        logger.info("iteration %d: %s", number, iteration)
+    start, history = _log_polar(inputs["deltas"], sources, shape)
     prf: PRF = start
     search: dict[str, str] = {}
-    told: dict[str, Any] = {"history": [asdict(iteration) for iteration in history]}
-    if params["shape"]["model"] == "tensor":
-        del deltas
-        exposures = read_exposures(inputs["exposures"], params["exposures"]).to_dict("records")
-        learned = joint_prf(exposures, sources, start, params)
-        for number, found in enumerate(learned.rounds):
-            logger.info("round %d: %s", number, found)
-        prf, told["rounds"] = learned.prf, [asdict(found) for found in learned.rounds]
-        told["shifts"] = [shift._asdict() for shift in learned.shifts]
-        crossmatch = Crossmatch(**params["crossmatch"])
-        sources = numbered(learned.sources, exposures[0]["zero_point"], crossmatch)
-        threshold = params["shape"]["search_threshold"]
-        search = {"search": json.dumps({"threshold": threshold, "rounds": learned.searches})}
+    facts: dict[str, Any] = {"history": history}
+    if shape.model == "tensor":
+        rows = read_exposures(inputs["exposures"], params["exposures"]).to_dict("records")
+        learned = _tensor(rows, sources, start, shape)
+        prf, facts["rounds"] = learned.prf, [asdict(found) for found in learned.rounds]
+        facts["shifts"] = [state.shift._asdict() for state in learned.states]
+        sources = numbered(learned.sources, rows[0]["zero_point"], crossmatch)
+        searches = {"threshold": shape.search_threshold, "rounds": learned.searches}
+        search = {"search": json.dumps(searches)}
     columns, metadata = prf.to_table()
     metadata["integral"] = repr(prf.integral())
     logger.info("integral %s (1 if catalogue, zero point and wings agree)", metadata["integral"])
-    metadata |= {name: json.dumps(value) for name, value in told.items()}
+    metadata |= {name: json.dumps(value) for name, value in facts.items()}
     origin = provenance({name: inputs[name] for name in ("deltas", "catalogue_sources")}, params)
     write_table(outputs["prf"], columns, schemas.PRF, origin, metadata)
     write_table(outputs["sources"], sources, schemas.SOURCES, origin, search)
 
 
-def joint_prf(
-    exposures: list[dict], sources: pd.DataFrame, start: LogPolarPRF, params: Mapping[str, Any]
-) -> Learned:
-    """Fit the tensor model and missing stars to all pixels, from the log-polar model."""
-    first, settings = exposures[0], params["shape"]
-    middle = (np.asarray((first[name] - 1) / 2.0) for name in ("ncols", "nrows"))
-    jacobian = TangentWCS.from_json(first["wcs"]).jacobian(*middle)
-    tensor = TensorPRF.projected(start.on_pixels(jacobian), settings["reach"], jacobian)
-    shapes = {(exposure["nrows"], exposure["ncols"]) for exposure in exposures}
+def _log_polar(
+    path: str, sources: pd.DataFrame, shape: Shape
+) -> tuple[LogPolarPRF, list[dict[str, Any]]]:
+    """Learn the log-polar model from the ``deltas`` table; the model and its iterations."""
+    deltas = read_table(path, schemas.DELTAS)
+    area = float(read_metadata(path, schemas.DELTAS)["pixel_area"])
+    settings = LogPolarSettings.configured(shape)
+    prf, history = learn_logpolar(deltas, sources, area, settings)
+    for number, iteration in enumerate(history):
+        logger.info("iteration %d: %s", number, iteration)
+    return prf, [asdict(iteration) for iteration in history]
+
+
+def _tensor(rows: list[dict], sources: pd.DataFrame, start: LogPolarPRF, shape: Shape) -> Learned:
+    """Learn the tensor model and the missing stars from all pixels, from the log-polar model."""
+    first = Frame.from_row(rows[0], sources)
+    guess = TensorPRF.projected(start.with_wing(first.jacobian), shape.reach, first.jacobian)
+    shapes = {(row["nrows"], row["ncols"]) for row in rows}
     large = len(shapes) == 1 and min(map(min, shapes)) >= _LARGE
-    count = settings["nodes"] or (_NODES if large else 1)
+    count = shape.nodes or (_NODES if large else 1)
     if count > 1 and len(shapes) > 1:
         raise InputError(
             f"shape.nodes: the exposures of the PRF fit have shapes {sorted(shapes)} (rows, "
             f"columns), expected one shape for {count} x {count} nodes, or nodes: 1"
         )
     if count > 1:
-        tensor = tensor.with_nodes(count, shapes.pop())
-    return learn(
-        lambda table: [_exposure(row, table) for row in exposures], sources, tensor, settings
-    )
+        guess = guess.with_nodes(count, shapes.pop())
 
+    def frames(table: pd.DataFrame) -> list[Frame]:
+        return [Frame.from_row(row, table) for row in rows]
 
-def _exposure(row: dict, sources: pd.DataFrame) -> Exposure:
-    area = row["pixel_area"]
-    return Exposure(
-        partial(read_image, row),
-        *positions_at(sources, row["time"]),
-        TangentWCS.from_json(row["wcs"]),
-        (row["nrows"], row["ncols"]),
-        area if np.isfinite(area) else None,
-    )
+    learned = learn(frames, sources, guess, shape)
+    for number, found in enumerate(learned.rounds):
+        logger.info("round %d: %s", number, found)
+    return learned
