@@ -10,7 +10,7 @@ import numpy as np
 from romanprf.core.image import Image
 from romanprf.frame.far import far_light
 from romanprf.frame.stamps import Stamps, make_stamps
-from romanprf.prf.tensor import TensorPRF
+from romanprf.prf import PRF
 from romanprf.sky.wcs import STERADIAN, TangentWCS, stretch
 
 #: All sources of a table.
@@ -44,7 +44,7 @@ class Exposure:
 
     def stamps(
         self,
-        prf: TensorPRF,
+        prf: PRF,
         flux: np.ndarray,
         flux_cut_off: float,
         chosen: np.ndarray | slice,
@@ -58,7 +58,7 @@ class Exposure:
 
     def far_light(
         self,
-        prf: TensorPRF,
+        prf: PRF,
         flux_cut_off: float,
         stamps: Stamps,
         flux: np.ndarray,

@@ -121,7 +121,7 @@ def fit_joint(
     reference = reference_stars(here, flags)
     calibrators = reference_stars(here, flags, _CALIBRATORS) & bright
     calibrators = calibrators if calibrators.any() else reference
-    known, moving, mean = len(start.errors) > 0, True, flux
+    known, moving, mean = start.n_errors > 0, True, flux
     prf, history, change = start, [], _SETTLED if known else _START_ERROR
     fixed = (flux, settings["flux_cut_off"], prior_sigma, bright, with_background)
     for _ in range(settings["rounds"]):

@@ -10,7 +10,7 @@ import numpy as np
 from romanprf.core.image import Image
 from romanprf.frame.background import Mesh
 from romanprf.frame.stamps import Stamps
-from romanprf.prf import PRF, TensorPRF
+from romanprf.prf import PRF
 from romanprf.solve.fluxes import pixel_weight, solve_under_sky
 from romanprf.solve.normal import normal_matrix
 from romanprf.solve.solver import Solver, make_tiles
@@ -28,7 +28,7 @@ _SEED = 1
 
 
 def error_images(
-    prf: PRF, stamps: Callable[[TensorPRF], Stamps], flux: np.ndarray, with_scale: bool
+    prf: PRF, stamps: Callable[[PRF], Stamps], flux: np.ndarray, with_scale: bool
 ) -> Iterator[np.ndarray]:
     """Light that each of the likely errors of a PRF adds to a frame, e-/s; none if unknown.
 
@@ -43,8 +43,8 @@ def error_images(
     with_scale : bool
         Whether the error of its scale counts; where fluxes are free it leaves nothing.
     """
-    for wrong in prf.wrong(with_scale) if isinstance(prf, TensorPRF) else ():
-        yield stamps(wrong).model(flux)
+    for error in prf.likely_errors(with_scale):
+        yield stamps(error).model(flux)
 
 
 def model_error(

@@ -10,7 +10,7 @@ import numpy as np
 
 from romanprf.frame.frame import ALL, Exposure
 from romanprf.frame.stamps import SOLVED, Stamps
-from romanprf.prf.tensor import TensorPRF
+from romanprf.prf import PRF
 from romanprf.solve.fluxes import solve_frame
 from romanprf.solve.model_error import PRF_ERROR, error_images
 from romanprf.solve.register import Shift
@@ -32,7 +32,7 @@ class Residual(NamedTuple):
 class Known:
     """What is known: PRF, prior of the fluxes (e-/s), where footprints end."""
 
-    prf: TensorPRF
+    prf: PRF
     flux: np.ndarray
     prior_sigma: np.ndarray
     flux_cut_off: float
@@ -43,7 +43,7 @@ class Known:
         """Fit all fluxes of one of so many frames; ``clip`` is that of `solve_frame`."""
         image, off = exposure.read(), (shift.x, shift.y)
 
-        def stamps(prf: TensorPRF) -> Stamps:
+        def stamps(prf: PRF) -> Stamps:
             return exposure.stamps(prf, self.flux, SOLVED * self.flux_cut_off, ALL, off)
 
         known = stamps(self.prf)
@@ -54,7 +54,7 @@ class Known:
         # The error of the PRF is the same in all frames: it does not average out among them.
         error = (PRF_ERROR * known.model(light)) ** 2
         for one in error_images(self.prf, stamps, light, with_scale=False):
-            error += one**2 / len(self.prf.errors)
+            error += one**2 / self.prf.n_errors
         error *= n_exposures
         left = image.flux - fit.model
         # Missing stars and cosmic rays have raised the sky.

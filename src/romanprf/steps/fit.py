@@ -26,7 +26,7 @@ from romanprf.frame.stamps import SOLVED, Stamps, make_stamps
 from romanprf.io.exposures import read_exposures
 from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
-from romanprf.prf import PRF, TensorPRF
+from romanprf.prf import PRF
 from romanprf.prf.table import read_prf
 from romanprf.sky.motion import positions_at
 from romanprf.sky.wcs import ARCSEC, TangentWCS
@@ -115,7 +115,7 @@ def model_errors(
     ``searched`` is what `read_search` says.
     """
     out = np.full(len(sources), np.nan, np.float32)
-    if not isinstance(prf, TensorPRF) or len(prf.errors) == 0:
+    if prf.n_errors == 0:
         return out
     flux, sigma = flux_prior(sources, params["fit"]["prior_width"])
     good = [row for row in exposures if not row["flags"] & ExposureFlag.UNUSABLE]
@@ -150,13 +150,15 @@ def read_search(inputs: Mapping[str, Any]) -> tuple[float, int]:
 def unknown_stars(
     exposure: Mapping[str, Any],
     sources: pd.DataFrame,
-    prf: TensorPRF,
+    prf: PRF,
     searched: tuple[float, int],
 ) -> Unknown:
     """What is known of the stars of an exposure that nobody knows."""
     catalogue = sources.loc[sources["origin"] == "catalogue", "flux"]
-    middle = prf.at(0.5 * exposure["ncols"], 0.5 * exposure["nrows"])
-    return Unknown(np.percentile(catalogue, _FADING), *searched, middle.on_pixels)
+    middle = 0.5 * exposure["ncols"], 0.5 * exposure["nrows"]
+    jacobian = TangentWCS.from_json(exposure["wcs"]).jacobian(*map(np.asarray, middle))
+    on_pixels = partial(prf.at(*middle).on_pixels, jacobian=jacobian)
+    return Unknown(np.percentile(catalogue, _FADING), *searched, on_pixels)
 
 
 def flux_prior(sources: pd.DataFrame, width: float) -> tuple[np.ndarray, np.ndarray]:

@@ -87,7 +87,7 @@ def joint_prf(
     first, settings = exposures[0], params["shape"]
     middle = (np.asarray((first[name] - 1) / 2.0) for name in ("ncols", "nrows"))
     jacobian = TangentWCS.from_json(first["wcs"]).jacobian(*middle)
-    tensor = TensorPRF.projected(start.on_pixels(jacobian), settings["reach"], jacobian)
+    tensor = TensorPRF.projected(start.with_wing(jacobian), settings["reach"], jacobian)
     shapes = {(exposure["nrows"], exposure["ncols"]) for exposure in exposures}
     large = len(shapes) == 1 and min(map(min, shapes)) >= _LARGE
     count = settings["nodes"] or (_NODES if large else 1)
