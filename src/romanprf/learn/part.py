@@ -16,7 +16,7 @@ from romanprf.frame.state import FrameState, Shift
 from romanprf.io.scratch import kept
 from romanprf.learn.equations import Equations
 from romanprf.learn.patches import Patch
-from romanprf.prf.tensor import TensorPRF
+from romanprf.prf import PRF
 from romanprf.sky.wcs import STERADIAN, stretch
 from romanprf.solve.fluxes import Method, Prior, solve_frame
 from romanprf.solve.noise import CLIP_LEARNING, PRF_ERROR_LEARNING, pixel_variance
@@ -75,7 +75,7 @@ class Part:
     ----------
     patch : Patch
         Frames with their stars.
-    prf : TensorPRF
+    prf : PRF
         As seen from the patch.
     stars : Stars
         Of the patch.
@@ -89,7 +89,7 @@ class Part:
     """
 
     patch: Patch
-    prf: TensorPRF
+    prf: PRF
     stars: Stars
     flux_cut_off: float
     with_background: bool
@@ -99,7 +99,7 @@ class Part:
     def of(
         cls,
         patch: Patch,
-        prf: TensorPRF,
+        prf: PRF,
         stars: Stars,
         flux_cut_off: float,
         with_background: bool,

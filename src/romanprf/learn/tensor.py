@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -202,13 +203,15 @@ class _Learning:
         if self._moving:
             self._register(parts)
         fluxes, scale = self._calibrated(parts)
-        self._equations, found = self._collected(parts, fluxes)
-        self._step = self._equations.solve()
+        data = self._collected(parts, fluxes)
+        self._equations, self._step = data.equations, data.equations.solve()
         self._change = float(np.abs(self._step).max() / self._prf.coefficients.max())
         self._prf = replace(self._prf, coefficients=self._prf.coefficients + self._step).levelled()
         self._history.append(
             Round(
-                **found,
+                n_stars=data.n_stars,
+                n_pixels=data.n_pixels,
+                chi2=data.chi2,
                 scale=scale,
                 change=self._change,
                 excess=float(np.median([each.excess for each in fluxes])),
@@ -277,10 +280,8 @@ class _Learning:
         self._mean = np.where(np.isfinite(measured), measured * (1.0 / scale), catalogued)
         return scaled, scale
 
-    def _collected(
-        self, parts: Sequence[Part], fluxes: Sequence[Fluxes]
-    ) -> tuple[Equations, dict[str, float]]:
-        """Equations of the coefficients for these fluxes; stars, pixels and chi2 in them."""
+    def _collected(self, parts: Sequence[Part], fluxes: Sequence[Fluxes]) -> _Data:
+        """Equations of the coefficients for these fluxes."""
         n_stars = sum(int(each.stars.sum()) for each in fluxes)
         if n_stars == 0:
             raise InputError(
@@ -294,7 +295,16 @@ class _Learning:
             if each.stars.any():
                 squares, count = part.add_to(equations, each, self._states)
                 chi2, n_pixels = chi2 + squares, n_pixels + count
-        return equations, {"n_stars": n_stars, "n_pixels": n_pixels, "chi2": chi2 / n_pixels}
+        return _Data(equations, n_stars, n_pixels, chi2 / n_pixels)
+
+
+class _Data(NamedTuple):
+    """Equations of the coefficients, with the stars, pixels and mean chi2 in them."""
+
+    equations: Equations
+    n_stars: int
+    n_pixels: int
+    chi2: float
 
 
 def _bright(flux: np.ndarray, flags: np.ndarray, limit: float) -> np.ndarray:

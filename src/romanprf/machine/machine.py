@@ -29,7 +29,7 @@ from romanprf.machine.scene import (
     refine_scene,
 )
 from romanprf.machine.series import Series, make_grids
-from romanprf.prf import PRF, LogPolarPRF
+from romanprf.prf import PRF
 from romanprf.solve.fluxes import FrameFluxes
 from romanprf.solve.solver import NotConvergedError
 
@@ -512,11 +512,6 @@ class Machine:
         """
         from romanprf.prf.shape_files import write_shape  # noqa: PLC0415
 
-        if not isinstance(self.prf, LogPolarPRF):
-            raise ValueError(
-                "the files are those of log-polar models, and this is a tensor model: "
-                'save that of build_shape_model(model="log-polar")'
-            )
         plain = {k: v for k, v in self.meta.items() if isinstance(v, (str, int, float))}
         known = {k: v for k, v in plain.items() if len(k) <= _FITS_KEY}
         write_shape(path, self.prf, {"jd-obs": float(self.time[0]), **known, **self._shape_facts})

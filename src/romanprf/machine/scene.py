@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -243,12 +243,10 @@ def refine_scene(
     with_background : bool
         Whether frames have an unknown sky.
     """
-    grid, log_polar = frames[0].grid, scene.prf
-    if not isinstance(log_polar, LogPolarPRF):
-        raise TypeError("expected a scene with a log-polar PRF to start from")
+    grid, log_polar = frames[0].grid, cast(LogPolarPRF, scene.prf)  # that of learn_scene
     jacobian = grid.wcs.jacobian(*(np.asarray((n - 1) / 2.0) for n in reversed(grid.shape)))
     reach = log_polar.rmax / grid.pixel_scale
-    start = TensorPRF.projected(log_polar.on_pixels(jacobian), reach, jacobian)
+    start = TensorPRF.projected(log_polar.with_wing(jacobian), reach, jacobian)
     noise = float(np.median(frames[0].flux_err[frames[0].usable]))
     settings = {
         "rounds": rounds,

@@ -1,29 +1,46 @@
-"""The documented PRF model: log10 of the PRF as splines in radius and angle on the sky."""
+"""The log-polar PRF model: log10 of the PRF as splines in radius and angle on the sky."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import block_diag, cho_factor, cho_solve
 
 from romanprf.prf import logpolar_nb
+from romanprf.prf.base import PRF
 from romanprf.sky.wcs import points, stretch
 
-#: Prior sigmas, dex: how far the radial profile may be from the first guess and the angular
-#: structure from round, and how much either may bend from knot to knot of the radius (second
-#: differences, as in P-splines; Eilers & Marx 1996), so that no gap in the data makes a hole.
-_RADIAL_SIGMA, _ANGULAR_SIGMA, _BEND_SIGMA = 0.5, 0.2, 0.2
-#: ... and how much the PRF may change from knot to knot inside rmin, where few pixels tell.
+#: Prior sigma of the radial coefficients about those of the first guess, dex: the guess has the
+#: scale and the brightness of the data, and is within a factor of 3 of PRFs of real telescopes.
+_RADIAL_SIGMA = 0.5
+#: Prior sigma of the angular coefficients about 0, dex: pixels of the wings hardly constrain them.
+_ANGULAR_SIGMA = 0.2
+#: Prior sigma of the second differences of coefficients along the radius, dex, as in P-splines
+#: (Eilers & Marx 1996, Stat. Sci. 11, 89): radii without data are interpolated.
+_BEND_SIGMA = 0.2
+#: Prior sigma of the first differences of radial coefficients inside ``rmin``, dex: few pixels lie
+#: so close to a source.
 _CENTRE_SIGMA = 0.05
-#: Far from the core a diffraction PRF falls with the cube of the radius; out to 2 arcsec that of
-#: Roman in F146 falls a little slower, as the -2.8th power (that of GalSim, within 0.2 dex).
-_WING_POWER, _INNER_POWER = 3.0, 2.8
+#: Power of the radius with which a diffraction PRF falls far from its core; `PRF.integral`.
+_WING_POWER = 3.0
+#: The same for the first guess: out to 2 arcsec the F146 PRF of Roman falls a little more slowly
+#: than far out (that of GalSim follows this power within 0.2 dex).
+_INNER_POWER = 2.8
+#: Precision (1 / dex^2) relative to `_BEND_SIGMA` that keeps the first guess smooth: it only has to
+#: make functions between two samples of the profile well defined.
+_SMOOTHING = 1e-4
+#: Midpoints in sqrt(r) at which `LogPolarPRF.integral` samples the mean profile: more than 20 per
+#: interval of the knots, so that the sum is exact to 1e-5.
+_MIDPOINTS = 600
+#: Radii, uniform in sqrt(r), among which `LogPolarPRF.radius` chooses: 0.5 % of ``rmax`` apart at
+#: most.
+_RADII = 400
 
 
 def _bending(n: int) -> np.ndarray:
@@ -32,21 +49,18 @@ def _bending(n: int) -> np.ndarray:
     return bend.T @ bend
 
 
-def guess_profile(r: np.ndarray, scale: float) -> np.ndarray:
+def guess_profile(r: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
     """log10 of the round profile (1 + (r / scale)^2)^-1.4, 0 at the centre."""
     return -0.5 * _INNER_POWER * np.log10(1.0 + (r / scale) ** 2)
 
 
 @dataclass(frozen=True, eq=False)
-class LogPolarPRF:
+class LogPolarPRF(PRF):
     """PRF on the sky, as in Hedges et al. 2021 (AJ 162, 107), sec. 2.3.
 
-    The value at an offset is the fraction of a source's flux in a pixel of ``pixel_area`` whose
-    centre is at that offset.  Radial functions that end inside ``cut_r`` do not depend on the
-    angle; the knots go on at the same step from ``rmin`` to the centre, and beyond ``rmax`` the
-    PRF is zero.  The
-    light beyond ``rmax`` that a diffraction wing (r^-3) carries is part of the normalisation, so
-    the values inside sum to less than 1.
+    Radial functions that end inside ``cut_r`` do not depend on the angle.  The knots continue at
+    the same step from ``rmin`` to the centre.  The model is the same all over the image, and its
+    errors are unknown.
 
     Attributes
     ----------
@@ -68,6 +82,8 @@ class LogPolarPRF:
     pixel_area: float
     coefficients: np.ndarray
 
+    kind: ClassVar[str] = "log-polar"
+
     @classmethod
     def first_guess(
         cls,
@@ -79,12 +95,12 @@ class LogPolarPRF:
         pixel_area: float,
         scale: float | None = None,
     ) -> LogPolarPRF:
-        """`guess_profile` with this scale (arcsec), or else ``cut_r``, normalised."""
+        """Normalised `guess_profile` of this scale (arcsec; ``cut_r`` if not given)."""
         model = cls(n_r, n_phi, rmin, cut_r, rmax, pixel_area, np.empty(0))
         t = np.linspace(0.0, np.sqrt(rmax), 20 * n_r)
         profile = guess_profile(t**2, cut_r if scale is None else scale)
         n = model.n_radial
-        matrix, vector = 1e-4 * _bending(n), np.zeros(n)
+        matrix, vector = _SMOOTHING * _bending(n), np.zeros(n)
         radial_only = (*model._basis[:4], n)
         logpolar_nb.accumulate(
             t**2, np.zeros_like(t), profile, np.ones_like(t), *radial_only, matrix, vector
@@ -93,7 +109,7 @@ class LogPolarPRF:
         return replace(model, coefficients=np.pad(radial, (0, model.size - n))).normalised()
 
     def round(self) -> LogPolarPRF:
-        """Return the model without its angular structure."""
+        """Model without the angular structure."""
         radial = np.arange(self.size) < self.n_radial
         return replace(self, coefficients=np.where(radial, self.coefficients, 0.0))
 
@@ -123,9 +139,9 @@ class LogPolarPRF:
 
     @property
     def core(self) -> int:
-        """First radial function with angles: its support does not lie wholly inside ``cut_r``.
+        """First radial function with angles: its support reaches beyond ``cut_r``.
 
-        The functions that reach the centre never have angles, for there they mean nothing.
+        Functions that reach the centre never have angles, which are undefined there.
         """
         below = (np.sqrt(self.cut_r) - self._t_min) / self._t_step
         centre = 3 if self._t_min > -1e-9 else 4
@@ -138,25 +154,34 @@ class LogPolarPRF:
 
     @property
     def _basis(self) -> tuple[float, float, int, int, int]:
+        """Geometry of the splines as `logpolar_nb.accumulate` takes it."""
         return self._t_min, self._t_step, self.n_radial - 2, self.n_phi, self.core
 
     @cached_property
     def _evaluation(self) -> tuple[np.ndarray, float, float, float]:
-        """What the kernels evaluate the PRF with: table (see `logpolar_nb.ln_prf`), grid, end."""
+        """Table of coefficients (see `logpolar_nb.ln_prf`), first knot and step, ``rmax``."""
         table = np.repeat(self.coefficients[: self.n_radial, None], self.n_phi, axis=1)
         table[self.core :] += self.coefficients[self.n_radial :].reshape(-1, self.n_phi)
         table = np.log(10.0) * np.hstack([table, table[:, :3]])
         return table, self._t_min, self._t_step, self.rmax
 
     def evaluate(self, r: ArrayLike, phi: ArrayLike) -> np.ndarray:
-        """PRF at offsets of any shape; r in arcsec, phi = arctan2(north, east) in rad."""
+        """See `PRF.evaluate`."""
         r, phi = points(r, phi)
         out = np.empty(r.size)
         logpolar_nb.evaluate(r.ravel(), phi.ravel(), *self._evaluation, out)
         return out.reshape(r.shape)
 
-    def on_pixels(self, jacobian: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """PRF at offsets (dx, dy) in pixels, the r^-3 wing beyond ``rmax`` included.
+    def on_pixels(self, dx: ArrayLike, dy: ArrayLike, jacobian: np.ndarray) -> np.ndarray:
+        """PRF at offsets on a detector: that on the sky times the ratio of pixel areas.
+
+        See `PRF.on_pixels`.
+        """
+        r, phi = _on_sky(dx, dy, jacobian)
+        return stretch(jacobian) / self.pixel_area * self.evaluate(r, phi)
+
+    def with_wing(self, jacobian: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """`on_pixels` as a function of (dx, dy), continued beyond ``rmax`` by an r^-3 wing.
 
         Parameters
         ----------
@@ -168,18 +193,20 @@ class LogPolarPRF:
         area = stretch(jacobian) / self.pixel_area
 
         def prf(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-            offset = np.stack(np.broadcast_arrays(dx, dy))
-            east, north = np.einsum("ij,j...->i...", jacobian, offset)
-            r = np.hypot(east, north)
+            r, phi = _on_sky(dx, dy, jacobian)
             wing = edge * (self.rmax / np.maximum(r, self.rmax)) ** _WING_POWER
-            inside = self.evaluate(r, np.arctan2(north, east))
-            return area * np.where(r < self.rmax, inside, wing)
+            return area * np.where(r < self.rmax, self.evaluate(r, phi), wing)
 
         return prf
 
     def at(self, x: float, y: float) -> LogPolarPRF:
-        """PRF of a place on the image: the same everywhere."""
+        """Return this model, which is the same everywhere."""
         del x, y
+        return self
+
+    def seen_from(self, column: int, row: int) -> LogPolarPRF:
+        """Return this model, which is the same everywhere."""
+        del column, row
         return self
 
     def fill_stamps(
@@ -193,13 +220,7 @@ class LogPolarPRF:
         offset: np.ndarray,
         points: int = 1,
     ) -> np.ndarray:
-        """PRF values of all sources on their windows (see `romanprf.frame.stamps`).
-
-        Parameters
-        ----------
-        points : int
-            The value of a pixel is the mean over a grid of so many places per axis.
-        """
+        """See `PRF.fill_stamps`."""
         values = np.empty(offset[-1], np.float32)
         stars = (x, y, radius, jacobian, scale, window, offset)
         if points == 1:
@@ -211,9 +232,7 @@ class LogPolarPRF:
     def fitted(
         self, r: np.ndarray, phi: np.ndarray, value: np.ndarray, weight: np.ndarray
     ) -> LogPolarPRF:
-        """Solve for the coefficients.
-
-        The Gaussian prior is centred on this model's coefficients.
+        """Model fitted to pixels, under a Gaussian prior that is centred on this one.
 
         Parameters
         ----------
@@ -241,22 +260,18 @@ class LogPolarPRF:
         angular = np.eye(n - self.core) * _ANGULAR_SIGMA**-2.0 + _bending(n - self.core)
         return block_diag(radial, np.kron(angular, np.eye(self.n_phi)))
 
-    def normalised(self) -> LogPolarPRF:
-        """Make `integral` equal to 1.
+    def brightened(self, factor: float) -> LogPolarPRF:
+        """Model times a positive factor, whose log10 all radial coefficients gain.
 
-        log10 of the integral is subtracted from the constant term.
+        B-splines add up to 1.
         """
-        return self.brightened(-np.log10(self.integral()))
-
-    def brightened(self, log10_factor: float) -> LogPolarPRF:
-        """Multiply the PRF: as the B-splines add up to 1, every radial coefficient rises alike."""
         coefficients = self.coefficients.copy()
-        coefficients[: self.n_radial] += log10_factor
+        coefficients[: self.n_radial] += np.log10(factor)
         return replace(self, coefficients=coefficients)
 
     def integral(self) -> float:
-        """Sum over the pixel grid averaged over sub-pixel phase, wings to infinity included."""
-        t, step = np.linspace(0.0, np.sqrt(self.rmax), 601, retstep=True)
+        """See `PRF.integral`."""
+        t, step = np.linspace(0.0, np.sqrt(self.rmax), _MIDPOINTS + 1, retstep=True)
         t = 0.5 * (t[1:] + t[:-1])
         phi = np.linspace(-np.pi, np.pi, 4 * self.n_phi, endpoint=False)
         mean = self.evaluate(t[:, None] ** 2, phi[None, :]).mean(axis=1)
@@ -265,29 +280,36 @@ class LogPolarPRF:
         beyond = 2.0 * np.pi * edge * self.rmax**2 / (_WING_POWER - 2.0)
         return float((inside + beyond) / self.pixel_area)
 
-    def mean_profile(self, r: ArrayLike) -> np.ndarray:
-        """log10 of the PRF's mean over the angles at radii (arcsec, 1-D); NaN beyond rmax."""
-        phi = np.linspace(-np.pi, np.pi, 2 * self.n_phi, endpoint=False)
-        mean = self.evaluate(np.asarray(r)[:, None], phi[None, :]).mean(axis=1)
-        return np.log10(np.where(mean > 0.0, mean, np.nan))
+    @property
+    def _angles(self) -> np.ndarray:
+        return np.linspace(-np.pi, np.pi, 2 * self.n_phi, endpoint=False)
 
-    def radius(self, threshold: np.ndarray) -> np.ndarray:
-        """Radius (arcsec) beyond which the mean profile stays below ``threshold``."""
+    def radius(self, threshold: ArrayLike) -> np.ndarray:
+        """See `PRF.radius`."""
         r, outer_maximum = self._outer_maximum
         index = np.searchsorted(-outer_maximum, -np.asarray(threshold), side="left")
         return r[np.minimum(index, r.size - 1)]
 
     @cached_property
     def _outer_maximum(self) -> tuple[np.ndarray, np.ndarray]:
-        """Radii, and the highest value of the mean profile beyond each: falls monotonically."""
-        r = np.linspace(0.0, np.sqrt(self.rmax), 400) ** 2
-        phi = np.linspace(-np.pi, np.pi, 2 * self.n_phi, endpoint=False)
+        """Radii (arcsec), and the largest value of the mean profile from each outwards."""
+        r = np.linspace(0.0, np.sqrt(self.rmax), _RADII) ** 2
         r[-1] *= 1.0 - 1e-12
-        profile = self.evaluate(r[:, None], phi[None, :]).mean(axis=1)
+        profile = self.evaluate(r[:, None], self._angles[None, :]).mean(axis=1)
         return r, np.maximum.accumulate(profile[::-1])[::-1]
 
+    @property
+    def n_errors(self) -> int:
+        """The errors of this model are unknown: 0."""
+        return 0
+
+    def likely_errors(self, with_scale: bool) -> Iterator[LogPolarPRF]:
+        """None: the errors of this model are unknown."""
+        del with_scale
+        return iter(())
+
     def to_table(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Columns and metadata of the ``prf`` table."""
+        """See `PRF.to_table`."""
         i, j = np.arange(self.n_radial), np.full(self.n_radial, -1)
         ii, jj = np.mgrid[self.core : self.n_radial, 0 : self.n_phi]
         columns = {
@@ -301,14 +323,17 @@ class LogPolarPRF:
             name: getattr(self, name)
             for name in ("n_r", "n_phi", "rmin", "cut_r", "rmax", "pixel_area")
         }
-        return columns, {"model": json.dumps({"kind": "log-polar", **numbers})}
+        return columns, {"model": json.dumps({"kind": self.kind, **numbers})}
 
     @classmethod
-    def from_table(
-        cls, columns: Mapping[str, np.ndarray], metadata: Mapping[str, str]
-    ) -> LogPolarPRF:
-        """Read what `to_table` gave."""
-        numbers = json.loads(metadata["model"])
-        if numbers.pop("kind") != "log-polar":
-            raise ValueError(f"expected a log-polar model, got {metadata['model']}")
+    def from_table(cls, columns: Mapping[str, Any], metadata: Mapping[str, str]) -> LogPolarPRF:
+        """See `PRF.from_table`."""
+        numbers = cls._description(metadata)
         return cls(**numbers, coefficients=np.asarray(columns["coefficient"], dtype=float))
+
+
+def _on_sky(dx: ArrayLike, dy: ArrayLike, jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Radius (arcsec) and angle (rad) on the sky of offsets in pixels."""
+    offset = np.stack(np.broadcast_arrays(dx, dy))
+    east, north = np.einsum("ij,j...->i...", jacobian, offset)
+    return np.hypot(east, north), np.arctan2(north, east)

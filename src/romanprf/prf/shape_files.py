@@ -25,7 +25,7 @@ from romanprf import schemas
 from romanprf.errors import InputError
 from romanprf.io.atomic import replacing
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
-from romanprf.prf import LogPolarPRF
+from romanprf.prf import PRF, LogPolarPRF
 from romanprf.prf.exchange import ExchangeBasis
 
 _ORIGIN = "romanprf"
@@ -50,15 +50,15 @@ _STRUCTURE = re.compile(
 )
 
 
-def write_shape(path: str | Path, prf: LogPolarPRF, facts: Mapping[str, Any]) -> None:
+def write_shape(path: str | Path, prf: PRF, facts: Mapping[str, Any]) -> None:
     """Save a PRF.
 
     Parameters
     ----------
     path : path
         File to write, ``.parquet`` or ``.fits``.
-    prf : LogPolarPRF
-        The model.
+    prf : PRF
+        The model, log-polar.
     facts : mapping of str to str, int, float or bool
         What to say about it in the header, by FITS key: mission, quarter, channel, field,
         detector, filter, jd-obs, ...  The packages refuse a file without those they know.
@@ -68,8 +68,13 @@ def write_shape(path: str | Path, prf: LogPolarPRF, facts: Mapping[str, Any]) ->
     Raises
     ------
     ValueError
-        If the suffix of ``path``, a fact or a coefficient of the model cannot be used.
+        If the model, the suffix of ``path`` or a fact cannot be used.
     """
+    if not isinstance(prf, LogPolarPRF):
+        raise ValueError(
+            f"the files are those of log-polar models, and this is a {prf.kind} model: "
+            'save that of build_shape_model(model="log-polar")'
+        )
     suffix = _suffix(path)
     if not np.isfinite(prf.coefficients).all():
         raise ValueError("the PRF has coefficients that are not finite, expected a fitted model")

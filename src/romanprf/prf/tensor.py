@@ -1,4 +1,4 @@
-"""The PRF model of the workflow: flux-domain tensor-product splines on the detector's axes."""
+"""The tensor PRF model: tensor-product splines of the flux on the axes of the detector."""
 
 from __future__ import annotations
 
@@ -6,53 +6,76 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import BSpline, NdBSpline
 
 from romanprf.prf import tensor_nb
+from romanprf.prf.base import PRF
 from romanprf.sky.wcs import stretch
 
-#: Samples per interval of the knots when a function is projected on the splines.
+#: Offset d (pixels) around which the spacing of the knots, uniform in asinh(d / SCALE), turns from
+#: constant to proportional to d: the core of an undersampled PRF has structure of one pixel only.
+SCALE = 8.0
+#: Spacing of the knots in asinh(d / SCALE): 0.32 pixel in the core, on which cubic splines follow
+#: a PRF of 1 pixel FWHM to 1 % of its peak, and 4 % of the distance far outside.
+STEP = 0.04
+#: Samples per interval of the knots when a function is projected on the splines; the splines have
+#: one degree of freedom per interval.
 _SAMPLES = 4
-#: Knots in the core are closest: scale * step pixels apart.
-SCALE, STEP = 8.0, 0.04
-#: Radius (pixels) of the light that all nodes have in common.
+#: Samples per interval of the knots and axis in sums of light: the splines are cubic, so that
+#: midpoints this close leave 1e-5 of the light.
+_MIDPOINTS = 8
+#: Radius (pixels) within which all nodes have the same light; it holds most of a star's light, and
+#: little of that of its neighbours.
 _LEVEL = 6.0
+#: Radii among which `TensorPRF.radius` chooses, uniform in asinh(r / SCALE): 1 % apart for a reach
+#: of 60 pixels.
+_RADII = 400
+#: Angles of the mean profile: enough for diffraction spikes, which have at most 12 arms.
+_ANGLES = 48
+#: Least value of `TensorPRF.envelope` relative to its peak, which keeps it positive.
+_FLOOR = 1e-9
 
 #: PRF at offsets (dx, dy) in pixels.
 Pixels = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
+class _Extent(NamedTuple):
+    """Radii (pixels), and the largest value of the mean profile from each outwards."""
+
+    radius: np.ndarray
+    outer_maximum: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
-class TensorPRF:
+class TensorPRF(PRF):
     """PRF(dx, dy) = sum_ij c_ij B_i(u(dy)) B_j(u(dx)), cubic B-splines uniform in u = asinh(d / 8).
 
-    The value at an offset is the fraction of a source's flux in a pixel of ``pixel_area`` whose
-    centre is at that offset from the source, along columns and rows.  Knots are 0.32 pixel apart
-    in the core and 0.04 of the distance far outside.  Where the PRF changes over the image the
-    c_ij are those of nodes on a grid, bilinear between them; methods that know no place on the
-    image mean the average over the nodes.  As in Anderson & King 2000 (PASP 112, 1360)
-    the model is that of what pixels record, so no integral over pixels is ever needed.
+    dx and dy are offsets along columns and rows.  Knots are 0.32 pixel apart in the core and 0.04
+    of the distance far outside.  Where the PRF changes over the image the c_ij are those of nodes
+    on a grid, bilinear between them; methods without a place on the image are those of the mean
+    over the nodes.  As in Anderson & King 2000 (PASP 112, 1360) the values are those that pixels
+    record, so no integral over pixels is needed.
 
     Attributes
     ----------
     intervals : int
-        Of the knots of either axis, even.
+        Intervals of the knots of either axis, even.
     jacobian : ndarray, shape (2, 2)
         (east, north) arcsec per (x, y) pixel where the model was learned, for `evaluate`.
     pixel_area : float
         Arcsec^2.
     coefficients : ndarray, shape (nodes, intervals + 3, intervals + 3)
-        Of each node, along rows of nodes; rows along y.
+        Coefficients of each node, rows of nodes first; the first axis of a node is y.
     rows, columns : ndarray, shape (down,) and (across,)
-        Pixels of the image where the nodes are; nodes = down * across.
-    errors : ndarray, shape (nerrors, nodes, intervals + 3, intervals + 3)
-        Likely errors of the coefficients: their mean square is the variance; may be none.
+        Places of the nodes, pixels of the image; nodes = down * across.
+    errors : ndarray, shape (n_errors, nodes, intervals + 3, intervals + 3)
+        Likely errors of the coefficients: their mean square is the variance.
     scale_error : float
-        Relative 1 sigma of a factor that all coefficients share, which is in none of ``errors``.
+        Relative 1 sigma of a factor that all coefficients share, which ``errors`` exclude.
     """
 
     intervals: int
@@ -63,10 +86,23 @@ class TensorPRF:
     columns: np.ndarray = field(default_factory=lambda: np.zeros(1))
     errors: np.ndarray = field(default_factory=lambda: np.empty((0, 1, 1, 1)))
     scale_error: float = 0.0
+    _footprints: _Extent | None = field(default=None, kw_only=True, repr=False)
+
+    kind: ClassVar[str] = "tensor"
 
     @classmethod
     def projected(cls, prf: Pixels, reach: float, jacobian: np.ndarray) -> TensorPRF:
-        """Closest model to a function of the offset, out to ``reach`` pixels along either axis."""
+        """Model closest to a function of the offset, out to ``reach`` pixels along either axis.
+
+        Parameters
+        ----------
+        prf : callable
+            Fraction of the flux in a pixel at offsets (dx, dy) in pixels, of any shape.
+        reach : float
+            Pixels.
+        jacobian : ndarray, shape (2, 2)
+            (east, north) arcsec per (x, y) pixel.
+        """
         intervals = 2 * int(np.ceil(np.arcsinh(reach / SCALE) / STEP))
         area = float(stretch(jacobian))
         model = cls(intervals, np.asarray(jacobian), area, np.empty((0, 0, 0)))
@@ -79,14 +115,14 @@ class TensorPRF:
         return replace(model, coefficients=(basis @ values @ basis.T)[None])
 
     def with_nodes(self, count: int, shape: tuple[int, int]) -> TensorPRF:
-        """Put this PRF at count x count nodes over images of a shape."""
+        """Model with this PRF at count x count nodes over images of this shape (rows, columns)."""
         rows, columns = (np.linspace(0.0, length - 1.0, count) for length in shape)
         coefficients = np.repeat(self.mean[None], count**2, axis=0)
         none = np.empty((0, *coefficients.shape))
         return replace(self, coefficients=coefficients, rows=rows, columns=columns, errors=none)
 
     def at(self, x: float, y: float) -> TensorPRF:
-        """PRF of a place on the image (pixels) everywhere."""
+        """See `PRF.at`."""
         node, share = self.shares(np.array([x]), np.array([y]))
         here, errors = (
             np.einsum("m,...mij->...ij", share[0], a[..., node[0], :, :])[..., None, :, :]
@@ -97,18 +133,21 @@ class TensorPRF:
         )
 
     def seen_from(self, column: int, row: int) -> TensorPRF:
-        """The same for a cut-out whose first pixel is this one of the image."""
+        """See `PRF.seen_from`."""
         moved = replace(self, rows=self.rows - row, columns=self.columns - column)
-        vars(moved)["_outer_maximum"] = self._outer_maximum
-        return moved
+        return moved.with_footprints_of(self)
+
+    def with_footprints_of(self, other: TensorPRF) -> TensorPRF:
+        """Model whose `radius` is that of another one."""
+        return replace(self, _footprints=other._extent)
 
     def shares(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes around places on the image (pixels), and what these take of each.
+        """Nodes around places on the image (pixels), and the weight of each.
 
         Returns
         -------
         node : ndarray of int, shape (nplaces, 1 or 4)
-            Row of ``coefficients``.
+            Index into ``coefficients``.
         share : ndarray, the same shape
             Sums to 1.
         """
@@ -143,12 +182,7 @@ class TensorPRF:
         return float(SCALE * np.sinh(0.5 * self.intervals * STEP))
 
     @property
-    def pixel_scale(self) -> float:
-        """Arcsec per pixel."""
-        return float(np.sqrt(self.pixel_area))
-
-    @property
-    def rmax(self) -> float:
+    def rmax(self) -> float:  # type: ignore[override]  # read-only in either model
         """Radius at which the model ends, arcsec."""
         return self.reach * self.pixel_scale
 
@@ -157,14 +191,21 @@ class TensorPRF:
         return SCALE * np.sinh(self.knots[2:-2])
 
     def envelope(self) -> np.ndarray:
-        """Typical size of the PRF around the place of each coefficient, positive."""
+        """Largest mean profile outside the place of each coefficient, (n, n), positive."""
         d = self.centres()
-        r, outer_maximum = self._outer_maximum
-        floor = 1e-9 * outer_maximum[0]
+        r, outer_maximum = self._own_extent
+        floor = _FLOOR * outer_maximum[0]
         return np.interp(np.hypot(d[:, None], d[None, :]), r, np.maximum(outer_maximum, floor))
 
-    def on_pixels(self, dx: ArrayLike, dy: ArrayLike) -> np.ndarray:
-        """PRF at offsets in pixels, of any shape; 0 beyond ``reach``."""
+    def on_pixels(
+        self, dx: ArrayLike, dy: ArrayLike, jacobian: np.ndarray | None = None
+    ) -> np.ndarray:
+        """See `PRF.on_pixels`; 0 beyond ``reach``.
+
+        ``jacobian`` does not matter: the model gives what pixels of the detector record, wherever
+        on the sky they are.
+        """
+        del jacobian
         dx, dy = np.broadcast_arrays(np.asarray(dx, float), np.asarray(dy, float))
         out = np.zeros(dx.size)
         inside = np.flatnonzero(np.hypot(dx, dy).ravel() < self.reach)
@@ -173,7 +214,7 @@ class TensorPRF:
         return out.reshape(dx.shape)
 
     def evaluate(self, r: ArrayLike, phi: ArrayLike) -> np.ndarray:
-        """PRF at offsets on the sky; r in arcsec, phi = arctan2(north, east) in rad."""
+        """See `PRF.evaluate`; on the sky as it was where the model was learned."""
         inverse = np.linalg.inv(self.jacobian)
         east, north = np.multiply(r, np.cos(phi)), np.multiply(r, np.sin(phi))
         return self.on_pixels(*np.einsum("ij,j...->i...", inverse, np.stack([east, north])))
@@ -189,9 +230,9 @@ class TensorPRF:
         offset: np.ndarray,
         points: int = 1,
     ) -> np.ndarray:
-        """PRF values of all sources on their windows (see `romanprf.frame.stamps`)."""
+        """See `PRF.fill_stamps`."""
         values = np.empty(offset[-1], np.float32)
-        # The model counts in pixels, whatever their area: light already is in proportion to it.
+        # Values are per pixel, whatever its area: divide by that of the pixels, which is in scale.
         area = scale * self.pixel_area / stretch(jacobian)
         radius = np.minimum(radius, self.reach)
         nodes = *self.shares(x, y), self.coefficients.astype(np.float32)
@@ -201,78 +242,87 @@ class TensorPRF:
         return values
 
     def radius(self, threshold: ArrayLike) -> np.ndarray:
-        """Radius (arcsec) beyond which the PRF stays below ``threshold``."""
-        r, outer_maximum = self._outer_maximum
+        """See `PRF.radius`."""
+        r, outer_maximum = self._extent
         threshold = np.asarray(threshold, float)
         index = np.empty(threshold.size, np.int64)
         tensor_nb.first_below(outer_maximum, threshold.ravel(), index)
         return r[np.minimum(index, r.size - 1)].reshape(threshold.shape) * self.pixel_scale
 
+    @property
+    def _extent(self) -> _Extent:
+        """Extent that the footprints of sources follow."""
+        return self._own_extent if self._footprints is None else self._footprints
+
     @cached_property
-    def _outer_maximum(self) -> tuple[np.ndarray, np.ndarray]:
-        """Radii (pixels), and the highest value of the mean profile beyond each."""
-        r = SCALE * np.sinh(np.linspace(0.0, np.arcsinh(self.reach / SCALE), 400))
-        phi = np.linspace(0.0, 2.0 * np.pi, 48, endpoint=False)
+    def _own_extent(self) -> _Extent:
+        """Extent of this model."""
+        r = SCALE * np.sinh(np.linspace(0.0, np.arcsinh(self.reach / SCALE), _RADII))
+        phi = np.linspace(0.0, 2.0 * np.pi, _ANGLES, endpoint=False)
         r[-1] *= 1.0 - 1e-9
         profile = self.on_pixels(r[:, None] * np.cos(phi), r[:, None] * np.sin(phi)).mean(axis=1)
-        return r, np.maximum.accumulate(profile[::-1])[::-1]
+        return _Extent(r, np.maximum.accumulate(profile[::-1])[::-1])
+
+    @property
+    def _angles(self) -> np.ndarray:
+        return np.linspace(-np.pi, np.pi, _ANGLES, endpoint=False)
 
     def integral(self) -> float:
-        """Sum over the pixel grid averaged over sub-pixel phase, inside ``reach``."""
-        return self._integral(self.mean, self.reach)
+        """See `PRF.integral`."""
+        r, profile = self._own_extent  # at its very end the profile is rounded to 0
+        wing = 2.0 * np.pi * max(profile[-2], 0.0) * r[-2] ** 2
+        return float(self._light(self.mean, self.reach) + wing)
 
-    def _integral(self, coefficients: np.ndarray, radius: float) -> float:
+    def _light(self, coefficients: np.ndarray, radius: float) -> float:
         """Light inside a radius (pixels)."""
         edge = 0.5 * self.intervals * STEP
-        u = np.linspace(-edge, edge, 8 * self.intervals + 1)
+        u = np.linspace(-edge, edge, _MIDPOINTS * self.intervals + 1)
         u = 0.5 * (u[1:] + u[:-1])
         d, length = SCALE * np.sinh(u), SCALE * np.cosh(u) * (u[1] - u[0])
         basis = BSpline.design_matrix(u, self.knots, 3)
-        value = basis @ (basis @ coefficients).T  # symmetric disc: x and y may swap
+        value = basis @ (basis @ coefficients).T  # transposed, which a round region does not mind
         return float(length @ np.where(np.hypot(d, d[:, None]) < radius, value, 0.0) @ length)
 
     def brightened(self, factor: float) -> TensorPRF:
-        """Multiply the PRF."""
-        errors = factor * self.errors
-        return replace(self, coefficients=factor * self.coefficients, errors=errors)
+        """See `PRF.brightened`; errors are multiplied, too."""
+        footprints = self._footprints
+        if footprints is not None:
+            footprints = footprints._replace(outer_maximum=factor * footprints.outer_maximum)
+        return replace(
+            self,
+            coefficients=factor * self.coefficients,
+            errors=factor * self.errors,
+            _footprints=footprints,
+        )
 
     def levelled(self) -> TensorPRF:
-        """Give all nodes the same light inside a few pixels: what differs is in no star's flux."""
-        light = np.array([self._integral(node, _LEVEL) for node in self.coefficients])
+        """Model all nodes of which have the same light inside a few pixels.
+
+        Otherwise the fluxes of stars would depend on their places.
+        """
+        light = np.array([self._light(node, _LEVEL) for node in self.coefficients])
         factor = light.mean() / light
         return replace(self, coefficients=factor[:, None, None] * self.coefficients)
 
-    def wrong(self, with_scale: bool) -> Iterator[TensorPRF]:
-        """Each of the likely errors as a model of its own, with the footprints of this one.
+    @property
+    def n_errors(self) -> int:
+        """Number of ``errors``."""
+        return len(self.errors)
 
-        ``with_scale``: that of the scale, too; the mean square is the variance in either case.
-        """
+    def likely_errors(self, with_scale: bool) -> Iterator[TensorPRF]:
+        """See `PRF.likely_errors`; ``with_scale`` adds one, and enlarges the others to match."""
         none, errors = np.empty((0, *self.coefficients.shape)), self.errors
-        if with_scale and len(errors):
-            n = len(errors) + 1
+        if with_scale and self.n_errors:
+            n = self.n_errors + 1
             common = self.scale_error * self.coefficients
             errors = np.sqrt(n) * np.stack([*errors / np.sqrt(n - 1), common])
-        for coefficients in errors:
-            error = replace(self, coefficients=coefficients, errors=none)
-            vars(error)["_outer_maximum"] = self._outer_maximum
-            yield error
-
-    def normalised(self) -> TensorPRF:
-        """Make the light inside ``reach`` and in an r^-3 wing beyond it add up to 1."""
-        r, profile = self._outer_maximum
-        beyond = 2.0 * np.pi * max(profile[-2], 0.0) * r[-2] ** 2
-        return self.brightened(1.0 / (self.integral() + beyond))
-
-    def mean_profile(self, r: ArrayLike) -> np.ndarray:
-        """log10 of the mean over the angles at radii (arcsec, 1-D); NaN where not positive."""
-        phi = np.linspace(-np.pi, np.pi, 48, endpoint=False)
-        mean = self.evaluate(np.asarray(r)[:, None], phi[None, :]).mean(axis=1)
-        return np.log10(np.where(mean > 0.0, mean, np.nan))
+        for error in errors:
+            yield replace(self, coefficients=error, errors=none).with_footprints_of(self)
 
     def to_table(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Columns and metadata of the ``prf`` table."""
+        """See `PRF.to_table`."""
         node, i, j = np.indices(self.coefficients.shape)
-        errors = self.errors.reshape(len(self.errors), self.coefficients.size)
+        errors = self.errors.reshape(self.n_errors, self.coefficients.size)
         columns = {
             "node": node.ravel().astype(np.int32),
             "i": i.ravel().astype(np.int32),
@@ -284,17 +334,13 @@ class TensorPRF:
         numbers = {name: getattr(self, name) for name in names}
         knots = {"scale": SCALE, "step": STEP}
         lists = {name: getattr(self, name).tolist() for name in ("jacobian", "rows", "columns")}
-        model = {"kind": "tensor", **numbers, **knots, **lists}
+        model = {"kind": self.kind, **numbers, **knots, **lists}
         return columns, {"model": json.dumps(model)}
 
     @classmethod
-    def from_table(
-        cls, columns: Mapping[str, np.ndarray], metadata: Mapping[str, str]
-    ) -> TensorPRF:
-        """Read what `to_table` gave."""
-        numbers = json.loads(metadata["model"])
-        if numbers["kind"] != "tensor":
-            raise ValueError(f"expected a tensor model, got {metadata['model']}")
+    def from_table(cls, columns: Mapping[str, Any], metadata: Mapping[str, str]) -> TensorPRF:
+        """See `PRF.from_table`."""
+        numbers = cls._description(metadata)
         if (numbers["scale"], numbers["step"]) != (SCALE, STEP):
             raise ValueError(
                 f"a tensor model with knots of scale {numbers['scale']} and step "
@@ -302,17 +348,20 @@ class TensorPRF:
             )
         n = numbers["intervals"] + 3
         coefficients = np.asarray(columns["coefficient"], dtype=float).reshape(-1, n, n)
-        jacobian, rows, across = (
-            np.array(numbers[name]) for name in ("jacobian", "rows", "columns")
+        return cls(
+            intervals=numbers["intervals"],
+            jacobian=np.array(numbers["jacobian"]),
+            pixel_area=numbers["pixel_area"],
+            coefficients=coefficients,
+            rows=np.array(numbers["rows"]),
+            columns=np.array(numbers["columns"]),
+            errors=np.array(list(columns["errors"])).T.reshape(-1, *coefficients.shape),
+            scale_error=numbers.get("scale_error", 0.0),  # older tables do not state it
         )
-        errors = np.array(columns["errors"].tolist()).T.reshape(-1, *coefficients.shape)
-        intervals, area = numbers["intervals"], numbers["pixel_area"]
-        scale_error = numbers.get("scale_error", 0.0)  # tables of before know of none
-        return cls(intervals, jacobian, area, coefficients, rows, across, errors, scale_error)
 
 
 def _between(nodes: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Node before each place, and how far it is towards the next one, 0 ... 1."""
+    """Node before each place, and the way to the next one, 0 ... 1, that lies before it."""
     index = np.clip(np.searchsorted(nodes, place, side="right") - 1, 0, nodes.size - 2)
     width = nodes[index + 1] - nodes[index]
     return index, np.clip((place - nodes[index]) / width, 0.0, 1.0)

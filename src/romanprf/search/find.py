@@ -6,8 +6,8 @@ weights w, a star of flux f gives
 
     N = sum w r p,   D = sum w p^2,   f = N / D,   significance = N / sqrt(D)
 
-over the pixels of all frames.  N also holds beside a known star,
-whose free flux takes a part of the light of the other; D then is too large, so that the significance is a lower limit.
+over the pixels of all frames.  N also holds beside a known star, whose free flux takes a part of
+the light of the other; D then is too large, so that the significance is a lower limit.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from romanprf.frame.background import Mesh
 from romanprf.frame.stamps import Stamps
 from romanprf.solve.noise import find_outliers, pixel_weight
 from romanprf.solve.normal import NormalMatrix, leverage
-from romanprf.solve.solver import Solver, Tiles, Unknowns, make_tiles
+from romanprf.solve.solver import Solver, Unknowns, make_tiles
 
 #: Precision of the background's coefficients around the start, in units of the best known one:
 #: keeps the matrix regular where a part of the frame has no usable pixel, and matters nowhere else.
@@ -146,6 +146,8 @@ def solve_frame(
     beyond = _Beyond(far, prior.mu, seen, image.flux.shape)
     fit = _Alternation(image, inner, prior.of(seen), method, beyond)
     for number in range(method.reweight + 1):
+        if number > 0:
+            fit.reweight()
         fit.solve(last=number == method.reweight)
     light = stamps.dot(fit.weight > 0.0)
     known = np.full((3, len(stamps)), np.nan)
@@ -186,6 +188,8 @@ class _Alternation:
         self.outlier = np.zeros(image.flux.shape, bool)
         self._normal, self._weighted = NormalMatrix(stamps, prior.sigma), np.empty(stars.shape)
         self._tiles = make_tiles(stamps.x, stamps.y, stamps.shape)
+        self._normal.follow(pixel_weight(image, self.model))
+        self.solver = Solver(self._normal.matrix, self._tiles)
 
     @property
     def weight(self) -> np.ndarray:
@@ -198,8 +202,7 @@ class _Alternation:
         return self._normal.diagonal**-0.5
 
     def solve(self, last: bool) -> None:
-        """Take the weights of the present model and solve; prepare a repeat unless ``last``."""
-        self._follow_weights(self._tiles)
+        """Solve with the present weights; look for outliers before a repeat, unless ``last``."""
         image_nb.weighted_residual(self._image.flux, self.model, self.weight, self._weighted)
         pull = (self._prior.mu - self.flux) / self._prior.sigma**2
         step = solve_with_background(
@@ -217,13 +220,10 @@ class _Alternation:
         self.sigma = np.sqrt(self.solver.sigma**2 + background_variance)
         self._follow_model(last)
 
-    def _follow_weights(self, tiles: Tiles) -> None:
-        """Let matrix and tiles follow the noise of the present model."""
+    def reweight(self) -> None:
+        """Let weights, matrix and tiles follow the noise of the present model."""
         changed = self._normal.follow(pixel_weight(self._image, self.model, self.outlier))
-        if hasattr(self, "solver"):
-            self.solver.renew(tiles.touched(changed))
-        else:
-            self.solver = Solver(self._normal.matrix, tiles)
+        self.solver.renew(self._tiles.touched(changed))
 
     def _follow_model(self, last: bool) -> None:
         """Draw the model with the new fluxes; before a repeat, look for outliers."""

@@ -76,8 +76,7 @@ def field(prf):
 def off(prf, error, sign=1.0):
     """PRF that is off by an error, with the footprints of the right one."""
     wrong = replace(prf, coefficients=prf.coefficients + sign * error)
-    vars(wrong)["_outer_maximum"] = prf._outer_maximum
-    return wrong
+    return wrong.with_footprints_of(prf)
 
 
 def test_error_is_what_a_wrong_prf_does(prf, field):
