@@ -17,7 +17,7 @@ from romanprf.io.atomic import replacing
 
 ORIGIN = {"romanprf": "0", "git": "none", "config": "c", "inputs": "{}"}
 TABLE = schemas.PHOTOMETRY
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "tables.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "tables.md"
 
 
 def test_the_page_of_tables_is_up_to_date() -> None:
