@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 
 from romanprf.core.image import Image, masked_image
+from romanprf.frame.frame import Frame
 from romanprf.frame.stamps import Stamps, make_stamps
 from romanprf.prf import LogPolarPRF
 from romanprf.sky.wcs import ARCSEC, TangentWCS, deproject
@@ -39,6 +40,11 @@ def prf(n_r=12, n_phi=6, rmax=1.1, structure=0.1) -> LogPolarPRF:
     return LogPolarPRF(*numbers, round_.coefficients + noise).normalised()
 
 
+def frame(ra, dec, wcs, shape, pixel_area=None, image=None) -> Frame:
+    """Stars at these positions (degrees) on a frame, whose pixels may be left out."""
+    return Frame(wcs=wcs, shape=shape, ra=ra, dec=dec, read=lambda: image, pixel_area=pixel_area)
+
+
 @dataclass
 class Scene:
     """Stars on a frame; ``model`` is the noise-free image with its background."""
@@ -69,7 +75,7 @@ def scene(x, y, flux, shape, background=1.5, flux_cut_off=0.1) -> Scene:
     x, y, flux = (np.atleast_1d(np.asarray(a, float)) for a in (x, y, flux))
     w = wcs(*shape)
     ra, dec = w.pixel_to_sky(x, y)
-    stamps = make_stamps(prf(), ra, dec, flux, w, shape, flux_cut_off)
+    stamps = make_stamps(prf(), frame(ra, dec, w, shape), flux, flux_cut_off)
     return Scene(x, y, flux, background, stamps)
 
 

@@ -10,7 +10,8 @@ from romanprf.core.image import enough_rows
 from romanprf.flags import PixelFlag
 from romanprf.frame.background import Mesh
 from romanprf.solve import solver
-from romanprf.solve.fluxes import fit_frame, solve_frame
+from romanprf.solve.fit import fit_frame
+from romanprf.solve.fluxes import Method, Prior, solve_frame
 
 SHAPE = (40, 44)
 
@@ -57,7 +58,7 @@ def test_solution_and_errors_are_those_of_the_dense_matrix(nodes, monkeypatch):
     scene = fields.random_scene(rng, 40, SHAPE)
     image = replace(scene.image(rng), poisson_slope=0.0)
     mu, sigma = 0.9 * scene.flux, 20.0 * np.sqrt(scene.flux)
-    fit = fit_frame(image, scene.stamps, mu, sigma, 1e-12, 0, background_nodes=nodes)
+    fit = fit_frame(image, scene.stamps, Prior(mu, sigma), Method(1e-12, background_nodes=nodes))
     stamps, mesh = scene.stamps, Mesh(nodes, SHAPE)
     design = naive.images(stamps.window, stamps.offset, stamps.values, stamps.shape)
     design = np.concatenate([design, _functions(mesh)]).reshape(40 + nodes**2, -1)
@@ -96,9 +97,8 @@ def test_a_mesh_frees_the_fluxes_of_a_sky_that_is_not_constant(shape, nodes):
         scene, image = _on_sky(seed, sky)
         sigma = 20.0 * np.sqrt(scene.flux)
         for n, values in pulls.items():
-            fit = solve_frame(
-                image, scene.stamps, scene.flux, sigma, 1e-6, clip=6.0, background_nodes=n
-            )
+            method = Method(1e-6, clip=6.0, background_nodes=n)
+            fit = solve_frame(image, scene.stamps, Prior(scene.flux, sigma), method)
             values.append((fit.flux - scene.flux) / fit.flux_err)
         off = Mesh(nodes, sky.shape).image(fit.background_mesh) - sky
         assert np.sqrt(np.mean(off**2)) < 0.3  # the sky's own spread is 1.5 to 2
@@ -119,7 +119,7 @@ def test_a_part_without_pixels_does_not_matter():
     image = replace(image, flux_err=error, flags=flags)
     sigma = 20.0 * np.sqrt(scene.flux)
     fits = [
-        solve_frame(image, scene.stamps, scene.flux, sigma, 1e-6, background_nodes=n)
+        solve_frame(image, scene.stamps, Prior(scene.flux, sigma), Method(1e-6, background_nodes=n))
         for n in (1, 8)
     ]
     assert_array_equal(np.isfinite(fits[1].flux), np.isfinite(fits[0].flux))

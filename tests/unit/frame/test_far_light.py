@@ -8,10 +8,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fields
-from romanprf.frame.far import far_light
-from romanprf.frame.stamps import SOLVED, make_stamps
+from romanprf.frame.far import add_far_light
+from romanprf.frame.model import SOLVED
+from romanprf.frame.stamps import make_stamps
 from romanprf.prf import TensorPRF
-from romanprf.solve.fluxes import departed, fit_frame
+from romanprf.solve.fit import fit_frame
+from romanprf.solve.fluxes import Method, Prior, departed
 
 CUT_OFF = 0.05
 
@@ -42,17 +44,17 @@ class Field:
     def __init__(self, shape=(90, 110), kind="tensor", n=300):
         rng, self.wcs, self.shape = np.random.default_rng(91), fields.wcs(*shape), shape
         x, y = (rng.uniform(-20.0, length + 20.0, n) for length in reversed(shape))
-        self.sky = self.wcs.pixel_to_sky(x, y)
+        self.frame = fields.frame(*self.wcs.pixel_to_sky(x, y), self.wcs, shape)
         self.flux = 10.0 * 1e4 ** rng.uniform(0.0, 1.0, n) ** 2
         self.prf = model(kind, shape)
         self.solved = self.stamps(SOLVED * CUT_OFF)
 
     def stamps(self, cut_off):
-        return make_stamps(self.prf, *self.sky, self.flux, self.wcs, self.shape, cut_off)
+        return make_stamps(self.prf, self.frame, self.flux, cut_off)
 
     def far(self, flux, image=None):
         image = np.zeros(self.shape) if image is None else image
-        return far_light(self.prf, self.solved, flux, self.wcs, CUT_OFF, image)
+        return add_far_light(self.prf, self.frame, self.solved, flux, CUT_OFF, image)
 
 
 @pytest.mark.parametrize("kind", ["tensor", "varying", "log-polar"])
@@ -94,8 +96,8 @@ def test_light_follows_the_fluxes(factor):
     scene = fields.Scene(field.solved.x, field.solved.y, truth, 1.5, field.solved)
     noise = scene.image(np.random.default_rng(92)).flux - scene.model
     image = replace(scene.image(), flux=light + 1.5 + noise)
-    priors = field.flux, 1e3 * np.sqrt(field.flux)
-    fit = fit_frame(image, field.solved, *priors, 1e-6, 3, far=field.far)
+    prior = Prior(field.flux, 1e3 * np.sqrt(field.flux))
+    fit = fit_frame(image, field.solved, prior, Method(1e-6, 3), field.far)
     ended = departed(fit.flux, fit.flux_err, field.flux)
     assert (ended != field.flux)[star]
     model = field.solved.model(np.nan_to_num(fit.flux)) + field.far(ended) + fit.background

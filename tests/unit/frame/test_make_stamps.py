@@ -26,7 +26,7 @@ def test_stamps_are_the_prf_at_the_pixels():
     x, y = np.array([20.3, 1.0, -30.0]), np.array([11.9, 39.2, 10.0])
     ra, dec = wcs.pixel_to_sky(x, y)
     prf = fields.prf()
-    stamps = make_stamps(prf, ra, dec, np.full(3, 1e4), wcs, SHAPE, 0.1)
+    stamps = make_stamps(prf, fields.frame(ra, dec, wcs, SHAPE), np.full(3, 1e4), 0.1)
     assert_allclose(stamps.x, x, atol=1e-4)
     assert_allclose(stamps.y, y, atol=1e-4)
     row0, row1, column0, column1 = stamps.window[0]
@@ -43,10 +43,11 @@ def test_stamps_are_the_prf_at_the_pixels():
 
 def test_a_flat_fielded_image_has_the_light_of_its_own_pixel_area():
     wcs = fields.wcs(*SHAPE)
-    ra, dec = wcs.pixel_to_sky(np.array([20.0]), np.array([20.0]))
-    arguments = (fields.prf(), ra, dec, np.array([100.0]), wcs, SHAPE, 0.1)
-    plain = make_stamps(*arguments)
-    same = make_stamps(*arguments, float(wcs.pixel_area(20.0, 20.0)))
-    double = make_stamps(*arguments, 2.0 * float(wcs.pixel_area(20.0, 20.0)))
+    star = wcs.pixel_to_sky(np.array([20.0]), np.array([20.0]))
+    area = float(wcs.pixel_area(20.0, 20.0))
+    plain, same, double = (
+        make_stamps(fields.prf(), fields.frame(*star, wcs, SHAPE, own), np.array([100.0]), 0.1)
+        for own in (None, area, 2.0 * area)
+    )
     assert_allclose(same.values, plain.values, rtol=1e-6)
     assert_allclose(double.values, 2.0 * same.values, rtol=1e-12)

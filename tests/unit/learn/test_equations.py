@@ -41,10 +41,8 @@ class Frames:
         self.light = 10.0 ** rng.uniform(2.5, 4.0, n)
         self.stamps, self.left, self.weight = [], [], []
         for dither in rng.uniform(-1.0, 1.0, (count, 2)):
-            sky_places = wcs.pixel_to_sky(x, y)
-            stamps = make_stamps(
-                prf, *sky_places, self.light, wcs, shape, 1e-3, shift=tuple(dither)
-            )
+            frame = fields.frame(*wcs.pixel_to_sky(x, y), wcs, shape)
+            stamps = make_stamps(prf, frame, self.light, 1e-3, tuple(dither))
             variance = 1.0 + 0.01 * stamps.model(self.light)
             lacking = wrong * stamps.model(self.light) * rng.normal(size=shape)
             left = sky + lacking + np.sqrt(variance) * rng.normal(size=shape)
@@ -252,4 +250,6 @@ def test_jackknife_error_is_the_scatter_of_solutions():
 
 
 def _values(prf, change):
-    return replace(prf, coefficients=change).on_pixels(np.array([0.0, 0.5, 1.0, 2.0]), 0.0)
+    return replace(prf, coefficients=change).on_pixels(
+        np.array([0.0, 0.5, 1.0, 2.0]), 0.0, prf.jacobian
+    )

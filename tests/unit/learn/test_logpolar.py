@@ -1,22 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import fields
-from romanprf.config import Config
+from romanprf.config import Shape
 from romanprf.errors import InputError
 from romanprf.flags import SourceFlag
-from romanprf.learn.logpolar import fit_shape
+from romanprf.learn.logpolar import LogPolarSettings, learn_logpolar
 from romanprf.sky.deltas import find_deltas
 
 SHAPE = (100, 100)
-SETTINGS = Config().shape.model_dump() | {
-    "n_r_knots": 12,
-    "n_phi_knots": 6,
-    "rmax": 1.1,
-    "cut_r": fields.CUT_R,
-    "iterations": 3,
-}
+SETTINGS = LogPolarSettings.configured(
+    Shape(n_r_knots=12, n_phi_knots=6, rmax=1.1, cut_r=fields.CUT_R, iterations=3)
+)
 
 
 def _pixels(positions, flux, exposures=3, rejected=0.0, rng=None):
@@ -55,7 +53,7 @@ def _grid(rng):
 def test_isolated_stars_give_the_prf():
     rng = np.random.default_rng(32)
     deltas, sources = _pixels(_grid(rng), 10.0 ** rng.uniform(3.5, 5.0, 16), rejected=0.02)
-    model, history = fit_shape(deltas, sources, SETTINGS, fields.SCALE**2)
+    model, history = learn_logpolar(deltas, sources, fields.SCALE**2, SETTINGS)
     profile, rms = _error(model)
     assert rms < 0.005
     assert np.abs(profile).max() < 0.02
@@ -70,7 +68,7 @@ def test_neighbours_are_subtracted():
     positions = np.hstack([_grid(rng), rng.uniform(2.0, 97.0, (2, 150))])
     flux = np.concatenate([10.0 ** rng.uniform(3.8, 5.0, 16), 10.0 ** rng.uniform(1.0, 3.0, 150)])
     deltas, sources = _pixels(positions, flux)
-    model, history = fit_shape(deltas, sources, SETTINGS, fields.SCALE**2)
+    model, history = learn_logpolar(deltas, sources, fields.SCALE**2, SETTINGS)
     profile, rms = _error(model)
     assert rms < 0.002
     assert np.abs(profile).max() < 0.02
@@ -82,9 +80,9 @@ def test_untrusted_sources_do_not_shape_the_prf():
     deltas, sources = _pixels(_grid(rng), np.full(16, 2e4))
     lies = np.arange(16) < 5
     deltas.loc[lies[deltas["source"]], "phi"] += 2.0
-    misled, _ = fit_shape(deltas, sources, SETTINGS, fields.SCALE**2)
+    misled, _ = learn_logpolar(deltas, sources, fields.SCALE**2, SETTINGS)
     sources.loc[lies, "flags"] = int(SourceFlag.BLENDED)
-    model, history = fit_shape(deltas, sources, SETTINGS, fields.SCALE**2)
+    model, history = learn_logpolar(deltas, sources, fields.SCALE**2, SETTINGS)
     assert history[-1].n_sources == 11
     assert _error(model)[1] < 0.5 * _error(misled)[1]
 
@@ -94,7 +92,7 @@ def test_a_hit_pixel_is_clipped():
     deltas, sources = _pixels(_grid(rng), np.full(16, 2e4))
     hit = rng.random(len(deltas)) < 0.005
     deltas.loc[hit, "flux"] += 5e3
-    model, _ = fit_shape(deltas, sources, SETTINGS, fields.SCALE**2)
+    model, _ = learn_logpolar(deltas, sources, fields.SCALE**2, SETTINGS)
     assert _error(model)[1] < 0.008
 
 
@@ -103,6 +101,6 @@ def test_too_few_pixels(limit):
     rng = np.random.default_rng(36)
     deltas, sources = _pixels(_grid(rng), np.full(16, 2e4), exposures=1)
     deltas = deltas if limit > 1.0 else deltas.iloc[:0]
-    settings = SETTINGS | {"source_flux_limit": limit}
+    settings = replace(SETTINGS, source_flux_limit=limit)
     with pytest.raises(InputError, match=r"shape: 0 pixels are left to fit a PRF of \d+ radial"):
-        fit_shape(deltas, sources, settings, fields.SCALE**2)
+        learn_logpolar(deltas, sources, fields.SCALE**2, settings)

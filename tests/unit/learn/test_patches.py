@@ -8,16 +8,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fields
 from romanprf.core.image import masked_image
-from romanprf.frame.frame import ALL, Exposure
+from romanprf.frame.model import FrameModel, FrameModels
 from romanprf.frame.stamps import make_stamps
-from romanprf.learn import patches
-from romanprf.learn import tensor as joint
+from romanprf.frame.state import AS_IN_HEADER, FrameState, Shift
+from romanprf.learn import patches, tensor
+from romanprf.learn.patches import ALL
 from romanprf.prf.tensor import TensorPRF
-from romanprf.solve.register import Shift
+from romanprf.solve.fluxes import Prior
 
 SHAPE, SIDE = (100, 120), 40
 BACKGROUND = 1.5
-SETTINGS = {"rounds": 6, "flux_cut_off": 0.1, "source_flux_limit": 300.0}
+SETTINGS = tensor.TensorSettings(rounds=6, flux_cut_off=0.1, source_flux_limit=300.0)
 WCS = fields.wcs(*SHAPE)
 
 
@@ -46,17 +47,16 @@ class Field:
         self.shift = rng.normal(0.0, 0.05, (n_frames, 2))
         self.shift -= self.shift.mean(axis=0)
         dithers = fields.SCALE / 3600.0 * rng.uniform(-2.0, 2.0, (n_frames, 2))
-        self.exposures = []
+        self.frames = []
         for (ra, dec), shift in zip(dithers, self.shift, strict=True):
             wcs = fields.wcs(*SHAPE, 268.0 + ra, -29.2 + dec)
-            stars = self.ra, self.dec, self.flux
-            stamps = make_stamps(TRUTH, *stars, wcs, SHAPE, 1e-3, shift=tuple(shift))
+            frame = fields.frame(self.ra, self.dec, wcs, SHAPE)
+            stamps = make_stamps(TRUTH, frame, self.flux, 1e-3, tuple(shift))
             model = stamps.model(self.flux) + BACKGROUND
             error = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * model)
             flags = (rng.random(SHAPE) < 0.01).astype(int)
             image = masked_image(model + error * rng.normal(size=SHAPE), error, flags, fields.SLOPE)
-            place = self.ra, self.dec, wcs, SHAPE, None
-            self.exposures.append(Exposure(lambda image=image: image, *place))
+            self.frames.append(replace(frame, read=lambda image=image: image))
 
 
 @pytest.fixture(scope="module")
@@ -72,29 +72,29 @@ def cut(monkeypatch):
 
 
 def test_small_images_are_used_whole(field):
-    assert not patches.is_cut(field.exposures)
-    (whole,) = patches.make_patches(field.exposures, START, field.flux, 0.1)
-    assert whole.exposures is field.exposures
+    assert not patches.is_cut(field.frames)
+    (whole,) = patches.make_patches(field.frames, START, field.flux, 0.1)
+    assert whole.frames is field.frames
     assert whole.sources is ALL
     assert whole.corner == (0, 0)
-    x, y = field.exposures[0].wcs.sky_to_pixel(field.ra, field.dec)
+    x, y = field.frames[0].wcs.sky_to_pixel(field.ra, field.dec)
     on_it = (x > -0.5) & (x < 119.5) & (y > -0.5) & (y < 99.5)
     assert 0 < np.count_nonzero(~on_it) < 100
     assert_array_equal(patches.inside([whole], len(field.flux)), on_it)
 
 
 def test_images_of_several_shapes_are_used_whole(field, cut):
-    other = replace(field.exposures[0], shape=(200, 200))
-    assert patches.is_cut(field.exposures)
-    assert not patches.is_cut([*field.exposures, other])
+    other = replace(field.frames[0], shape=(200, 200))
+    assert patches.is_cut(field.frames)
+    assert not patches.is_cut([*field.frames, other])
 
 
 def test_a_patch_is_a_part_of_each_frame(field, cut):
-    made = patches.make_patches(field.exposures, START, field.flux, 0.1)
+    made = patches.make_patches(field.frames, START, field.flux, 0.1)
     assert [patch.corner for patch in made] == [(0, 0), (0, 80), (60, 0), (60, 80)]
     for patch in made:
         row, column = patch.corner
-        for part, whole in zip(patch.exposures, field.exposures, strict=True):
+        for part, whole in zip(patch.frames, field.frames, strict=True):
             window = slice(row, row + SIDE), slice(column, column + SIDE)
             image, full = part.read(), whole.read()
             assert part.shape == image.flux.shape == (SIDE, SIDE)
@@ -110,19 +110,20 @@ def test_a_patch_is_a_part_of_each_frame(field, cut):
 
 
 def test_a_patch_has_all_sources_that_shine_on_it(field, cut):
-    for patch in patches.make_patches(field.exposures, START, field.flux, 0.1):
+    for patch in patches.make_patches(field.frames, START, field.flux, 0.1):
         row, column = patch.corner
         window = slice(row, row + SIDE), slice(column, column + SIDE)
         others = np.setdiff1d(np.arange(len(field.flux)), patch.sources)
         assert 10 < len(patch.sources) < 100
-        for whole, shift in zip(field.exposures, field.shift, strict=True):
-            stars = whole.stamps(TRUTH, field.flux, 0.1, others, tuple(shift))
-            assert stars.model(field.flux[others])[window].max() == 0.0
+        for whole, shift in zip(field.frames, field.shift, strict=True):
+            state = AS_IN_HEADER.at(*shift)
+            stars = FrameModel(whole, TRUTH, field.flux, 0.1, state, solved=1.0).only(others)
+            assert stars.stamps.model(field.flux[others])[window].max() == 0.0
 
 
 def test_sources_inside(field, cut):
-    made = patches.make_patches(field.exposures, START, field.flux, 0.1)
-    x, y = field.exposures[0].wcs.sky_to_pixel(field.ra, field.dec)
+    made = patches.make_patches(field.frames, START, field.flux, 0.1)
+    x, y = field.frames[0].wcs.sky_to_pixel(field.ra, field.dec)
     across = ((x > -0.5) & (x < 39.5)) | ((x > 79.5) & (x < 119.5))
     down = ((y > -0.5) & (y < 39.5)) | ((y > 59.5) & (y < 99.5))
     assert_array_equal(patches.inside(made, len(x)), across & down)
@@ -131,7 +132,7 @@ def test_sources_inside(field, cut):
 def fit(field, flux=None, start=START):
     flux = field.flux if flux is None else flux
     sigma, flags = 5.0 * np.sqrt(field.flux), np.zeros(len(flux), np.int32)
-    return joint.fit_joint(field.exposures, flux, flags, start, SETTINGS, sigma)
+    return tensor.learn_tensor(field.frames, Prior(flux, sigma), flags, start, SETTINGS)
 
 
 @pytest.fixture
@@ -141,16 +142,16 @@ def fitted(field, cut):
 
 def distance(prf):
     grid = np.meshgrid(np.linspace(-4.0, 4.0, 81), np.linspace(-4.0, 4.0, 81))
-    truth = TRUTH.on_pixels(*grid)
-    return np.abs(prf.on_pixels(*grid) - truth).max() / truth.max()
+    truth = TRUTH.on_pixels(*grid, TRUTH.jacobian)
+    return np.abs(prf.on_pixels(*grid, prf.jacobian) - truth).max() / truth.max()
 
 
 def test_patches_give_prf_and_shifts_of_the_frames(field, fitted):
     assert distance(START) > 0.08
     assert distance(fitted.prf) < 0.006
-    off = np.array(fitted.shifts)[:, :2] - field.shift
+    off = np.array([state.shift[:2] for state in fitted.states]) - field.shift
     assert np.abs(off).max() < 0.004
-    assert np.abs(off / np.array(fitted.shifts)[:, 2:]).max() < 4.0
+    assert np.abs(off / np.array([state.shift[2:] for state in fitted.states])).max() < 4.0
     last = fitted.rounds[-1]
     assert last.chi2 == pytest.approx(1.0, abs=0.08)
     assert last.n_pixels < 4 * 6 * SIDE**2
@@ -167,7 +168,7 @@ def test_nodes_of_patches_are_those_of_the_image(field, cut):
 
 
 def test_fluxes_are_measured_on_patches_only(field, fitted, cut):
-    made = patches.make_patches(field.exposures, START, field.flux, 0.1)
+    made = patches.make_patches(field.frames, START, field.flux, 0.1)
     inside = patches.inside(made, len(field.flux))
     beyond = np.setdiff1d(np.arange(len(field.flux)), np.concatenate([p.sources for p in made]))
     assert_array_equal(fitted.flux[beyond], field.flux[beyond])
@@ -178,9 +179,9 @@ def test_fluxes_are_measured_on_patches_only(field, fitted, cut):
 
 def test_common_flux_is_of_all_pixels(field):
     wrong = field.flux * np.random.default_rng(6).normal(1.0, 0.05, len(field.flux))
-    shifts = [Shift(*shift, 0.0, 0.0) for shift in field.shift]
-    known = TRUTH, wrong, field.flux, shifts
-    flux = joint.common_flux(field.exposures, *known, 0.1)
+    states = [FrameState(Shift(*shift, 0.0, 0.0)) for shift in field.shift]
+    models = FrameModels(field.frames, TRUTH, wrong, 0.1, states)
+    flux = tensor.common_flux(models, field.flux)
     x, y = WCS.sky_to_pixel(field.ra, field.dec)
     shown = (x > 3.0) & (x < 116.0) & (y > 3.0) & (y < 96.0)
     assert np.abs(flux / field.flux - 1.0)[shown].max() < 0.06
@@ -193,8 +194,8 @@ def test_common_flux_is_of_all_pixels(field):
 def test_a_shift_is_the_mean_over_the_patches():
     one, two = Shift(1.0, 2.0, 0.1, 0.2), Shift(2.0, 2.5, 0.2, 0.1)
     failed = Shift(9.0, 9.0, np.nan, np.nan)
-    assert joint._combined([failed, one]) == one
-    assert joint._combined([failed, failed]) == failed
-    x, y, x_err, y_err = joint._combined([one, failed, two])
+    assert tensor._combined([failed, one]) == one
+    assert tensor._combined([failed, failed]) == failed
+    x, y, x_err, y_err = tensor._combined([one, failed, two])
     assert (x, y) == pytest.approx(((4 * 1.0 + 2.0) / 5, (2.0 + 4 * 2.5) / 5))
     assert (x_err, y_err) == pytest.approx((0.2 / 5**0.5, 0.2 / 5**0.5))

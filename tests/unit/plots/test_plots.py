@@ -15,6 +15,8 @@ from romanprf import schemas
 from romanprf.config import load_config
 from romanprf.core.image import Image
 from romanprf.flags import BAD_MEASUREMENT, PixelFlag, SourceFlag
+from romanprf.frame.frame import Frame
+from romanprf.frame.model import FrameModel
 from romanprf.io.exposures import read_exposures
 from romanprf.io.images import read_image
 from romanprf.io.tables import provenance, read_table, write_table
@@ -24,8 +26,9 @@ from romanprf.plots.scatter import running_median, scatter_figure
 from romanprf.plots.style import drawing, save
 from romanprf.prf.table import read_prf
 from romanprf.reduce import reduce
-from romanprf.solve.fluxes import fit_frame
-from romanprf.steps import fit, plots
+from romanprf.solve.fit import fit_frame, model_image
+from romanprf.solve.fluxes import Method, Prior
+from romanprf.steps import plots
 from romanprf.warm import compiled
 
 NAMES = "prf", "image", "scatter", "light_curves"
@@ -130,19 +133,17 @@ def test_model_image_is_that_of_the_fit(inputs, nodes):
     exposure = read_exposures(inputs["exposures"], [1]).to_dict("records")[0]
     sources, prf = read_table(inputs["sources"], schemas.SOURCES), read_prf(inputs["prf"])
     image = read_image(exposure)
-    stamps, far = fit.exposure_light(exposure, sources, prf, 0.1, (0.0, 0.0))
-    flux = sources["flux"].to_numpy()
-    sigma = 5.0 * np.sqrt(flux)
+    flux = sources["flux"].to_numpy(copy=True)
+    model = FrameModel(Frame.from_row(exposure, sources), prf, flux, 0.1)
+    prior = Prior(flux, 5.0 * np.sqrt(flux))
     # Repeated until the light beyond footprints, which is that of the fluxes before, is settled.
-    solution = fit_frame(image, stamps, flux, sigma, 1e-6, 8, background_nodes=nodes, far=far)
+    method = Method(1e-6, 8, background_nodes=nodes)
+    solution = fit_frame(image, model.stamps, prior, method, model.add_far)
     assert np.isnan(solution.flux).any()  # sources outside the image
     mesh = solution.background_mesh.ravel()
-    statistics = {"background_mesh": mesh, "shift_x": 0.0, "shift_y": 0.0}
-    model = fit.model_image(
-        exposure, sources, prf, solution.flux, solution.flux_err, statistics, 0.1
-    )
+    drawn = model_image(model, solution.flux, solution.flux_err, mesh)
     used = np.isfinite(solution.residual)
-    assert_allclose((image.flux - model)[used], solution.residual[used], atol=1e-5)
+    assert_allclose((image.flux - drawn)[used], solution.residual[used], atol=1e-5)
 
 
 def test_typical_exposure_has_the_median_chi2(inputs):

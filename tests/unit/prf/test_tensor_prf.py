@@ -159,7 +159,9 @@ def test_a_table_of_another_model_is_refused(model):
 def _stamps(prf, x, y, flux, **options):
     wcs = fields.wcs(*SHAPE)
     ra, dec = wcs.pixel_to_sky(np.asarray(x, float), np.asarray(y, float))
-    return make_stamps(prf, ra, dec, np.asarray(flux, float), wcs, SHAPE, 1e-9, **options)
+    return make_stamps(
+        prf, fields.frame(ra, dec, wcs, SHAPE), np.asarray(flux, float), 1e-9, **options
+    )
 
 
 def test_stamps_are_the_prf_at_the_pixels(model):

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 import fields
 from romanprf import schemas
-from romanprf.config import Crossmatch, load_config
+from romanprf.config import Crossmatch, Shape, load_config
 from romanprf.errors import InputError
 from romanprf.flags import SourceFlag
 from romanprf.io.exposures import read_exposures
@@ -22,7 +22,7 @@ from romanprf.reduce import reduce
 from romanprf.search.complete import numbered
 from romanprf.simulate.prf import nodes_at
 from romanprf.sky.blends import unit_vectors
-from romanprf.sky.wcs import ARCSEC
+from romanprf.sky.wcs import ARCSEC, TangentWCS
 from romanprf.steps import shape
 from romanprf.workflow.paths import Paths
 
@@ -97,7 +97,7 @@ def test_stars_found_are_true_and_most_are_found(paths, found):
     bright = found["mag"].to_numpy() < 22.0
     assert same.any(axis=1)[bright].mean() > 0.85
     exposure = read_exposures(paths.exposures).to_dict("records")[0]
-    x, y = shape.TangentWCS.from_json(exposure["wcs"]).sky_to_pixel(truth["ra"], truth["dec"])
+    x, y = TangentWCS.from_json(exposure["wcs"]).sky_to_pixel(truth["ra"], truth["dec"])
     inside = (np.minimum(x, y) > 4.0) & (np.maximum(x, y) < 59.0) & (truth["mag"] < 21.5)
     assert inside.sum() > 20
     assert same.any(axis=0)[inside].mean() > 0.75
@@ -190,7 +190,9 @@ def corner_errors(prf, config) -> np.ndarray:
         drawn = config.simulate.sca, config.simulate.prf_span
         nodes = nodes_at(*place, *drawn)
         true = sum(weight[0] * node.evaluate(dx, dy) for node, weight in nodes)
-        errors.append(np.abs(prf.at(x, y).on_pixels(dx, dy) - true).max() / true.max())
+        errors.append(
+            np.abs(prf.at(x, y).on_pixels(dx, dy, prf.jacobian) - true).max() / true.max()
+        )
     return np.array(errors)
 
 
@@ -212,8 +214,11 @@ def test_nodes_follow_a_prf_that_changes(tmp_path, monkeypatch):
 
 def test_nodes_want_images_of_one_shape():
     def exposure(rows):
-        return {"nrows": rows, "ncols": 48, "wcs": fields.wcs(rows, 48).to_json()}
+        row = {"nrows": rows, "ncols": 48, "wcs": fields.wcs(rows, 48).to_json()}
+        return row | {"exposure": 0, "time": 2461500.0, "flags": 0, "pixel_area": np.nan}
 
-    settings = {"shape": {"reach": 5.0, "nodes": 2}}
+    names = "ra", "dec", "pmra", "pmdec", "epoch"
+    nothing = pd.DataFrame({name: np.empty(0) for name in names})
+    settings = Shape(reach=5.0, nodes=2)
     with pytest.raises(InputError, match=r"shape\.nodes: .* \[\(32, 48\), \(48, 48\)\]"):
-        shape.joint_prf([exposure(48), exposure(32)], None, fields.prf(), settings)
+        shape._tensor([exposure(48), exposure(32)], nothing, fields.prf(), settings)

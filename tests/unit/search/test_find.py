@@ -9,12 +9,13 @@ from numpy.testing import assert_allclose
 import fields
 from romanprf.astrometry.refine import refine_positions
 from romanprf.core.image import masked_image
-from romanprf.frame.frame import Exposure
+from romanprf.frame.model import FrameModels
 from romanprf.frame.stamps import make_stamps
+from romanprf.frame.state import FrameState, Shift
 from romanprf.prf.tensor import TensorPRF
 from romanprf.search import find
 from romanprf.search.find import find_stars
-from romanprf.solve.register import Shift
+from romanprf.solve.fluxes import Prior
 
 SHAPE, SIDE = (48, 48), 48
 WCS = fields.wcs(*SHAPE)
@@ -40,12 +41,14 @@ class Frames:
         rng = np.random.default_rng(seed)
         ra, dec = WCS.pixel_to_sky(stars[:, 0], stars[:, 1])
         self.ra, self.dec, self.flux = ra, dec, stars[:, 2]
-        self.shifts = [Shift(*rng.normal(0.0, jitter, 2), 0.0, 0.0) for _ in range(n_frames)]
-        self.exposures = []
-        for number, shift in enumerate(self.shifts):
+        shifts = [Shift(*rng.normal(0.0, jitter, 2), 0.0, 0.0) for _ in range(n_frames)]
+        self.states = [FrameState(shift) for shift in shifts]
+        self.frames = []
+        for number, shift in enumerate(shifts):
             east, north = fields.SCALE / ARCSEC * rng.uniform(-2.0, 2.0, 2)
             wcs = fields.wcs(*SHAPE, 268.0 + east / np.cos(np.deg2rad(29.2)), -29.2 + north)
-            stamps = make_stamps(PRF, ra, dec, self.flux, wcs, SHAPE, 1e-3, shift=shift[:2])
+            frame = fields.frame(ra, dec, wcs, SHAPE)
+            stamps = make_stamps(PRF, frame, self.flux, 1e-3, shift[:2])
             model = stamps.model(self.flux) + 1.5
             data = model + 0.3 * rng.normal(size=SHAPE)
             data[tuple(np.transpose([ray[1:] for ray in rays if ray[0] == number]))] += 300.0
@@ -56,20 +59,24 @@ class Frames:
                 flags[np.hypot(columns - place[0], rows - place[1]) < 2.5] = 1
             image = masked_image(data, np.full(SHAPE, 0.3), flags, 0.0)
             n = len(KNOWN)
-            self.exposures.append(
-                Exposure(lambda image=image: image, ra[:n], dec[:n], wcs, SHAPE, None)
-            )
+            self.frames.append(replace(frame.only(slice(n)), read=lambda image=image: image))
 
-    def find(self, known=KNOWN[:, 2], exposures=None):
-        sigma = 5.0 * np.sqrt(known)
-        frames = exposures or self.exposures
-        return find_stars(frames, PRF, known, sigma, self.shifts, 5.0, CUT_OFF)
+    def models(self, flux, frames=None):
+        return FrameModels(frames or self.frames, PRF, flux, CUT_OFF, self.states)
+
+    def find(self, known=KNOWN[:, 2], frames=None):
+        prior = Prior(known, 5.0 * np.sqrt(known))
+        return find_stars(self.models(known, frames), prior, 5.0)
+
+    def refine(self, place, flux, which):
+        models = self.models(flux, self.with_stars(*place))
+        return refine_positions(models, Prior(flux, 5.0 * np.sqrt(flux)), which)
 
     def with_stars(self, ra, dec):
         n = len(KNOWN)
         return [
             replace(e, ra=np.append(e.ra[:n], ra), dec=np.append(e.dec[:n], dec))
-            for e in self.exposures
+            for e in self.frames
         ]
 
 
@@ -107,10 +114,10 @@ def test_shifts_and_tiles_do_not_matter(name, monkeypatch):
 def test_what_the_first_frame_does_not_show_is_found():
     frames = Frames([[47.2, 20.0, 80.0]])
     star = frames.ra[-1:], frames.dec[-1:]
-    x = np.array([exposure.wcs.sky_to_pixel(*star)[0][0] for exposure in frames.exposures])
+    x = np.array([exposure.wcs.sky_to_pixel(*star)[0][0] for exposure in frames.frames])
     assert x.max() > SIDE - 0.5
     assert (x < SIDE - 1.0).sum() >= 2
-    frames.exposures = [frames.exposures[n] for n in np.argsort(-x)]
+    frames.frames = [frames.frames[n] for n in np.argsort(-x)]
     assert_allclose(pixels(frames.find()), [[47.2, 20.0]], atol=0.15)
 
 
@@ -141,9 +148,8 @@ def test_positions_are_refined_to_their_errors():
     scale = np.array([[np.cos(np.deg2rad(29.2))], [1.0]]) * ARCSEC / fields.SCALE
     place = true + np.array([[0.15, -0.1, 0.1], [-0.1, 0.15, 0.05]]) / scale
     flux = frames.flux * np.array([1.0, 1.0, 1.0, 0.8, 0.8, 0.8])
-    arguments = PRF, flux, 5.0 * np.sqrt(flux), frames.shifts, CUT_OFF, np.arange(6) > 2
     for _ in range(4):
-        steps = refine_positions(frames.with_stars(*place), *arguments)
+        steps = frames.refine(place, flux, np.arange(6) > 2)
         place += steps[:2]
     error = np.stack(steps[2:])
     assert (np.abs(place - true) < 4.0 * error).all()
@@ -159,7 +165,6 @@ def test_a_star_off_the_frames_stays():
     frames = Frames([])
     ra, dec = WCS.pixel_to_sky(np.array([80.0]), np.array([20.0]))
     flux = np.append(KNOWN[:, 2], 50.0)
-    arguments = PRF, flux, 5.0 * np.sqrt(flux), frames.shifts, CUT_OFF, np.arange(4) == 3
-    steps = refine_positions(frames.with_stars(ra, dec), *arguments)
+    steps = frames.refine((ra, dec), flux, np.arange(4) == 3)
     assert steps.ra[0] == steps.dec[0] == 0.0
     assert steps.dec_err[0] * ARCSEC == pytest.approx(0.011)

@@ -13,7 +13,8 @@ from romanprf.core import accelerate
 from romanprf.core.image import masked_image
 from romanprf.flags import PixelFlag, SourceFlag
 from romanprf.solve import normal, solver
-from romanprf.solve.fluxes import fit_frame, solve_frame
+from romanprf.solve.fit import fit_frame
+from romanprf.solve.fluxes import Method, Prior, solve_frame
 
 SHAPE = (40, 44)
 TOLERANCE = 1e-9
@@ -23,7 +24,7 @@ SEEDS = st.integers(0, 2**31)
 def _fit(scene, image, mu=None, width=20.0, reweight=0, tolerance=TOLERANCE):
     mu = scene.flux if mu is None else mu
     sigma = width * np.sqrt(np.maximum(scene.flux, 1.0))
-    return fit_frame(image, scene.stamps, mu, sigma, tolerance, reweight)
+    return fit_frame(image, scene.stamps, Prior(mu, sigma), Method(tolerance, reweight))
 
 
 def _has(fit, flag):
@@ -64,7 +65,7 @@ def test_solution_and_errors_are_those_of_the_dense_matrix(monkeypatch):
     scene, rng = _random(42, 40)
     image = replace(scene.image(rng), poisson_slope=0.0)
     mu, sigma = 0.9 * scene.flux, 3.0 * np.sqrt(scene.flux)
-    fit = fit_frame(image, scene.stamps, mu, sigma, 1e-12, 0)
+    fit = fit_frame(image, scene.stamps, Prior(mu, sigma), Method(1e-12))
     inverse, design, weight = _inverse(scene, image, sigma)
     right = (design * weight) @ image.flux.ravel() + np.append(mu / sigma**2, 0.0)
     expected, error = inverse @ right, np.sqrt(np.diag(inverse))
@@ -164,7 +165,7 @@ def test_first_weights_are_those_of_the_prior_fluxes():
     scene = fields.scene([10.2, 30.7], [28.1, 15.4], [2e4, 5e4], SHAPE)
     image = scene.image(rng)
     sigma = np.full(2, 1e6)
-    fit = fit_frame(image, scene.stamps, scene.flux, sigma, TOLERANCE, 0)
+    fit = fit_frame(image, scene.stamps, Prior(scene.flux, sigma), Method(TOLERANCE))
     truth = replace(image, flux_err=np.sqrt(fields.READ_VARIANCE + fields.SLOPE * scene.model))
     inverse, _, _ = _inverse(scene, truth, sigma)
     assert_allclose(fit.flux_err, np.sqrt(np.diag(inverse))[:2], rtol=1e-3)
@@ -175,7 +176,7 @@ def test_prior_fills_in_where_the_pixels_are_silent():
     image = replace(scene.image(), poisson_slope=0.0)
     mu = np.array([150.0, 150.0])
     loose, tight = (
-        fit_frame(image, scene.stamps, mu, np.array([1e3, sigma]), TOLERANCE, 0)
+        fit_frame(image, scene.stamps, Prior(mu, np.array([1e3, sigma])), Method(TOLERANCE))
         for sigma in (1e3, 0.5)
     )
     assert_allclose(loose.flux, 100.0, atol=0.1)
@@ -342,8 +343,8 @@ def test_units_of_flux_do_not_matter(seed, k):
         poisson_slope=k * image.poisson_slope,
     )
     sigma = 5.0 * np.sqrt(scene.flux)
-    fit = fit_frame(image, scene.stamps, scene.flux, sigma, TOLERANCE, 1)
-    other = fit_frame(scaled, scene.stamps, k * scene.flux, k * sigma, TOLERANCE, 1)
+    fit = fit_frame(image, scene.stamps, Prior(scene.flux, sigma), Method(TOLERANCE, 1))
+    other = fit_frame(scaled, scene.stamps, Prior(k * scene.flux, k * sigma), Method(TOLERANCE, 1))
     assert_allclose(other.flux / k, fit.flux, rtol=1e-6)
     assert_allclose(other.flux_err / k, fit.flux_err, rtol=1e-9)
     assert other.background / k == pytest.approx(fit.background, rel=1e-7)
@@ -420,7 +421,7 @@ def _clipped(scene, rays, clip=6.0, mu=None, reweight=3, seed=0):
     error = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * np.maximum(data, 0.0))
     image = masked_image(data, error, clean.flags, fields.SLOPE)
     sigma = 20.0 * np.sqrt(np.maximum(mu, 1.0))
-    return fit_frame(image, scene.stamps, mu, sigma, TOLERANCE, reweight, clip=clip)
+    return fit_frame(image, scene.stamps, Prior(mu, sigma), Method(TOLERANCE, reweight, clip))
 
 
 @pytest.mark.parametrize("case", RAYS)
@@ -477,7 +478,7 @@ def test_noise_in_a_crowded_field_is_no_outlier():
     for width in (5.0, 100.0):
         sigma = width * np.sqrt(np.maximum(scene.flux, 1.0))
         fits = [
-            fit_frame(image, scene.stamps, scene.flux, sigma, 1e-6, 2, clip=clip)
+            fit_frame(image, scene.stamps, Prior(scene.flux, sigma), Method(1e-6, 2, clip))
             for clip in (6.0, np.inf)
         ]
         assert fits[0].n_outliers == 0
@@ -499,7 +500,12 @@ def test_leverage_is_how_far_a_pixel_draws_the_model():
         flags[place] = int(PixelFlag.BAD)
         residuals = []
         for masked in (image, masked_image(image.flux, image.flux_err, flags, 0.0)):
-            solution = solve_frame(masked, scene.stamps, scene.flux, sigma, 1e-12, 0, False)
+            solution = solve_frame(
+                masked,
+                scene.stamps,
+                Prior(scene.flux, sigma),
+                Method(1e-12, background_nodes=0),
+            )
             residuals.append(image.flux[place] - solution.model[place])
         assert residuals[0] == pytest.approx((1.0 - part[place]) * residuals[1], rel=1e-6)
 
@@ -512,7 +518,7 @@ def test_outliers_do_not_depend_on_the_number_of_threads():
     sigma = 5.0 * np.sqrt(np.maximum(scene.flux, 1.0))
     for threads in (1, 2):
         accelerate.set_threads(threads)
-        fits.append(fit_frame(image, scene.stamps, scene.flux, sigma, 1e-4, 2, clip=6.0))
+        fits.append(fit_frame(image, scene.stamps, Prior(scene.flux, sigma), Method(1e-4, 2, 6.0)))
     assert fits[0].n_outliers > 60
     assert_array_equal(np.isnan(fits[1].residual), np.isnan(fits[0].residual))
     assert_array_equal(fits[1].flags, fits[0].flags)

@@ -8,7 +8,8 @@ from romanprf.core.image import Image, masked_image
 from romanprf.flags import SourceFlag
 from romanprf.frame.stamps import Stamps
 from romanprf.simulate import inject, wfi
-from romanprf.solve.fluxes import FrameFit, fit_frame
+from romanprf.solve.fit import FrameFit, fit_frame
+from romanprf.solve.fluxes import Method, Prior
 
 TIME = wfi.EXPOSURE_TIME
 WIDTH = 20.0
@@ -36,7 +37,7 @@ def _image(light, rng) -> Image:
 
 
 def _fit(image, stamps, mu, far=None) -> FrameFit:
-    return fit_frame(image, stamps, mu, WIDTH * np.sqrt(mu), 1e-6, 2, clip=6.0, far=far)
+    return fit_frame(image, stamps, Prior(mu, WIDTH * np.sqrt(mu)), Method(1e-6, 2, 6.0), far)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,7 @@ def test_outliers_of_a_source_are_counted():
     stamps = _stamps(x, y, shape)
     light = stamps.model(flux)
     light[27, 29], light[26, 27], light[5, 20] = 3000.0, 2000.0, 2000.0
-    fit = fit_frame(_image(light, rng), stamps, flux, WIDTH * np.sqrt(flux), 1e-6, 4, clip=6.0)
+    prior = Prior(flux, WIDTH * np.sqrt(flux))
+    fit = fit_frame(_image(light, rng), stamps, prior, Method(1e-6, 4, 6.0))
     assert fit.n_outliers == 3
     assert fit.core_outliers.tolist() == [0, 2]

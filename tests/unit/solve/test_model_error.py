@@ -1,6 +1,7 @@
 """What the error of the PRF does to the fluxes, against fits with a PRF that is wrong."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ from numpy.testing import assert_allclose
 import fields
 from romanprf.core.image import masked_image
 from romanprf.flags import PixelFlag
+from romanprf.frame.model import FrameModel
 from romanprf.frame.stamps import make_stamps
 from romanprf.prf.tensor import TensorPRF
-from romanprf.solve.fluxes import solve_frame
+from romanprf.solve.fluxes import Method, Prior, solve_frame
 from romanprf.solve.model_error import error_images, model_error
-from romanprf.solve.uncatalogued import Unknown
+from romanprf.solve.uncatalogued import UncataloguedStars
 
 SHAPE = (44, 48)
 WCS = fields.wcs(*SHAPE)
@@ -43,6 +45,10 @@ def prf():
     return replace(prf, errors=(speckles + parts.sum(axis=1))[:, None])
 
 
+def on_pixels(prf):
+    return partial(prf.on_pixels, jacobian=WCS.jacobian(23.5, 21.5))
+
+
 class Field:
     """Stars on and around a frame without noise, and how its fluxes are fitted."""
 
@@ -58,14 +64,22 @@ class Field:
         self.image = masked_image(model, error, flags, fields.SLOPE)
 
     def make(self, prf):
-        return make_stamps(prf, *self.sky, self.flux, WCS, SHAPE, 0.1)
+        return self.model(prf).stamps
+
+    def model(self, prf):
+        frame = fields.frame(*self.sky, WCS, SHAPE)
+        return FrameModel(frame, prf, self.flux, 0.1, solved=1.0)
+
+    @property
+    def prior(self):
+        return Prior(self.flux, self.sigma)
 
     def fluxes(self, prf):
-        return solve_frame(self.image, self.make(prf), self.flux, self.sigma, 1e-6).flux
+        return solve_frame(self.image, self.make(prf), self.prior, Method(1e-6)).flux
 
     def model_error(self, prf):
-        errors = error_images(prf, self.make, self.flux, with_scale=False)
-        return model_error(self.image, self.stamps, NOTHING, errors, None, self.flux, self.sigma)
+        errors = error_images(self.model(prf), self.flux, with_scale=False)
+        return model_error(self.image, self.stamps, NOTHING, errors, None, self.prior)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +121,7 @@ def test_error_is_in_proportion_to_that_of_the_prf(prf, field):
 
 
 def test_error_images_are_the_light_that_is_wrong(prf, field):
-    images = list(error_images(prf, field.make, field.flux, with_scale=False))
+    images = list(error_images(field.model(prf), field.flux, with_scale=False))
     assert len(images) == GROUPS
     right = field.make(prf).model(field.flux)
     for image, error in zip(images, prf.errors, strict=True):
@@ -132,11 +146,10 @@ def test_masked_pixels_say_nothing(prf, field):
     bad = np.zeros(SHAPE, np.int32)
     bad[20:24, 20:30] = int(PixelFlag.BAD)
     image = masked_image(field.image.flux, field.image.flux_err, bad, fields.SLOPE)
-    errors = list(error_images(prf, field.make, field.flux, with_scale=False))
+    errors = list(error_images(field.model(prf), field.flux, with_scale=False))
     rubbish = [np.where(bad > 0, 1e6, error) for error in errors]
-    priors = field.flux, field.sigma
     one, two = (
-        model_error(image, field.stamps, NOTHING, e, None, *priors) for e in (errors, rubbish)
+        model_error(image, field.stamps, NOTHING, e, None, field.prior) for e in (errors, rubbish)
     )
     assert_allclose(two, one, rtol=1e-12)
     assert np.abs(one / field.model_error(prf) - 1.0).max() > 0.01
@@ -146,12 +159,12 @@ def test_masked_pixels_say_nothing(prf, field):
 def test_a_prf_that_does_not_know_its_errors(prf, model):
     field = Field(prf)
     without = fields.prf() if model == "log-polar" else projected()
-    assert list(error_images(without, field.make, field.flux, with_scale=False)) == []
+    assert list(error_images(field.model(without), field.flux, with_scale=False)) == []
     assert np.isnan(field.model_error(without)).all()
 
 
 class Hidden:
-    """The field with noise and stars that nobody knows of.
+    """The field with noise and uncatalogued stars.
 
     ``light``: flux of each, e-/s; ``near``: pixels from the nearest star within which they are,
     because others were found.
@@ -162,7 +175,7 @@ class Hidden:
         self.field, self.light, self.near = Field(self.prf), light, near
 
     def unknown(self, sigmas=np.inf):
-        return Unknown(max(self.light, 1.0), sigmas, 1, self.prf.on_pixels)
+        return UncataloguedStars(max(self.light, 1.0), sigmas, 1, on_pixels(self.prf))
 
     def image(self, rng, count=80):
         """The field with unknown stars and noise."""
@@ -170,7 +183,8 @@ class Hidden:
         stars = self.field.stamps
         distance = np.hypot(x[:, None] - stars.x, y[:, None] - stars.y).min(axis=1)
         flux = np.where(distance < self.near, self.light, 0.0)
-        hidden = make_stamps(self.prf, *WCS.pixel_to_sky(x, y), flux, WCS, SHAPE, 0.1)
+        frame = fields.frame(*WCS.pixel_to_sky(x, y), WCS, SHAPE)
+        hidden = make_stamps(self.prf, frame, flux, 0.1)
         model = self.field.image.flux + hidden.model(flux)
         error = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * model)
         data = model + error * rng.normal(size=SHAPE)
@@ -178,13 +192,13 @@ class Hidden:
 
     def error(self, image, unknown):
         field = self.field
-        errors = error_images(self.prf, field.make, field.flux, with_scale=False)
-        return model_error(image, field.stamps, NOTHING, errors, unknown, field.flux, field.sigma)
+        errors = error_images(field.model(self.prf), field.flux, with_scale=False)
+        return model_error(image, field.stamps, NOTHING, errors, unknown, field.prior)
 
     def measured(self, rng):
         """Pulls of the fluxes with and without the error of the model, and the latter."""
         field, image = self.field, self.image(rng)
-        fit = solve_frame(image, field.stamps, field.flux, field.sigma, 1e-4, 1)
+        fit = solve_frame(image, field.stamps, field.prior, Method(1e-4, 1))
         found = self.error(image, self.unknown())
         off = fit.flux - field.flux
         return off / np.hypot(fit.flux_err, found), off / fit.flux_err, found
@@ -230,9 +244,8 @@ def test_after_a_search_bright_stars_have_the_larger_error(prf):
 def test_error_of_the_scale_is_a_part_of_every_flux(prf, field):
     exact = replace(prf, errors=1e-9 * prf.errors)
     uncertain = replace(exact, scale_error=0.01)
-    errors = error_images(uncertain, field.make, field.flux, with_scale=True)
-    priors = field.flux, field.sigma
-    error = model_error(field.image, field.stamps, NOTHING, errors, None, *priors)
+    errors = error_images(field.model(uncertain), field.flux, with_scale=True)
+    error = model_error(field.image, field.stamps, NOTHING, errors, None, field.prior)
     bright = np.isfinite(error) & (field.flux > 100.0)  # those of which the prior knows little
     assert bright.sum() > 10
     off = np.abs(error[bright] / (0.01 * field.flux[bright]) - 1.0)

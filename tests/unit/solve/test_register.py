@@ -1,18 +1,19 @@
 """Registration of a frame by its stars."""
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
 import fields
+from romanprf.config import Fit
 from romanprf.core.image import masked_image
 from romanprf.flags import PixelFlag, SourceFlag
-from romanprf.frame.stamps import make_stamps
+from romanprf.frame.frame import Frame
+from romanprf.frame.model import FrameModel
+from romanprf.frame.state import AS_IN_HEADER, UNREGISTERED, Shift
 from romanprf.prf.tensor import TensorPRF
-from romanprf.solve.register import UNKNOWN, Shift, frame_shift, reference_stars
+from romanprf.solve.register import reference_stars, register
 from romanprf.steps import fit
 
 SHAPE = (64, 64)
@@ -39,8 +40,11 @@ class Field:
         self.stars = reference_stars(self.flux, np.zeros(self.flux.size, np.int32))
 
     def stamps(self, chosen, shift):
-        stars = self.ra[chosen], self.dec[chosen], self.flux[chosen]
-        return make_stamps(PRF, *stars, WCS, SHAPE, 0.01, shift=shift)
+        return self.model(shift).only(chosen).stamps
+
+    def model(self, shift):
+        frame = fields.frame(self.ra, self.dec, WCS, SHAPE)
+        return FrameModel(frame, PRF, self.flux, 0.01, AS_IN_HEADER.at(*shift), solved=1.0)
 
     def image(self, shift, rng=None, flags=None, spikes=(), sky=1.5):
         model = self.stamps(slice(None), shift).model(self.flux) + sky
@@ -53,9 +57,7 @@ class Field:
         return masked_image(data, error, flags, fields.SLOPE)
 
     def shift(self, image, start=(0.0, 0.0)):
-        others = self.stamps(~self.stars, start).model(self.flux[~self.stars])
-        make = partial(self.stamps, self.stars)
-        return frame_shift(image, make, self.flux[self.stars], others, start)
+        return register(image, self.model(start), self.flux, self.stars)
 
 
 def _pulls(shift: Shift, truth) -> np.ndarray:
@@ -167,8 +169,8 @@ def _exposure_fit(field, image, register=True):
     exposure |= {"nrows": SHAPE[0], "ncols": SHAPE[1], "pixel_area": np.nan}
     settings = {"prior_width": 5.0, "tolerance": 1e-4, "reweight": 1, "clip": 6.0}
     settings["background_nodes"] = 1
-    params = {"fit": {**settings, "register_frames": register}, "flux_cut_off": 0.01}
-    return fit.fit_exposure(image, exposure, sources, PRF, params)
+    reduction = fit.Reduction(sources, PRF, Fit(**settings, register_frames=register), 0.01)
+    return fit.fit_exposure(Frame.from_row(exposure, sources), image, reduction)
 
 
 def test_step_fits_at_the_shifted_places():
@@ -198,6 +200,6 @@ def test_step_without_reference_stars_keeps_the_wcs(case):
         field.ra[field.stars] += 1.0
     image = field.image((0.0, 0.0), np.random.default_rng(11))
     rows, row = _exposure_fit(field, image)
-    assert (row["shift_x"], row["shift_y"]) == UNKNOWN[:2] == (0.0, 0.0)
+    assert (row["shift_x"], row["shift_y"]) == UNREGISTERED[:2] == (0.0, 0.0)
     assert np.isnan(row["shift_err"])
     assert np.isfinite(rows["psf_flux"][~field.stars]).all()

@@ -12,7 +12,8 @@ from romanprf.io.simulated import write_cube, write_frame
 from romanprf.simulate import SimulatedExposure, inject, wfi
 from romanprf.simulate.detector import expose
 from romanprf.simulate.exposure import pointing
-from romanprf.solve.fluxes import fit_frame
+from romanprf.solve.fit import fit_frame
+from romanprf.solve.fluxes import Method, Prior
 
 SIDE = 132
 SHAPE = (SIDE, SIDE)
@@ -50,7 +51,7 @@ class Field:
 
     def fit(self, image):
         mu = self.flux * self.rng.normal(1.0, 0.02, self.flux.size)
-        return fit_frame(image, self.stamps, mu, 20.0 * np.sqrt(mu), 1e-6, 2, clip=6.0)
+        return fit_frame(image, self.stamps, Prior(mu, 20.0 * np.sqrt(mu)), Method(1e-6, 2, 6.0))
 
 
 def through_file(path, exposure):

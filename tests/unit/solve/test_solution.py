@@ -33,7 +33,9 @@ class Field:
         wcs, (x, y) = fields.wcs(*SHAPE), rng.uniform(-8.0, SHAPE[0] + 8.0, (2, STARS))
         flux = 11.0 * 1e4 ** rng.uniform(0.0, 1.0, STARS) ** 3
         prf = TensorPRF.projected(winged, 30.0, wcs.jacobian(*np.full(2, 64.0)))
-        self.stamps = make_stamps(prf, *wcs.pixel_to_sky(x, y), flux, wcs, SHAPE, 0.02)
+        self.stamps = make_stamps(
+            prf, fields.frame(*wcs.pixel_to_sky(x, y), wcs, SHAPE), flux, 0.02
+        )
         scene = fields.Scene(x, y, flux, 1.5, self.stamps)
         self.image = scene.image(rng)
         self.mu = flux * rng.normal(1.0, 0.1, STARS)

@@ -1,10 +1,10 @@
-"""How bright a star may be that nobody knows of, and the light of such stars."""
+"""How bright an uncatalogued star may be, and the light of such stars."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from romanprf.solve.uncatalogued import Unknown
+from romanprf.solve.uncatalogued import UncataloguedStars
 
 SHAPE = (60, 70)
 CATALOGUE, WIDTH = 500.0, 0.7
@@ -15,7 +15,7 @@ def prf(dx, dy):
 
 
 def unknown(sigmas=5.0, exposures=4):
-    return Unknown(CATALOGUE, sigmas, exposures, prf)
+    return UncataloguedStars(CATALOGUE, sigmas, exposures, prf)
 
 
 def test_limit_is_so_many_errors_of_a_flux_in_the_stack():
