@@ -141,7 +141,7 @@ def _first_guess(
         best = scales[np.argmin(np.average(np.abs(residuals), axis=1, weights=weight))]
         guess = LogPolarPRF.first_guess(**geometry, scale=best)
         left = clean.value - np.log10(guess.evaluate(clean.r, clean.phi))
-        guess = guess.brightened(10.0 ** float(np.average(left, weights=weight)))
+        guess = guess.raised(float(np.average(left, weights=weight)))
     return guess
 
 
