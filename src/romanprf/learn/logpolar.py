@@ -174,7 +174,7 @@ def _first_guess(pixels: _Pixels, settings: LogPolarSettings, pixel_area: float)
         best = scales[np.argmin(np.average(np.abs(residuals), axis=1, weights=weight))]
         guess = settings.first_guess(pixel_area, scale=best)
         left = clean.value - np.log10(guess.evaluate(clean.r, clean.phi))
-        guess = guess.brightened(10.0 ** float(np.average(left, weights=weight)))
+        guess = guess.raised(float(np.average(left, weights=weight)))
     return guess
 
 

@@ -260,13 +260,18 @@ class LogPolarPRF(PRF):
         angular = np.eye(n - self.core) * _ANGULAR_SIGMA**-2.0 + _bending(n - self.core)
         return block_diag(radial, np.kron(angular, np.eye(self.n_phi)))
 
-    def brightened(self, factor: float) -> LogPolarPRF:
-        """Model times a positive factor, whose log10 all radial coefficients gain.
+    def normalised(self) -> LogPolarPRF:
+        """See `PRF.normalised`."""
+        return self.raised(-np.log10(self.integral()))
 
-        B-splines add up to 1.
-        """
+    def brightened(self, factor: float) -> LogPolarPRF:
+        """See `PRF.brightened`."""
+        return self.raised(np.log10(factor))
+
+    def raised(self, dex: float) -> LogPolarPRF:
+        """Model times 10^dex: as B-splines add up to 1, all radial coefficients gain this."""
         coefficients = self.coefficients.copy()
-        coefficients[: self.n_radial] += np.log10(factor)
+        coefficients[: self.n_radial] += dex
         return replace(self, coefficients=coefficients)
 
     def integral(self) -> float:
