@@ -205,7 +205,7 @@ def test_a_catalogue_without_bright_stars_is_refused(field):
 def test_bright_stars_off_the_frames_are_refused():
     other = Field(n_frames=2)
     other.ra[other.flux >= 3000.0] += 1.0
-    with pytest.raises(InputError, match=r"stars .* is on a usable pixel of 2 frames"):
+    with pytest.raises(InputError, match=r"stars .* is on a usable pixel of 2 exposures"):
         other.fit(source_flux_limit=3000.0)
 
 

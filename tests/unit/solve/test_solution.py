@@ -13,7 +13,7 @@ from romanprf.config import Fit
 from romanprf.frame.stamps import make_stamps
 from romanprf.prf import TensorPRF
 from romanprf.solve import solver
-from romanprf.solve.fluxes import solve_frame
+from romanprf.solve.fluxes import Method, Prior, solve_frame
 from romanprf.solve.normal import NormalMatrix, normal_matrix
 
 SHAPE, STARS = (128, 128), 1500  # a star for every 11 pixels
@@ -40,10 +40,8 @@ class Field:
         self.image = scene.image(rng)
         self.mu = flux * rng.normal(1.0, 0.1, STARS)
         self.sigma = SETTINGS.prior_width * np.sqrt(np.maximum(self.mu, 1.0))
-        names = "tolerance", "reweight", "clip"
-        settings = {name: getattr(SETTINGS, name) for name in names}
-        priors = self.mu, self.sigma
-        self.solve = partial(solve_frame, self.image, self.stamps, *priors, **settings)
+        prior, method = Prior(self.mu, self.sigma), Method.configured(SETTINGS)
+        self.solve = partial(solve_frame, self.image, self.stamps, prior, method)
 
 
 @pytest.fixture(scope="module")
