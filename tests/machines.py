@@ -11,6 +11,8 @@ from scipy.sparse import issparse
 
 import fields
 from romanprf import Machine
+from romanprf.core.image import Image
+from romanprf.frame.frame import Frame
 from romanprf.frame.stamps import make_stamps
 from romanprf.prf import LogPolarPRF
 from romanprf.sky.wcs import TangentWCS
@@ -53,6 +55,10 @@ class Sky:
         last = self.arrays["flux"].shape[-1] - 1 - margin
         place = (self.x > margin) & (self.x < last) & (self.y > margin) & (self.y < last)
         return place & (self.flux > faintest)
+
+
+def no_image() -> Image:
+    raise AssertionError("this frame has stars and no pixels")
 
 
 def sky_of(wcs: TangentWCS, side: int, dx: float = 0.0, dy: float = 0.0) -> tuple[np.ndarray, ...]:
@@ -101,7 +107,8 @@ def simulated(
         step = (0.0, 0.0) if drift is None else drift[t]
         star_x, star_y = image_wcs.sky_to_pixel(ra, dec)
         star = image_wcs.pixel_to_sky(star_x + step[0], star_y + step[1])
-        stamps = make_stamps(prf(), *star, flux * 1e6, image_wcs, (side, side), 1e-9)
+        frame = Frame(wcs=image_wcs, shape=(side, side), ra=star[0], dec=star[1], read=no_image)
+        stamps = make_stamps(prf(), frame, flux * 1e6, 1e-9)
         models.append(stamps.model(flux) + background)
     model = np.stack(models)
     error = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,8 +11,8 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
 
 from romanprf.core.image import Image, masked_image
-from romanprf.frame.stamps import Stamps, make_stamps
-from romanprf.prf import PRF
+from romanprf.frame.frame import Frame
+from romanprf.frame.stamps import Stamps
 from romanprf.sky import deltas_nb
 from romanprf.sky.deltas import find_deltas
 from romanprf.sky.wcs import STERADIAN, TangentWCS
@@ -115,20 +116,9 @@ class PixelGrid:
         """Values of an image at the pixels, shape (npixels,)."""
         return image.ravel() if self.regular else image[self.row, self.column]
 
-    def stamps(
-        self,
-        prf: PRF,
-        ra: np.ndarray,
-        dec: np.ndarray,
-        flux: np.ndarray,
-        flux_cut_off: float,
-        points: int = 1,
-        shift: tuple[float, float] = (0.0, 0.0),
-    ) -> Stamps:
-        """PRF of sources on the pixels (see `romanprf.frame.stamps.make_stamps`)."""
-        return make_stamps(
-            prf, ra, dec, flux, self.wcs, self.shape, flux_cut_off, points=points, shift=shift
-        )
+    def frame(self, ra: np.ndarray, dec: np.ndarray, read: Callable[[], Image]) -> Frame:
+        """Frame of sources (degrees ICRS) on the pixels; ``read`` returns its image."""
+        return Frame(wcs=self.wcs, shape=self.shape, ra=ra, dec=dec, read=read)
 
     def entries(self, stamps: Stamps) -> tuple[np.ndarray, np.ndarray]:
         """Source and pixel of each value of the stamps; pixel -1 where there is none."""

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
 from romanprf.frame.stamps import Stamps
-from romanprf.learn.logpolar import Usage
+from romanprf.learn.logpolar import LogPolarSettings
 from romanprf.machine import checks as arrays
 from romanprf.machine.grid import perturbed
 from romanprf.machine.scene import (
@@ -30,7 +30,7 @@ from romanprf.machine.scene import (
 )
 from romanprf.machine.series import Series, make_grids
 from romanprf.prf import PRF
-from romanprf.solve.fluxes import FrameFluxes
+from romanprf.solve.fluxes import FrameFluxes, Prior
 from romanprf.solve.solver import NotConvergedError
 
 if TYPE_CHECKING:
@@ -453,13 +453,12 @@ class Machine:
         if model not in ("log-polar", "tensor"):
             raise ValueError(f"model={model!r}, expected 'log-polar' or 'tensor'")
         bins = _BINS if bin_data is True else arrays.count(bin_data, "bin_data")
-        limit, settings, reference = self._mask_settings(kwargs)
+        limit, iterations, reference = self._mask_settings(kwargs)
         frames = self._series.choose(frame_index)
         scene = learn_scene(
             frames,
             self._catalogue,
-            settings,
-            self._usage(bins, limit),
+            self._settings(limit, iterations, bins),
             self._reach,
             arrays.positive(flux_cut_off, "flux_cut_off"),
         )
@@ -489,15 +488,14 @@ class Machine:
         """
         from romanprf.prf.shape_files import read_shape  # noqa: PLC0415
 
-        limit, settings, reference = self._mask_settings(kwargs)
+        limit, iterations, reference = self._mask_settings(kwargs)
         frames = self._series.choose(frame_index)
         prf, facts = read_shape(path, frames[0].grid.pixel_area)
         scene = recognise_scene(
             prf.normalised(),
             frames,
             self._catalogue,
-            settings,
-            self._usage(0, limit),
+            self._settings(limit, iterations),
             self._reach,
             arrays.positive(flux_cut_off, "flux_cut_off"),
         )
@@ -520,18 +518,25 @@ class Machine:
     def _reach(self) -> float:
         return self.rmax if self._dense else min(self.rmax, self.sparse_dist_lim)
 
-    @property
-    def _settings(self) -> dict[str, Any]:
-        names = ("n_r_knots", "n_phi_knots", "rmin", "cut_r", "rmax")
-        return {
-            **{name: getattr(self, name) for name in names},
-            "source_flux_limit": 0.0,
-            "contamination": CONTAMINATION,
-            "iterations": 4,
-        }
+    def _settings(self, flux_limit: float, iterations: int, bins: int = 0) -> LogPolarSettings:
+        return LogPolarSettings(
+            n_r_knots=self.n_r_knots,
+            n_phi_knots=self.n_phi_knots,
+            rmin=self.rmin,
+            cut_r=self.cut_r,
+            rmax=self.rmax,
+            source_flux_limit=0.0,
+            contamination=CONTAMINATION,
+            iterations=iterations,
+            background=self.fit_background,
+            common_shift=True,
+            bins=bins,
+            flux_limit=flux_limit,
+            contaminant_limit=self.contaminant_flux_limit or 0.0,
+        )
 
-    def _mask_settings(self, given: Mapping[str, Any]) -> tuple[float, dict[str, Any], int]:
-        """``source_flux_limit``, settings of the fit, and ``reference_frame``."""
+    def _mask_settings(self, given: Mapping[str, Any]) -> tuple[float, int, int]:
+        """``source_flux_limit``, ``iterations`` and ``reference_frame``."""
         known = {"source_flux_limit": 1.0, "iterations": 4, "reference_frame": 0}
         for name in given:
             if name not in known:
@@ -544,11 +549,7 @@ class Machine:
         if arrays.count(iterations, "iterations") == 0:
             raise ValueError("iterations=0, expected 1 or more")
         frame = arrays.frame_number(frame, "reference_frame", self.nt)
-        return float(limit), {**self._settings, "iterations": int(iterations)}, frame
-
-    def _usage(self, bins: int, flux_limit: float) -> Usage:
-        faintest = 0.0 if self.contaminant_flux_limit is None else self.contaminant_flux_limit
-        return Usage(self.fit_background, True, bins, flux_limit, faintest)
+        return float(limit), int(iterations), frame
 
     def _adopt(self, scene: Scene, reference: int) -> None:
         """Take over a shape model; what was computed with an older one goes."""
@@ -556,7 +557,7 @@ class Machine:
         self.__dict__.pop("_deltas", None)
         self.scene, self.reference_frame, self._shape_facts = scene, reference, {}
         grid = self._series.grid(reference)
-        stamps = self._reference_stamps = scene.stamps(grid)
+        stamps = self._reference_stamps = scene.stamps(self._series.frame(reference))
         self.radius = stamps.radius * grid.pixel_scale
         self.mean_model = grid.matrix(stamps)
         self.source_mask = self.mean_model > 0
@@ -605,7 +606,7 @@ class Machine:
         for t in tqdm(range(self.nt), desc="fit_model", disable=self.quiet):
             grid = self._series.grid(t)
             if stamps is None or self._series.dithered:
-                stamps = self.scene.stamps(grid)
+                stamps = self.scene.stamps(self._series.frame(t))
             fit = plain.solve(t, stamps, mu, sigma)
             if compute_model and fit is not None:
                 model_flux[t] = grid.pixels(fit.model)
@@ -740,8 +741,11 @@ class Machine:
             The PRF is averaged over so many places per axis of each pixel; 0 takes its centre.
         """
         points = max(arrays.count(npoints_per_pixel, "npoints_per_pixel"), 1)
-        grids, scene = self._series.grids, self.scene
-        light = [_light(grid.matrix(scene.stamps(grid, points))) for grid in grids]
+        scene, frames = self.scene, range(len(self._series.grids))
+        light = [
+            _light(self._series.grid(t).matrix(scene.stamps(self._series.frame(t), points)))
+            for t in frames
+        ]
         self.source_psf_fraction = np.clip(np.mean(light, axis=0), 0.0, 1.0)
         if self._has("time_model"):
             series = np.stack([_light(self.perturbed_model(t)) for t in range(self.nt)])
@@ -849,7 +853,8 @@ class _Fluxes:
         """Fit one frame; None, and quality 1, if the solver does not converge."""
         machine = self._machine
         try:
-            fit = machine._series.frame(frame).fit(stamps, mu, sigma, machine.fit_background)
+            pixels = machine._series.frame(frame)
+            fit = pixels.solve(stamps, Prior(mu, sigma), machine.fit_background)
         except NotConvergedError:
             self.quality[frame] = 1
             return None

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from romanprf.core.statistics import typical_ratio
-from romanprf.frame.frame import Exposure
-from romanprf.frame.stamps import Stamps
-from romanprf.learn.logpolar import Iteration, Usage, fit_shape, fit_shift, uncontaminated
-from romanprf.learn.tensor import fit_joint
-from romanprf.machine.grid import PixelGrid
-from romanprf.machine.series import Frame
+from romanprf.frame.model import FrameModel
+from romanprf.frame.stamps import Stamps, make_stamps
+from romanprf.learn.logpolar import (
+    Iteration,
+    LogPolarSettings,
+    fit_shift,
+    learn_logpolar,
+    uncontaminated,
+)
+from romanprf.learn.tensor import TensorSettings, learn_tensor
+from romanprf.machine.series import FramePixels
 from romanprf.prf import PRF, LogPolarPRF, TensorPRF
 from romanprf.sky.wcs import ARCSEC
-from romanprf.solve.register import frame_shift
+from romanprf.solve.fluxes import Prior
+from romanprf.solve.register import register
 
 #: A pixel belongs to one source where all others give less than this fraction of its light.
 CONTAMINATION = 0.1
@@ -35,7 +40,6 @@ _SHOWN = 0.2
 #: Pixels are listed out to this fraction of the flux limit; the first look at the fluxes goes out
 #: to this multiple of cut_r.
 _FAINTEST, _NEAR = 0.03, 3.0
-_GEOMETRY = "n_r_knots", "n_phi_knots", "rmin", "cut_r", "rmax"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,15 +82,23 @@ class Scene:
     flux_scale: float = 1.0
     history: list[Iteration] = field(default_factory=list)
 
-    def stamps(
-        self, grid: PixelGrid, points: int = 1, shift: tuple[float, float] = (0.0, 0.0)
-    ) -> Stamps:
-        """PRF of all sources on a grid (see `romanprf.frame.stamps.make_stamps`)."""
-        stars = self.ra, self.dec, self.flux
-        return grid.stamps(self.prf, *stars, self.flux_cut_off, points, shift)
+    def model(self, frame: FramePixels) -> FrameModel:
+        """What the sources look like on a frame."""
+        return FrameModel(
+            frame=frame.frame(self.ra, self.dec),
+            prf=self.prf,
+            flux=self.flux,
+            flux_cut_off=self.flux_cut_off,
+            solved=1.0,
+        )
+
+    def stamps(self, frame: FramePixels, points: int = 1) -> Stamps:
+        """PRF of all sources on a frame (see `romanprf.frame.stamps.make_stamps`)."""
+        stars = frame.frame(self.ra, self.dec)
+        return make_stamps(self.prf, stars, self.flux, self.flux_cut_off, points=points)
 
     def measured(
-        self, frames: Sequence[Frame], catalogue: Catalogue, with_background: bool
+        self, frames: Sequence[FramePixels], catalogue: Catalogue, with_background: bool
     ) -> Scene:
         """Replace the fluxes by those of the frames, under a prior too weak to matter.
 
@@ -94,7 +106,8 @@ class Scene:
         """
         sums = np.zeros((2, self.flux.size))
         for frame in frames:
-            fit = frame.fit(self.stamps(frame.grid), self.flux, 10.0 * self.flux, with_background)
+            prior = Prior(self.flux, 10.0 * self.flux)
+            fit = frame.solve(self.stamps(frame), prior, with_background)
             seen = np.isfinite(fit.flux) & (fit.light > _SHOWN)
             weight = fit.flux_err[seen] ** -2.0
             sums[:, seen] += weight * fit.flux[seen], weight
@@ -124,7 +137,7 @@ class Scene:
         return light, uncontaminated(own, total - own, CONTAMINATION)
 
     def profile(
-        self, frames: Iterable[Frame], clean: bool, with_background: bool
+        self, frames: Iterable[FramePixels], clean: bool, with_background: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Offsets (east, north, arcsec) and flux over source flux of the pixels in footprints.
 
@@ -133,7 +146,7 @@ class Scene:
         """
         parts = []
         for frame in frames:
-            stamps = self.stamps(frame.grid)
+            stamps = self.stamps(frame)
             source, pixel = frame.grid.entries(stamps)
             light, own = self.uncontaminated(stamps)
             keep = (pixel >= 0) & (own if clean else light > 0.0)
@@ -148,26 +161,25 @@ class Scene:
 
 
 def learn_scene(
-    frames: Sequence[Frame],
+    frames: Sequence[FramePixels],
     catalogue: Catalogue,
-    settings: Mapping[str, Any],
-    usage: Usage,
+    settings: LogPolarSettings,
     radius: float,
     flux_cut_off: float,
 ) -> Scene:
     """Learn PRF, shift of the positions and fluxes from frames.
 
-    Two rounds of `romanprf.learn.logpolar.fit_shape`, the second with the fluxes that the first one
-    leads to, because estimates of a catalogue may be in another band.
+    Two rounds of `romanprf.learn.logpolar.learn_logpolar`, the second with the fluxes measured
+    after the first, because the estimates of a catalogue may be in another band.
 
     Parameters
     ----------
-    frames : sequence of Frame
+    frames : sequence of FramePixels
         What to learn from.
     catalogue : Catalogue
         Positions and flux estimates.
-    settings, usage
-        See `romanprf.learn.logpolar.fit_shape`.
+    settings : LogPolarSettings
+        ``contaminant_limit`` in the unit of the catalogue.
     radius : float
         Reach of the pixels that are used, arcsec.
     flux_cut_off : float
@@ -178,52 +190,59 @@ def learn_scene(
     InputError
         If too few pixels belong to one source only.
     """
-    limit, area = usage.contaminant_limit, frames[0].grid.pixel_area
-    n_r, n_phi, rmin, cut_r, rmax = (settings[name] for name in _GEOMETRY)
-    guess = LogPolarPRF.first_guess(n_r, n_phi, rmin, cut_r, rmax, area)
-    scale = _rough_scale(frames, catalogue, guess, min(radius, _NEAR * cut_r), usage.background)
+    area, with_background = frames[0].grid.pixel_area, settings.background
+    guess = settings.first_guess(area)
+    near = min(radius, _NEAR * settings.cut_r)
+    scale = _rough_scale(frames, catalogue, guess, near, with_background)
     flux = np.maximum(scale * catalogue.flux, 1e-6)
     # Faint sources need no pixels of their wings: those would be most of the table.
-    reach = np.minimum(guess.radius(_FAINTEST * max(usage.flux_limit, 1e-3) / flux), radius)
-    table = pixel_table(frames, catalogue.ra, catalogue.dec, np.maximum(reach, cut_r))
-    usage = usage._replace(contaminant_limit=limit * scale)
+    faintest = _FAINTEST * max(settings.flux_limit, 1e-3)
+    reach = np.minimum(guess.radius(faintest / flux), radius)
+    table = pixel_table(frames, catalogue.ra, catalogue.dec, np.maximum(reach, settings.cut_r))
     for _ in range(_ROUNDS):
         sources = pd.DataFrame({"flux": flux, "flags": 0})
-        prf, history = fit_shape(table, sources, settings, area, usage)
+        scaled = replace(settings, contaminant_limit=settings.contaminant_limit * scale)
+        prf, history = learn_logpolar(table, sources, area, scaled)
         shift = history[-1].shift
         ra, dec = _moved(catalogue, shift)
-        scene = Scene(ra, dec, flux * prf.integral(), prf.normalised(), flux_cut_off, shift)
-        scene = scene.measured(frames, catalogue, usage.background)
-        flux = scene.flux
-        usage = usage._replace(contaminant_limit=limit * scene.flux_scale)
-    return replace(scene, history=history)
+        scene = Scene(
+            ra=ra,
+            dec=dec,
+            flux=flux * prf.integral(),
+            prf=prf.normalised(),
+            flux_cut_off=flux_cut_off,
+            shift=shift,
+            history=history,
+        ).measured(frames, catalogue, with_background)
+        flux, scale = scene.flux, scene.flux_scale
+    return scene
 
 
 def recognise_scene(
     prf: LogPolarPRF,
-    frames: Sequence[Frame],
+    frames: Sequence[FramePixels],
     catalogue: Catalogue,
-    settings: Mapping[str, Any],
-    usage: Usage,
+    settings: LogPolarSettings,
     radius: float,
     flux_cut_off: float,
 ) -> Scene:
     """Shift and fluxes for a PRF that is known and normalised (see `learn_scene`)."""
     radius = min(radius, prf.rmax)
     table = pixel_table(frames, catalogue.ra, catalogue.dec, radius)
-    near = min(radius, _NEAR * settings["cut_r"])
-    scale = _rough_scale(frames, catalogue, prf, near, usage.background)
+    near = min(radius, _NEAR * settings.cut_r)
+    scale = _rough_scale(frames, catalogue, prf, near, settings.background)
     flux = np.maximum(scale * catalogue.flux, 1e-6)
-    usage = usage._replace(contaminant_limit=usage.contaminant_limit * scale)
     sources = pd.DataFrame({"flux": flux, "flags": 0})
-    shift = fit_shift(prf, table, sources, settings, usage)
-    scene = Scene(*_moved(catalogue, shift), flux, prf, flux_cut_off, shift)
-    return scene.measured(frames, catalogue, usage.background)
+    scaled = replace(settings, contaminant_limit=settings.contaminant_limit * scale)
+    shift = fit_shift(prf, table, sources, scaled)
+    ra, dec = _moved(catalogue, shift)
+    scene = Scene(ra=ra, dec=dec, flux=flux, prf=prf, flux_cut_off=flux_cut_off, shift=shift)
+    return scene.measured(frames, catalogue, settings.background)
 
 
 def refine_scene(
     scene: Scene,
-    frames: Sequence[Frame],
+    frames: Sequence[FramePixels],
     catalogue: Catalogue,
     rounds: int,
     with_background: bool,
@@ -234,7 +253,7 @@ def refine_scene(
     ----------
     scene : Scene
         From `learn_scene`.
-    frames : sequence of Frame
+    frames : sequence of FramePixels
         To learn from.
     catalogue : Catalogue
         Its scale is measured again.
@@ -243,57 +262,40 @@ def refine_scene(
     with_background : bool
         Whether frames have an unknown sky.
     """
-    grid, log_polar = frames[0].grid, cast(LogPolarPRF, scene.prf)  # that of learn_scene
-    jacobian = grid.wcs.jacobian(*(np.asarray((n - 1) / 2.0) for n in reversed(grid.shape)))
-    reach = log_polar.rmax / grid.pixel_scale
+    stars = [frame.frame(scene.ra, scene.dec) for frame in frames]
+    log_polar = cast(LogPolarPRF, scene.prf)  # that of learn_scene
+    jacobian, reach = stars[0].jacobian, log_polar.rmax / stars[0].pixel_scale
     start = TensorPRF.projected(log_polar.with_wing(jacobian), reach, jacobian)
     noise = float(np.median(frames[0].flux_err[frames[0].usable]))
-    settings = {
-        "rounds": rounds,
-        "flux_cut_off": scene.flux_cut_off,
-        "source_flux_limit": min(_PRECISE * noise, float(np.sort(scene.flux)[-3:].min())),
-    }
-    exposures = [
-        Exposure(
-            partial(f.grid.image, f.flux, f.flux_err, f.poisson_slope),
-            scene.ra,
-            scene.dec,
-            f.grid.wcs,
-            f.grid.shape,
-            None,
-        )
-        for f in frames
-    ]
-    flags, sigma = np.zeros(scene.flux.size, np.int32), 10.0 * scene.flux
-    stars = exposures, scene.flux, flags
-    joint = fit_joint(*stars, start, settings, sigma, with_background, with_errors=False)
-    return replace(scene, prf=joint.prf.normalised()).measured(frames, catalogue, with_background)
+    settings = TensorSettings(
+        rounds=rounds,
+        flux_cut_off=scene.flux_cut_off,
+        source_flux_limit=min(_PRECISE * noise, float(np.sort(scene.flux)[-3:].min())),
+        with_background=with_background,
+        with_errors=False,
+    )
+    prior, flags = Prior(scene.flux, 10.0 * scene.flux), np.zeros(scene.flux.size, np.int32)
+    learned = learn_tensor(stars, prior, flags, start, settings)
+    refined = replace(scene, prf=learned.prf.normalised())
+    return refined.measured(frames, catalogue, with_background)
 
 
-def centroid_shift(scene: Scene, frame: Frame) -> tuple[float, float]:
-    """Common (x, y) shift of all sources of a frame from their places, pixels."""
-    image = frame.grid.image(frame.flux, frame.flux_err, frame.poisson_slope)
-    stars = np.argsort(-scene.flux)[:_CENTROID_STARS]
-    rest = scene.flux.copy()
-    rest[stars] = 0.0
-    others = scene.stamps(frame.grid).model(rest)
-    chosen = replace(scene, ra=scene.ra[stars], dec=scene.dec[stars], flux=scene.flux[stars])
-
-    def make(shift: tuple[float, float]) -> Stamps:
-        return chosen.stamps(frame.grid, shift=shift)
-
-    found = frame_shift(image, make, chosen.flux, others, (0.0, 0.0))
+def centroid_shift(scene: Scene, frame: FramePixels) -> tuple[float, float]:
+    """Common (x, y) shift of the brightest sources of a frame from their places, pixels."""
+    stars = np.zeros(scene.flux.size, bool)
+    stars[np.argsort(-scene.flux)[:_CENTROID_STARS]] = True
+    found = register(frame.image(), scene.model(frame), scene.flux, stars)
     return found.x, found.y
 
 
 def pixel_table(
-    frames: Iterable[Frame], ra: np.ndarray, dec: np.ndarray, radius: ArrayLike
+    frames: Iterable[FramePixels], ra: np.ndarray, dec: np.ndarray, radius: ArrayLike
 ) -> pd.DataFrame:
-    """Pairs of sources and usable pixels of frames, the table of `learn.logpolar.fit_shape`.
+    """Pairs of sources and usable pixels, as `romanprf.learn.logpolar.learn_logpolar` takes them.
 
     Parameters
     ----------
-    frames : iterable of Frame
+    frames : iterable of FramePixels
         Numbered as exposures in their order.
     ra, dec : ndarray, shape (nsources,)
         Degrees ICRS.
@@ -326,7 +328,7 @@ def _moved(catalogue: Catalogue, shift: tuple[float, float]) -> tuple[np.ndarray
 
 
 def _rough_scale(
-    frames: Sequence[Frame],
+    frames: Sequence[FramePixels],
     catalogue: Catalogue,
     prf: LogPolarPRF,
     radius: float,

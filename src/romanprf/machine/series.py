@@ -6,20 +6,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from romanprf.core.image import Image
+from romanprf.frame.frame import Frame
 from romanprf.frame.stamps import Stamps
 from romanprf.machine.grid import PixelGrid
-from romanprf.solve.fluxes import FrameFluxes, solve_frame
+from romanprf.solve.fluxes import FrameFluxes, Method, Prior, solve_frame
 
 #: Accuracy of the solver in units of each flux's own error.
 TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
-    """Flux and error (e-/s, both (npixels,)) on a grid of pixels; not finite where unusable.
+class FramePixels:
+    """Pixels of one frame.
 
-    ``poisson_slope`` is that of `romanprf.core.image.Image`; with 0 the errors count as
-    they are, otherwise the photon noise in them is replaced by that of the model.
+    Attributes
+    ----------
+    grid : PixelGrid
+        Their places.
+    flux, flux_err : ndarray, shape (npixels,)
+        e-/s; a pixel is rejected where either is not finite.
+    poisson_slope : float
+        See `romanprf.core.image.Image`; with 0 the errors count as they are, otherwise the photon
+        noise in them is replaced by that of the model.
     """
 
     grid: PixelGrid
@@ -32,14 +41,22 @@ class Frame:
         """Whether each pixel carries weight, shape (npixels,)."""
         return np.isfinite(self.flux) & np.isfinite(self.flux_err)
 
-    def fit(
-        self, stamps: Stamps, prior_mu: np.ndarray, prior_sigma: np.ndarray, with_background: bool
-    ) -> FrameFluxes:
+    def image(self) -> Image:
+        """The smallest image that holds all pixels."""
+        return self.grid.image(self.flux, self.flux_err, self.poisson_slope)
+
+    def frame(self, ra: np.ndarray, dec: np.ndarray) -> Frame:
+        """Frame of sources at these positions, degrees ICRS."""
+        return self.grid.frame(ra, dec, self.image)
+
+    def solve(self, stamps: Stamps, prior: Prior, with_background: bool) -> FrameFluxes:
         """Fit all fluxes (see `romanprf.solve.fluxes.solve_frame`)."""
-        image = self.grid.image(self.flux, self.flux_err, self.poisson_slope)
-        reweight = 1 if self.poisson_slope > 0.0 else 0
-        priors = prior_mu, prior_sigma
-        return solve_frame(image, stamps, *priors, TOLERANCE, reweight, with_background)
+        method = Method(
+            tolerance=TOLERANCE,
+            reweight=int(self.poisson_slope > 0.0),
+            background_nodes=int(with_background),
+        )
+        return solve_frame(self.image(), stamps, prior, method)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +72,7 @@ class Series:
     time_mask : ndarray of bool, shape (nt,)
         Frames that `mean` and `choose` use.
     poisson_slope : ndarray, shape (nt,)
-        See `Frame`.
+        See `FramePixels`.
     """
 
     grids: list[PixelGrid]
@@ -76,12 +93,16 @@ class Series:
         """Pixels of a frame."""
         return self.grids[frame if self.dithered else 0]
 
-    def frame(self, number: int) -> Frame:
-        """One frame."""
-        slope = float(self.poisson_slope[number])
-        return Frame(self.grid(number), self.flux[number], self.flux_err[number], slope)
+    def frame(self, number: int) -> FramePixels:
+        """Pixels of one frame."""
+        return FramePixels(
+            grid=self.grid(number),
+            flux=self.flux[number],
+            flux_err=self.flux_err[number],
+            poisson_slope=float(self.poisson_slope[number]),
+        )
 
-    def choose(self, frame_index: str | int) -> list[Frame]:
+    def choose(self, frame_index: str | int) -> list[FramePixels]:
         """The frame of this number, the "mean" of the unmasked ones, or "all" of those.
 
         Raises
@@ -104,7 +125,7 @@ class Series:
             f'frame_index={frame_index!r}, expected the number of a frame, "mean" or "all"'
         )
 
-    def mean(self) -> Frame:
+    def mean(self) -> FramePixels:
         """Mean of the unmasked frames; a pixel's bad frames are left out."""
         if self.dithered:
             raise ValueError(
@@ -116,7 +137,8 @@ class Series:
         n = np.where(good.any(axis=0), good.sum(axis=0), np.nan)
         error = np.sqrt((np.where(good, flux_err, 0.0) ** 2).sum(axis=0)) / n
         slope = float(self.poisson_slope[self.time_mask].mean()) / len(flux)
-        return Frame(self.grid(0), np.where(good, flux, 0.0).sum(axis=0) / n, error, slope)
+        mean = np.where(good, flux, 0.0).sum(axis=0) / n
+        return FramePixels(grid=self.grid(0), flux=mean, flux_err=error, poisson_slope=slope)
 
 
 def make_grids(

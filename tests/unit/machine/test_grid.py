@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fields
-from machines import prf, sky_of
+from machines import no_image, prf, sky_of
+from romanprf.frame.frame import Frame
 from romanprf.frame.stamps import make_stamps
 from romanprf.machine.grid import PixelGrid, perturbed
 from romanprf.machine.series import make_grids
@@ -32,7 +33,7 @@ def grid_of(chosen=slice(None), row=0, column=0) -> PixelGrid:
 
 
 def stamps_of(grid, points=1):
-    return grid.stamps(prf(), STAR_RA, STAR_DEC, FLUX, 0.1, points)
+    return make_stamps(prf(), grid.frame(STAR_RA, STAR_DEC, no_image), FLUX, 0.1, points=points)
 
 
 def test_places_and_scale():
@@ -58,7 +59,8 @@ def test_bad_pixels_of_an_image_are_rejected():
 
 def test_stamps_are_those_of_the_image():
     grid = grid_of()
-    expected = make_stamps(prf(), STAR_RA, STAR_DEC, FLUX, WCS, (SIDE, SIDE), 0.1)
+    image = Frame(wcs=WCS, shape=(SIDE, SIDE), ra=STAR_RA, dec=STAR_DEC, read=no_image)
+    expected = make_stamps(prf(), image, FLUX, 0.1)
     stamps = stamps_of(grid)
     assert_array_equal(stamps.window, expected.window)
     assert_allclose(stamps.values, expected.values, rtol=1e-6, atol=1e-12)
