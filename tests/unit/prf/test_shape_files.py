@@ -14,7 +14,7 @@ import fields
 from romanprf import schemas
 from romanprf.errors import InputError
 from romanprf.io.tables import read_table, write_table
-from romanprf.prf import LogPolarPRF
+from romanprf.prf import LogPolarPRF, TensorPRF
 from romanprf.prf.exchange import ExchangeBasis
 from romanprf.prf.shape_files import read_shape, write_shape
 
@@ -360,6 +360,18 @@ def test_a_model_that_is_not_fitted(model, tmp_path):
     empty = LogPolarPRF(12, 6, 0.01, 0.05, 1.1, AREA, np.full(model.size, np.nan))
     with pytest.raises(ValueError, match="not finite"):
         write_shape(tmp_path / "f.fits", empty, {})
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".parquet"])
+def test_tensor_models_are_refused(model, tmp_path, suffix):
+    jacobian = fields.SCALE * np.eye(2)
+    tensor = TensorPRF.projected(model.with_wing(jacobian), 5.0, jacobian)
+    with pytest.raises(ValueError, match=r"of log-polar models, and this is a tensor model: save"):
+        write_shape(tmp_path / f"f{suffix}", tensor, {})
+    columns, metadata = tensor.to_table()
+    write_table(tmp_path / "t.parquet", columns, schemas.PRF, {}, metadata)
+    with pytest.raises(InputError, match=r"t\.parquet: .*expected a log-polar model, got .*tensor"):
+        read_shape(tmp_path / "t.parquet")
 
 
 def test_a_failed_write_keeps_the_old_file(model, tmp_path, monkeypatch):
