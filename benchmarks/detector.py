@@ -39,19 +39,22 @@ from scipy.sparse import block_array, csr_array
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
-from romanprf.config import Config, Simulate
+from romanprf.config import Config, Fit, Simulate
 from romanprf.core.accelerate import keep_memory, set_threads
 from romanprf.core.image import Image, masked_image
 from romanprf.frame import far
+from romanprf.frame.frame import Frame
+from romanprf.frame.model import FrameModel
 from romanprf.frame.stamps import Stamps
+from romanprf.frame.state import AS_IN_HEADER
 from romanprf.prf import TensorPRF
 from romanprf.simulate import wfi
 from romanprf.simulate.exposure import pointing
 from romanprf.simulate.field import make_field
 from romanprf.simulate.prf import nodes_at
 from romanprf.sky.wcs import TangentWCS
-from romanprf.solve import fluxes as frame
-from romanprf.solve.fluxes import solve_frame
+from romanprf.solve import fluxes
+from romanprf.solve.fluxes import Method, solve_frame
 from romanprf.solve.normal import NormalMatrix, normal_matrix
 from romanprf.solve.solver import Solver
 from romanprf.steps import fit
@@ -62,13 +65,13 @@ LEFT, SHIFT = 0.4, (0.02, -0.03)
 
 #: Where the time goes: functions whose time, less that of others inside them, is one phase.
 PARTS = {
-    "registration": [(fit, "registered")],
+    "registration": [(fit.Reduction, "register")],
     "PRF": [(TensorPRF, "fill_stamps")],
     "light beyond footprints": [(far.stamps_nb, "add_rings")],
     "model images": [(Stamps, "model"), (far.stamps_nb, "dot"), (far.stamps_nb, "dot_two")],
     "overlaps": [(NormalMatrix, "__init__")],
     "matrix": [(NormalMatrix, "follow")],
-    "tiles": [(Solver, "renew"), (frame, "make_tiles")],
+    "tiles": [(Solver, "renew"), (fluxes, "make_tiles")],
     "iterations": [(Solver, "solve")],
     "positions": [(TangentWCS, "sky_to_pixel"), (TangentWCS, "jacobian")],
 }
@@ -121,14 +124,12 @@ def case(size: int, limit: float, threads: int, nodes: int) -> dict[str, Any]:
     """Measure one case."""
     keep_memory()
     set_threads(threads)
-    exposure, sources, prf, truth, image = observation(size, limit, nodes)
-    settings = Config().model_dump(mode="json")
-    params = {"fit": settings["fit"], "flux_cut_off": settings["shape"]["flux_cut_off"]}
-    fit.fit_exposure(image, exposure, sources, prf, params)
+    frame, reduction, truth, image = observation(size, limit, nodes)
+    fit.fit_exposure(frame, image, reduction)
     before = peak_mb()
     with phases() as spent:
         start = time.process_time(), time.perf_counter()
-        rows, statistics = fit.fit_exposure(image, exposure, sources, prf, params)
+        rows, statistics = fit.fit_exposure(frame, image, reduction)
         core, wall = time.process_time() - start[0], time.perf_counter() - start[1]
     spent["rest"] = core - sum(spent.values())
     seen = rows["psf_fraction"] > 0.5
@@ -146,14 +147,14 @@ def case(size: int, limit: float, threads: int, nodes: int) -> dict[str, Any]:
         "outliers": int(statistics["n_outliers"]),
         "shift": [round(float(statistics[name]), 5) for name in ("shift_x", "shift_y")],
         "pull": round(float(pull.std()), 4),
-        **(direct(image, exposure, sources, prf, params) if size <= DIRECT else {}),
+        **(direct(frame, image, reduction) if size <= DIRECT else {}),
     }
 
 
 def observation(
     size: int, limit: float, nodes: int
-) -> tuple[dict[str, Any], pd.DataFrame, TensorPRF, np.ndarray, Image]:
-    """An exposure, its sources table, the PRF, the true fluxes and the image."""
+) -> tuple[Frame, fit.Reduction, np.ndarray, Image]:
+    """A frame, sources and PRF of its reduction, the true fluxes and the image."""
     rng = np.random.default_rng(20270305)
     events = {"microlensing": 0, "transits": 0, "eclipses": 0}
     settings = Simulate(size=size, draw_limit=limit, catalogue_limit=limit, **events)
@@ -177,25 +178,18 @@ def observation(
     )
     order = fit.sky_order(sources)
     sources, truth = sources.iloc[order], truth[order]
-    exposure = {
-        "exposure": 0,
-        "time": 2461400.0,
-        "flags": 0,
-        "wcs": wcs.to_json(),
-        "nrows": size,
-        "ncols": size,
-        "pixel_area": np.nan,
-    }
-    true = sources.assign(flux=truth)
-    stamps, beyond = fit.exposure_light(exposure, true, prf, 0.05, SHIFT)
-    rate = beyond(truth, stamps.model(truth)) + LEFT
+    ra, dec = (sources[name].to_numpy() for name in ("ra", "dec"))
+    frame = Frame(wcs=wcs, shape=(size, size), ra=ra, dec=dec, read=lambda: image)
+    drawn = FrameModel(frame, prf, truth, 0.05, AS_IN_HEADER.at(*SHIFT))
+    rate = drawn.add_far(truth, drawn.stamps.model(truth)) + LEFT
     data = rate + rng.normal(size=rate.shape) * noise(rate)
     struck = rng.random(rate.shape) < settings.cosmic_rays
     data[struck] += rng.exponential(50.0, np.count_nonzero(struck))
     slope = 1.0 / wfi.EXPOSURE_TIME
     flags = np.zeros(rate.shape, np.int32)
     image = masked_image(data, noise(np.maximum(data, 0.0)), flags, slope)
-    return exposure, sources, prf, truth, image
+    reduction = fit.Reduction(sources, prf, Fit(), Config().shape.flux_cut_off)
+    return frame, reduction, truth, image
 
 
 def noise(rate: np.ndarray) -> np.ndarray:
@@ -258,20 +252,12 @@ def phases() -> Iterator[dict[str, float]]:
             setattr(owner, name, function)
 
 
-def direct(
-    image: Image,
-    exposure: dict[str, Any],
-    sources: pd.DataFrame,
-    prf: TensorPRF,
-    params: dict[str, Any],
-) -> dict[str, float]:
+def direct(frame: Frame, image: Image, reduction: fit.Reduction) -> dict[str, float]:
     """Compare with a direct sparse solution of the normal equations that the fit ended with."""
-    settings = params["fit"]
-    stamps, beyond = fit.exposure_light(exposure, sources, prf, params["flux_cut_off"], SHIFT)
-    mu, sigma = fit.flux_prior(sources, settings["prior_width"])
-    names = ("tolerance", "reweight", "clip")
-    numbers = {name: settings[name] for name in names}
-    joint = solve_frame(image, stamps, mu, sigma, **numbers, far=beyond)
+    model = reduction.model(frame, AS_IN_HEADER.at(*SHIFT))
+    (mu, sigma), stamps = reduction.prior, model.stamps
+    method = Method.configured(reduction.settings)
+    joint = solve_frame(image, stamps, reduction.prior, method, model.add_far)
     seen, inner = stamps.seen()
     weight = joint.weight
     flux = np.where(np.isfinite(joint.flux), joint.flux, mu)[seen]

@@ -7,17 +7,21 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from romanprf import schemas
 from romanprf.config import Simulate
 from romanprf.core.image import masked_image
+from romanprf.frame.frame import Frame
 from romanprf.frame.stamps import Stamps, make_stamps
 from romanprf.io.exposures import read_exposures
 from romanprf.io.images import read_image
+from romanprf.io.tables import read_table
 from romanprf.prf.table import read_prf
 from romanprf.simulate import inject
 from romanprf.simulate.prf import nodes_at
 from romanprf.sky.motion import positions_at
 from romanprf.sky.wcs import STERADIAN, TangentWCS
-from romanprf.solve.fluxes import pixel_variance, solve_frame
+from romanprf.solve.fluxes import Method, Prior, solve_frame
+from romanprf.solve.noise import pixel_variance
 from romanprf.workflow.paths import Paths
 
 #: Far from a star a pixel gets this much of its light over the cube of the distance (pixels).
@@ -130,16 +134,15 @@ def limits(exposure: pd.Series, sources: pd.DataFrame, truth: Truth) -> np.ndarr
     flux = sources["flux"].to_numpy()
     places = wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))
     stamps = true_stamps(exposure, *places, flux, truth.settings)
-    return solve_frame(ideal, stamps, flux, PRIOR * flux, 1e-3).flux_err
+    return solve_frame(ideal, stamps, Prior(flux, PRIOR * flux), Method(1e-3)).flux_err
 
 
 def model_stamps(paths: Paths, exposure: pd.Series, x: np.ndarray, y: np.ndarray) -> Stamps:
     """PRF of a reduction for stars at places of an exposure, out to about 10 pixels."""
-    wcs, area = TangentWCS.from_json(exposure["wcs"]), exposure["pixel_area"]
-    shape = exposure["nrows"], exposure["ncols"]
-    stars = *wcs.pixel_to_sky(x, y), np.ones(len(x))
-    area = area if np.isfinite(area) else None
-    return make_stamps(read_prf(paths.prf), *stars, wcs, shape, WING * 1e-3, area)
+    frame = Frame.from_row(exposure, read_table(paths.sources, schemas.SOURCES))
+    ra, dec = frame.wcs.pixel_to_sky(x, y)
+    stars = replace(frame, ra=ra, dec=dec)
+    return make_stamps(read_prf(paths.prf), stars, np.ones(len(x)), WING * 1e-3)
 
 
 def prf_error(paths: Paths, truth: Truth) -> PRFError:

@@ -156,11 +156,15 @@ def test_a_table_of_another_model_is_refused(model):
         TensorPRF.from_table(columns, other)
 
 
-def _stamps(prf, x, y, flux, **options):
+def _stamps(prf, x, y, flux, points=1, pixel_area=None):
     wcs = fields.wcs(*SHAPE)
     ra, dec = wcs.pixel_to_sky(np.asarray(x, float), np.asarray(y, float))
     return make_stamps(
-        prf, fields.frame(ra, dec, wcs, SHAPE), np.asarray(flux, float), 1e-9, **options
+        prf,
+        fields.frame(ra, dec, wcs, SHAPE, pixel_area),
+        np.asarray(flux, float),
+        1e-9,
+        points=points,
     )
 
 
