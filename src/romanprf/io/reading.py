@@ -21,7 +21,7 @@ from romanprf.errors import InputError
 from romanprf.flags import REJECTED_PIXEL, ExposureFlag
 from romanprf.sky.wcs import SkyFunction, TangentWCS
 
-#: Images of more pixels are looked at in `GLANCE_ROWS` rows when they are registered: a survey's
+#: Images of more pixels are looked at in `GLANCE_ROWS` rows when they are listed: a survey's
 #: frames are not read twice.
 WHOLE_PIXELS = 512 * 512
 GLANCE_ROWS = 32
@@ -206,9 +206,9 @@ def fitted_wcs(sky: SkyFunction, nrows: int, ncols: int, path: str | Path) -> st
 
 
 def same_shape(row: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Check that an image still has the shape it was registered with."""
+    """Check that an image has the shape that the exposures table gives."""
     if shape != (row["nrows"], row["ncols"]):
         raise InputError(
             f"{row['file']}: image of shape {shape}, expected ({row['nrows']}, {row['ncols']}) "
-            "as registered; run the frames step again"
+            "as in the exposures table; run the frames step again"
         )

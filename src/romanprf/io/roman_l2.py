@@ -41,8 +41,8 @@ _NO_VALUE = -999999
 SLOPE_ROWS = 256
 
 
-def register(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
-    """The one exposure of a file (see `romanprf.io.images.register`)."""
+def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
+    """The one exposure of a file (see `romanprf.io.images.exposure_rows`)."""
     gain = configured(gain, "gain", "the gain (electrons per DN)", path)
     with _open(path) as model:
         nrows, ncols = model.data.shape
