@@ -19,7 +19,7 @@ from romanprf.io.tables import provenance, read_table, writing
 from romanprf.prf import LogPolarPRF
 from romanprf.sky.deltas import find_deltas
 from romanprf.sky.motion import positions_at
-from romanprf.sky.wcs import STERADIAN, TangentWCS
+from romanprf.sky.wcs import STERADIAN, TangentWCS, image_centre
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -56,12 +56,12 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
 def pixel_area(exposure: Mapping[Any, Any]) -> float:
     """Pixel area (arcsec^2) to which the PRF of a reduction refers.
 
-    That of a flat-fielded image's calibration, or that of the central pixel.
+    That of a flat-fielded image's calibration, or that at the centre of the image.
     """
     steradian = exposure["pixel_area"]
     if not np.isfinite(steradian):
         wcs = TangentWCS.from_json(exposure["wcs"])
-        steradian = wcs.pixel_area(exposure["ncols"] / 2.0, exposure["nrows"] / 2.0)
+        steradian = wcs.pixel_area(*image_centre((exposure["nrows"], exposure["ncols"])))
     return float(STERADIAN * steradian)
 
 
