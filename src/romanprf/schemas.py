@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-#: Bits of the mantissa of float32 values that are rounded.
+#: Bits kept of the 23-bit mantissa of rounded float32 values: relative errors of at most 2.4e-4.
 KEPT_BITS = 11
 
 

@@ -21,12 +21,13 @@ from romanprf.errors import InputError
 from romanprf.flags import REJECTED_PIXEL, ExposureFlag
 from romanprf.sky.wcs import SkyFunction, TangentWCS
 
-#: Images of more pixels are looked at in `GLANCE_ROWS` rows when they are listed: a survey's
-#: frames are not read twice.
+#: Largest image, pixels, that is read whole when it is listed; a larger one is read once only, when
+#: it is fitted.
 WHOLE_PIXELS = 512 * 512
+#: Rows of a larger image that are read when it is listed: they show whether it has usable pixels.
 GLANCE_ROWS = 32
 
-#: What the ASDF and FITS libraries raise, between them, on damaged files.
+#: Exceptions that the ASDF and FITS libraries raise on damaged files.
 _READ_ERRORS = (
     OSError,
     ValueError,

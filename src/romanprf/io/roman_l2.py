@@ -35,9 +35,10 @@ from romanprf.sky.wcs import SkyFunction
 
 #: Flux density of AB magnitude 0, Jy.
 _AB_ZERO = (1.0 * u.ABflux).to_value(u.Jy)
-#: What Roman files write for a number that is not known.
+#: Value that Roman files write for an unknown number.
 _NO_VALUE = -999999
-#: Rows that tell the photon variance per flux: a million pixels of a full image.
+#: Rows of an image from which the photon variance per flux is measured: a million pixels of a full
+#: image, whose median is known well enough.
 SLOPE_ROWS = 256
 
 

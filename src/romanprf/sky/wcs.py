@@ -19,13 +19,15 @@ from numpy.typing import ArrayLike
 
 from romanprf.sky import wcs_nb
 
+#: Arcseconds in a degree.
 ARCSEC = 3600.0
 #: Square arcseconds in a steradian.
 STERADIAN = np.rad2deg(ARCSEC) ** 2
-#: Degrees that reach 1e-6 pixel (forward) and 2e-5 pixel (inverse) on Roman's distortion.
+#: Total degree of the polynomial from pixels to the plane: 1e-6 pixel on Roman's distortion.
 FORWARD_DEGREE = 5
+#: Total degree of the polynomial from the plane to pixels: 2e-5 pixel on Roman's distortion.
 INVERSE_DEGREE = 7
-#: Pixels beyond the edges over which the polynomials stay valid: the widest footprint.
+#: Pixels beyond the edges of an image over which the polynomials hold: the widest footprint.
 MARGIN = 128
 
 SkyFunction = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -22,7 +22,7 @@ from romanprf.sky.field import field_plane
 from romanprf.sky.motion import julian_year
 from romanprf.sky.wcs import ARCSEC, TangentWCS, image_centre, stretch
 
-#: Outlines grow in steps of this size (arcsec), so that a new dither rarely changes the field.
+#: Step by which the sky region grows, arcsec: a new dither rarely changes it.
 SNAP = 4.0
 
 
