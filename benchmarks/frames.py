@@ -1,4 +1,4 @@
-"""Time to register a season of full images, and to read one.
+"""Time to list a season of full images, and to read one.
 
 python benchmarks/frames.py FILE [--exposures 1000]
 
@@ -58,20 +58,20 @@ def measured(image: Path, exposures: int) -> dict[str, Any]:
         link = image.with_name(f"{number:05d}")
         link.symlink_to(image)
         files.append({"file": str(link), "exposure": number})
-    registered = image.with_name("registered.parquet")
+    cache = image.with_name("exposures_cache.parquet")
     outputs = {"exposures": image.with_name("exposures.parquet")}
 
-    def register(entries: list[dict]) -> float:
+    def listed(entries: list[dict]) -> float:
         params = {"files": entries, "gain": 2.0, "zero_point": wfi.ZERO_POINT}
-        params["registered"] = registered
+        params["cache"] = cache
         return core_seconds(lambda: frames.run({}, outputs, params))
 
-    register(files[:1])  # imports
-    registered.unlink()
+    listed(files[:1])  # imports
+    cache.unlink()
     times = {
-        "first_s": register(files[:-1]),
-        "again_s": register(files[:-1]),
-        "one_more_s": register(files),
+        "first_s": listed(files[:-1]),
+        "again_s": listed(files[:-1]),
+        "one_more_s": listed(files),
     }
     row = read_exposures(outputs["exposures"]).iloc[0].to_dict()
     pixels = read_image(row)

@@ -34,8 +34,8 @@ def reduce(config: Config) -> Paths:
     names = ("exposures", "catalogue_sources", "sources", "deltas", "prf")
     tables = {name: getattr(paths, name) for name in names}
     images = [str(item["file"]) for item in files]
-    register = {"files": files, "registered": paths.registered, **sections["exposures"]}
-    frames.run({"images": images}, tables, register)
+    listing = {"files": files, "cache": paths.exposures_cache, **sections["exposures"]}
+    frames.run({"images": images}, tables, listing)
     exposures = read_exposures(paths.exposures)
     catalogues = dependencies.catalogue_files(config, paths)
     crossmatch.run(catalogues, tables, {**sections, "field": read_field(paths.exposures)})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-#: Bits of the mantissa of float32 values that are rounded.
+#: Bits kept of the 23-bit mantissa of rounded float32 values: relative errors of at most 2.4e-4.
 KEPT_BITS = 11
 
 
@@ -186,7 +186,12 @@ PHOTOMETRY = TableSchema(
             rounded=True,
         ),
         Column(
-            "psf_fraction", _F4, "", "fraction of the model's light on usable pixels", rounded=True
+            "psf_fraction",
+            _F4,
+            "",
+            "fraction of the source's light, by the PRF, in the pixels of its footprint that the "
+            "fit used: without rejected pixels, outliers and what lies beyond the footprint",
+            rounded=True,
         ),
         Column("n_outliers", pa.int8(), "", "pixels within 1.5 pixels left out as outliers"),
         Column("flags", _I4, "", "bits of romanprf.flags.SourceFlag, 0 = good"),
@@ -238,7 +243,8 @@ METRICS = TableSchema(
             "source_psf_fraction",
             _F8,
             "",
-            "fraction of the PRF on the image, mean over exposures",
+            "fraction of the source's light, by the PRF as far as it reaches, inside the edges of "
+            "the image, whatever the state of its pixels; mean over exposures",
             nullable=True,
         ),
         Column("n_good", _I4, "", "exposures with a good flux"),

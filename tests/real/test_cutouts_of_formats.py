@@ -10,7 +10,7 @@ from astropy.coordinates import SkyCoord
 
 from romanprf.io.catalogues import read_catalogue
 from romanprf.io.cutouts import read_cutouts
-from romanprf.io.images import read_image, register
+from romanprf.io.images import exposure_rows, read_image
 
 pytestmark = pytest.mark.real_data
 
@@ -53,7 +53,7 @@ def test_a_star_stays_in_the_middle(data_dir: Path, name: str) -> None:
 
 def test_dithered_frames_are_cut_where_their_wcs_says(data_dir: Path) -> None:
     paths = sorted(data_dir.glob(FORMATS["roman_l2"][0]))[:4]
-    exposures = [row for path in paths for row in register(path, 2.0, None)]
+    exposures = [row for path in paths for row in exposure_rows(path, 2.0, None)]
     whole = read_cutouts(paths[:1], gain=2.0)
     position = float(np.median(whole.ra)), float(np.median(whole.dec))
     series = read_cutouts(paths, position, 21, gain=2.0)

@@ -13,7 +13,7 @@ from astropy.coordinates import SkyCoord
 from romanprf.flags import PixelFlag
 from romanprf.io.catalogues import read_catalogue
 from romanprf.io.exposures import read_exposures
-from romanprf.io.images import read_image, register
+from romanprf.io.images import exposure_rows, read_image
 from romanprf.sky.wcs import TangentWCS
 from romanprf.steps import frames
 
@@ -31,7 +31,7 @@ FORMATS = {
 def exposures(data_dir: Path, name: str, files: int | None = None) -> list[dict]:
     paths = sorted(data_dir.glob(FORMATS[name][0]))[:files]
     assert paths
-    return [row for path in paths for row in register(path, 2.0, ZERO_POINT)]
+    return [row for path in paths for row in exposure_rows(path, 2.0, ZERO_POINT)]
 
 
 def centroid_offsets(row: dict, stars: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +115,7 @@ def test_l2_file_under_another_name(data_dir: Path, tmp_path: Path) -> None:
     row = exposures(data_dir, "roman_l2", files=1)[0]
     copy = tmp_path / "anything.fits"
     shutil.copy(row["file"], copy)
-    (again,) = register(copy, 2.0, None)
+    (again,) = exposure_rows(copy, 2.0, None)
     assert again["content_hash"] == row["content_hash"]
 
 
@@ -127,7 +127,7 @@ def test_frames_step(data_dir: Path, tmp_path: Path, name: str) -> None:
         "files": [{"file": str(path), "exposure": None} for path in paths],
         "gain": 2.0,
         "zero_point": ZERO_POINT,
-        "registered": tmp_path / "registered.parquet",
+        "cache": tmp_path / "exposures_cache.parquet",
     }
     frames.run({"images": paths}, outputs, params)
     table = read_exposures(outputs["exposures"])

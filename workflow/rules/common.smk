@@ -13,7 +13,7 @@ from romanprf.errors import InputError
 from romanprf.workflow import lock
 from romanprf.io.sheet import read_sheet
 from romanprf.io.tables import count_rows, read_table
-from romanprf.core.large import LEARNED, MIDDLE
+from romanprf.core.large import LOGPOLAR_SIDE, PATCH_PIXELS
 from romanprf.workflow.paths import Paths
 from romanprf.io.exposures import read_field
 

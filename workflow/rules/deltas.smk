@@ -14,8 +14,8 @@ rule deltas:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=memory("deltas", part_of(shape_exposures, MIDDLE**2)),
-        runtime=duration("deltas", part_of(shape_exposures, MIDDLE**2)),
+        mem_mb=memory("deltas", part_of(shape_exposures, LOGPOLAR_SIDE**2)),
+        runtime=duration("deltas", part_of(shape_exposures, LOGPOLAR_SIDE**2)),
     params:
         shape=section("shape", include={"rmin", "cut_r", "rmax", "flux_cut_off"}),
         exposures=numbers(shape_exposures),

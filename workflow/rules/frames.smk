@@ -23,7 +23,7 @@ rule kernels:
 # Images that a rule draws are inputs.  Those of a sheet are there: what they are is a parameter,
 # since Snakemake looks through the inputs of this job for each job that depends on it.
 checkpoint frames:
-    """Register the exposures: identity, time, WCS, calibration, quality, content hash."""
+    """List the exposures: identity, time, WCS, calibration, quality, content hash."""
     input:
         images=sorted({entry["file"] for entry in files}) if demo else [],
     output:
@@ -40,7 +40,7 @@ checkpoint frames:
         runtime=duration("frames", registration),
     params:
         files=files,
-        registered=paths.registered,
+        cache=paths.exposures_cache,
         stamps=None if demo else dependencies.stamps(files),
         gain=settings.exposures.gain,
         zero_point=settings.exposures.zero_point,

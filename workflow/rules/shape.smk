@@ -17,11 +17,11 @@ rule shape:
     threads: 4
     resources:
         mem_mb=largest(
-            memory("shape", part_of(joint_exposures, LEARNED)),
+            memory("shape", part_of(joint_exposures, PATCH_PIXELS)),
             memory("search", size_of(joint_exposures)),
         ),
         runtime=total(
-            duration("shape", part_of(joint_exposures, LEARNED)),
+            duration("shape", part_of(joint_exposures, PATCH_PIXELS)),
             duration("search", size_of(joint_exposures)),
         ),
     params:

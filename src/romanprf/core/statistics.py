@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-#: Median absolute deviation to standard deviation of a normal distribution.
+#: Standard deviation over median absolute deviation of a normal distribution.
 MAD_SCALE = 1.4826
-#: Variance of a mean over that of a biweight location, of normal values.
+#: Variance of the mean over that of the biweight location of normally distributed values.
 LOCATION_EFFICIENCY = 0.86
 
 

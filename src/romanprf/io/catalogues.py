@@ -21,7 +21,7 @@ from astropy.table import Table
 from romanprf.errors import InputError
 from romanprf.io.reading import first_bytes, to_icrs
 
-#: AB magnitude of 1 nJy.
+#: AB magnitude of a flux density of 1 nJy (rounded: 31.400).
 _NJY_ZERO_POINT = 31.4
 
 

@@ -12,7 +12,7 @@ from astropy.coordinates import SkyCoord
 from astropy.nddata import NoOverlapError, overlap_slices
 
 from romanprf.errors import InputError
-from romanprf.io.images import check_one_setup, read_image, register
+from romanprf.io.images import check_one_setup, exposure_rows, read_image
 from romanprf.io.pixel_series import PixelPosition, PixelSeries
 from romanprf.sky.wcs import TangentWCS
 
@@ -62,7 +62,7 @@ def read_cutouts(
         If ``files``, ``position`` or ``size`` cannot be meant.
     """
     shape = _shape(position, size)
-    exposures = _registered(files, gain, zero_point)
+    exposures = _exposures(files, gain, zero_point)
     if shape is None:
         shape = _common_shape(exposures)
         windows = [WHOLE] * len(exposures)
@@ -102,14 +102,14 @@ def _shape(position: Any, size: Any) -> tuple[int, int] | None:
     return int(shape[0]), int(shape[1])
 
 
-def _registered(
+def _exposures(
     files: str | Path | Iterable[str | Path], gain: float | None, zero_point: float | None
 ) -> list[dict]:
     """All exposures of the files, by time, after checking that they go together."""
     paths = [files] if isinstance(files, (str, Path)) else list(files)
     if not paths:
         raise ValueError("files is empty, expected at least one image file")
-    exposures = [row for path in paths for row in register(path, gain, zero_point)]
+    exposures = [row for path in paths for row in exposure_rows(path, gain, zero_point)]
     exposures.sort(key=lambda row: row["time"])
     for before, row in itertools.pairwise(exposures):
         if (row["exposure"], row["time"]) == (before["exposure"], before["time"]):

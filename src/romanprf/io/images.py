@@ -1,6 +1,6 @@
-"""Images of every format: told apart by content, registered, read.
+"""Images of every format: told apart by content, listed, read.
 
-A format is a module with ``register(path, gain, zero_point) -> list of dict`` (one row of
+Each format has a module with ``exposure_rows(path, gain, zero_point) -> list of dict`` (one row of
 `romanprf.schemas.EXPOSURES` per exposure in the file) and ``read_image(exposure) -> Image``.
 """
 
@@ -17,7 +17,7 @@ from romanprf.errors import InputError
 from romanprf.io import rimtimsim, roman_cuts, roman_l2
 from romanprf.io.reading import first_bytes, readable
 
-__all__ = ["check_one_setup", "detect_format", "read_image", "register"]
+__all__ = ["check_one_setup", "detect_format", "exposure_rows", "read_image"]
 
 _EXPECTED = "an ASDF or FITS image"
 _FORMATS: dict[str, Any] = {
@@ -62,7 +62,7 @@ def _asdf_format(path: str | Path) -> str:
     )
 
 
-def register(path: str | Path, gain: float | None, zero_point: float | None) -> list[dict]:
+def exposure_rows(path: str | Path, gain: float | None, zero_point: float | None) -> list[dict]:
     """Describe every exposure in a file.
 
     Parameters
@@ -84,7 +84,7 @@ def register(path: str | Path, gain: float | None, zero_point: float | None) -> 
     InputError
         If the file is damaged or lacks something that the reduction needs.
     """
-    return _FORMATS[detect_format(path)].register(str(path), gain, zero_point)
+    return _FORMATS[detect_format(path)].exposure_rows(str(path), gain, zero_point)
 
 
 def check_one_setup(exposures: Sequence[Mapping[str, Any]]) -> None:
@@ -111,7 +111,7 @@ def read_image(exposure: Mapping[str, Any]) -> Image:
     Raises
     ------
     InputError
-        If the file is gone, damaged or no longer what was registered.
+        If the file is gone, damaged or no longer what the exposures table says.
     """
     first_bytes(exposure["file"], 1, _EXPECTED)
     return _FORMATS[exposure["format"]].read_image(exposure)

@@ -21,12 +21,13 @@ from romanprf.errors import InputError
 from romanprf.flags import REJECTED_PIXEL, ExposureFlag
 from romanprf.sky.wcs import SkyFunction, TangentWCS
 
-#: Images of more pixels are looked at in `GLANCE_ROWS` rows when they are registered: a survey's
-#: frames are not read twice.
+#: Largest image, pixels, that is read whole when it is listed; a larger one is read once only, when
+#: it is fitted.
 WHOLE_PIXELS = 512 * 512
+#: Rows of a larger image that are read when it is listed: they show whether it has usable pixels.
 GLANCE_ROWS = 32
 
-#: What the ASDF and FITS libraries raise, between them, on damaged files.
+#: Exceptions that the ASDF and FITS libraries raise on damaged files.
 _READ_ERRORS = (
     OSError,
     ValueError,
@@ -206,9 +207,9 @@ def fitted_wcs(sky: SkyFunction, nrows: int, ncols: int, path: str | Path) -> st
 
 
 def same_shape(row: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Check that an image still has the shape it was registered with."""
+    """Check that an image has the shape that the exposures table gives."""
     if shape != (row["nrows"], row["ncols"]):
         raise InputError(
             f"{row['file']}: image of shape {shape}, expected ({row['nrows']}, {row['ncols']}) "
-            "as registered; run the frames step again"
+            "as in the exposures table; run the frames step again"
         )

@@ -34,8 +34,8 @@ from romanprf.io.reading import (
 from romanprf.sky.wcs import SkyFunction
 
 
-def register(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
-    """The one exposure of a frame (see `romanprf.io.images.register`)."""
+def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
+    """The one exposure of a frame (see `romanprf.io.images.exposure_rows`)."""
     del gain  # the files are in electrons
     with _open(path) as (header, flux, flux_err):
         nrows, ncols = flux.shape

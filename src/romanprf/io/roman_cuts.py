@@ -33,8 +33,8 @@ from romanprf.io.reading import (
 from romanprf.io.rimtimsim import sky_function
 
 
-def register(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
-    """The exposures of a cube (see `romanprf.io.images.register`)."""
+def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
+    """The exposures of a cube (see `romanprf.io.images.exposure_rows`)."""
     del gain  # cubes are in electrons
     with _quietly(path), asdf.open(path, memmap=True, lazy_tree=True) as file:
         roman = _checked(file["roman"], path)

@@ -35,14 +35,15 @@ from romanprf.sky.wcs import SkyFunction
 
 #: Flux density of AB magnitude 0, Jy.
 _AB_ZERO = (1.0 * u.ABflux).to_value(u.Jy)
-#: What Roman files write for a number that is not known.
+#: Value that Roman files write for an unknown number.
 _NO_VALUE = -999999
-#: Rows that tell the photon variance per flux: a million pixels of a full image.
+#: Rows of an image from which the photon variance per flux is measured: a million pixels of a full
+#: image, whose median is known well enough.
 SLOPE_ROWS = 256
 
 
-def register(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
-    """The one exposure of a file (see `romanprf.io.images.register`)."""
+def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
+    """The one exposure of a file (see `romanprf.io.images.exposure_rows`)."""
     gain = configured(gain, "gain", "the gain (electrons per DN)", path)
     with _open(path) as model:
         nrows, ncols = model.data.shape

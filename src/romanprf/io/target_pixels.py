@@ -23,18 +23,19 @@ from romanprf.errors import InputError
 from romanprf.io.pixel_series import PixelSeries
 from romanprf.io.reading import entry, first_bytes, readable
 
-#: Bits of QUALITY of cadences that are of no use, the default bit mask of lightkurve
-#: 2.6 (Lightkurve Collaboration 2018, ascl:1812.013).  Kepler and K2 (Archive Manual, table 2-3):
-#: attitude tweak, safe mode, coarse point, Earth point, desaturation, manual exclude, detector
-#: anomaly, no data, thruster firing.
+#: Bits of QUALITY that reject a cadence of Kepler or K2, the default bit mask of lightkurve 2.6
+#: (Lightkurve Collaboration 2018, ascl:1812.013): attitude tweak, safe mode, coarse point, Earth
+#: point, desaturation, manual exclude, detector anomaly, no data, thruster firing (Archive Manual,
+#: table 2-3).
 _KEPLER_BITS = 1 | 2 | 4 | 8 | 32 | 256 | 16384 | 65536 | 1048576
-#: TESS (Data Products Description, data quality flags): attitude tweak, safe mode, coarse point,
-#: Earth point, Argabrightening, desaturation, manual exclude, impulsive outlier, bad calibration.
+#: The same of TESS: attitude tweak, safe mode, coarse point, Earth point, Argabrightening,
+#: desaturation, manual exclude, impulsive outlier, bad calibration (Data Products Description, data
+#: quality flags).
 _TESS_BITS = 1 | 2 | 4 | 8 | 16 | 32 | 128 | 512 | 16384
-#: Bit of the aperture image: the pixel was collected by the spacecraft.
+#: Bit of the aperture image of pixels that the spacecraft collected.
 _COLLECTED = 1
 _COLUMNS = ("TIME", "CADENCENO", "FLUX", "FLUX_ERR", "QUALITY", "POS_CORR1", "POS_CORR2")
-#: Mission -> what tells one piece of silicon in one pointing, by keyword of the primary header.
+#: Mission -> keywords of the primary header that identify a detector and a pointing.
 _PLACE = {
     "Kepler": ("QUARTER", "CHANNEL"),
     "K2": ("CAMPAIGN", "CHANNEL"),

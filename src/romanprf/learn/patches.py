@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 
 from romanprf.core.image import Image
-from romanprf.core.large import COUNT, SIDE
+from romanprf.core.large import PATCH_SIDE, PATCHES_PER_AXIS
 from romanprf.frame.far import far_radius
 from romanprf.frame.frame import Frame
 from romanprf.io.scratch import kept
@@ -49,7 +49,7 @@ class Patch:
 def is_cut(frames: Sequence[Frame]) -> bool:
     """Whether the PRF is learned from patches of these frames only."""
     shapes = {frame.shape for frame in frames}
-    return len(shapes) == 1 and min(min(shapes)) > COUNT * SIDE
+    return len(shapes) == 1 and min(min(shapes)) > PATCHES_PER_AXIS * PATCH_SIDE
 
 
 def make_patches(
@@ -100,21 +100,21 @@ def inside(patches: Sequence[Patch], number: int) -> np.ndarray:
 
 def _starts(length: int) -> np.ndarray:
     """First pixel of each patch along an axis."""
-    return np.linspace(0, length - SIDE, COUNT).round().astype(int)
+    return np.linspace(0, length - PATCH_SIDE, PATCHES_PER_AXIS).round().astype(int)
 
 
 def _outside(place: np.ndarray, start: int) -> np.ndarray:
     """Distance (pixels) of places from a patch along an axis; NaN stays NaN."""
-    return np.abs(place - start - 0.5 * (SIDE - 1)) - 0.5 * SIDE
+    return np.abs(place - start - 0.5 * (PATCH_SIDE - 1)) - 0.5 * PATCH_SIDE
 
 
 def _parts(frame: Frame, corners: list[tuple[int, int]], sources: list[np.ndarray]) -> list[Frame]:
     """Patches of a frame, each with its sources."""
     image, parts = frame.read(), []
     for (row, column), chosen in zip(corners, sources, strict=True):
-        window = slice(row, row + SIDE), slice(column, column + SIDE)
+        window = slice(row, row + PATCH_SIDE), slice(column, column + PATCH_SIDE)
         read = _cut(image, window)
-        parts.append(frame.only(chosen).cut((row, column), (SIDE, SIDE), read))
+        parts.append(frame.only(chosen).cut((row, column), (PATCH_SIDE, PATCH_SIDE), read))
     return parts
 
 

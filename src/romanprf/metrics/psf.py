@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from romanprf.prf import PRF
-from romanprf.sky.wcs import TangentWCS, stretch
+from romanprf.sky.wcs import TangentWCS, image_centre, stretch
 
 
 def source_psf_fraction(
@@ -40,7 +40,7 @@ def source_psf_fraction(
     ndarray, shape (nsources,)
         In [0, 1]; a source in the middle has what the PRF holds within ``rmax``.
     """
-    jacobian = wcs.jacobian(np.asarray(shape[1] / 2.0), np.asarray(shape[0] / 2.0))
+    jacobian = wcs.jacobian(*image_centre(shape))
     scale = np.sqrt(stretch(jacobian))
     half = int(np.ceil(prf.rmax / scale)) + 1
     step = 1.0 / subpixels

@@ -12,7 +12,7 @@ from romanprf.plots.style import new_figure
 
 #: Colour of pixels without weight.
 _MASKED = "#808080"
-#: Range of the residual's colours (sigma).
+#: Colours of the residual span this many sigma on either side of zero.
 _SIGMAS = 5.0
 
 

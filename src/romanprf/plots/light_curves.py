@@ -14,10 +14,12 @@ from romanprf.flags import BAD_MEASUREMENT, SourceFlag
 from romanprf.plots.scatter import MIN_GOOD, running_median
 from romanprf.plots.style import BLUE, ORANGE, empty, new_figure
 
+#: Panels in a row of the picture.
 _COLUMNS = 3
-#: A source with less of its light on the images is not shown for its variability.
+#: Least `source_psf_fraction` of a source that is chosen for its variability: at the edge, dithers
+#: look like it.
 _PSF_FRACTION = 0.9
-#: Spans longer than this (days) are shown in days instead of hours.
+#: Light curves longer than this, days, have a time axis in days; shorter ones in hours.
 _HOURS = 3.0
 
 

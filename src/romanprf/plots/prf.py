@@ -13,10 +13,15 @@ from matplotlib.figure import Figure
 from romanprf.plots.style import BLUE, SKY, new_figure
 from romanprf.prf import PRF
 
-#: The picture ends where the mean profile falls under this fraction of the flux per pixel.
+#: The picture ends where the mean profile falls under this fraction of the flux per pixel: further
+#: out it is noise.
 _FAINTEST = 1e-4
-#: Samples of the picture per side, and of the profile in radius and angle.
-_SIDE, _RADII, _ANGLES = 401, 300, 180
+#: Samples per side of the picture, odd so that one is at the centre.
+_SIDE = 401
+#: Samples of the profile in radius.
+_RADII = 300
+#: Samples of the profile in angle: every 2 degrees.
+_ANGLES = 180
 
 
 def prf_figure(

@@ -12,13 +12,15 @@ from romanprf.core.statistics import small_sample_scatter
 from romanprf.flags import SourceFlag
 from romanprf.plots.style import BLACK, BLUE, GREY, ORANGE, VERMILLION, empty, new_figure
 
-#: A scatter of fewer measurements says little.
+#: Fewest good measurements of a source whose scatter is drawn.
 MIN_GOOD = 3
-#: Running medians: width of a bin (mag) and the fewest points in one.
-_BIN, _MIN_POINTS = 0.5, 3
-#: Ratios of scatter and limit that are shown; more, if a running median reaches further.
+#: Width of a bin of the running medians, mag.
+_BIN = 0.5
+#: Fewest points in a bin of the running medians.
+_MIN_POINTS = 3
+#: Range of the ratio of scatter to photon limit that is shown; it grows with the running median.
 _RATIOS = 0.3, 5.0
-#: Magnitudes of stars that are saturated or several in one do not tell the bias.
+#: Stars with one of these flags are left out of the bias: their true flux in the image is unknown.
 _NO_BIAS = int(SourceFlag.SATURATED | SourceFlag.BLENDED)
 
 

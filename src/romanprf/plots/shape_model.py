@@ -11,15 +11,22 @@ from matplotlib.figure import Figure
 
 from romanprf.plots.style import empty, new_figure
 
-#: Behind the points, so that white ones are seen.
+#: Background of the panels, grey so that white points show.
 _GROUND = "#D4D4D4"
-#: What is not above zero has no logarithm and is white.
+#: Colour maps of values and residuals; values at or below zero have no logarithm and are white.
 _VALUE, _RESIDUAL = colormaps["cividis"].with_extremes(bad="white"), colormaps["RdBu_r"]
-#: Side of a panel, and the smallest and largest diameter of a point in it (point).
-_PANEL, _SMALLEST, _LARGEST = 140.0, 0.8, 6.0
-#: The colours of the values span two decades or more, so that their bar has labels, and at most
-#: this factor; those of the residual end at one of these.
-_LEAST, _SPAN, _LIMITS = 1e2, 1e5, np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
+#: Side of a panel, typographic points.
+_PANEL = 140.0
+#: Smallest diameter of a dot, typographic points.
+_SMALLEST = 0.8
+#: Largest diameter of a dot, typographic points.
+_LARGEST = 6.0
+#: Least factor that the colours of the values span: two decades, so that the bar has labels.
+_LEAST = 1e2
+#: Largest factor that the colours of the values span; fainter pixels are noise.
+_SPAN = 1e5
+#: Ends of the residual's colours to choose from: fractions of the model.
+_LIMITS = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
 
 
 def shape_model_figure(

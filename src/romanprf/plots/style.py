@@ -19,7 +19,7 @@ BLACK, GREY = "#000000", "#999999"
 BLUE, SKY = "#0072B2", "#56B4E9"
 ORANGE, VERMILLION = "#E69F00", "#D55E00"
 
-#: Width of a picture that spans two columns of a journal (inch).
+#: Width of a picture, inch: two columns of a journal.
 WIDTH = 7.1
 
 _STYLE: dict[Any, Any] = {

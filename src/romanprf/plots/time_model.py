@@ -10,12 +10,14 @@ from romanprf.core.statistics import robust_spread
 from romanprf.plots.style import drawing, new_figure
 from romanprf.timemodel import TimeModel
 
-#: Blue to red through white, which the colour-blind tell apart.
+#: Colour map from blue to red through white, which colour-blind readers can tell apart.
 _MAP = "RdBu_r"
-#: The colours span the changes of all but this fraction of the pixels.
+#: Fraction of the pixels whose change may exceed the range of the colours.
 _OUTSIDE = 0.02
-#: Area (points^2) that all dots of a panel share.
-_INK, _DOT = 8000.0, (2.0, 30.0)
+#: Area that all dots of a panel share, square typographic points.
+_INK = 8000.0
+#: Smallest and largest area of a dot, square typographic points.
+_DOT = (2.0, 30.0)
 
 
 def time_model_figure(

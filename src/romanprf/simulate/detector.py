@@ -6,8 +6,10 @@ import numpy as np
 
 from romanprf.simulate import wfi
 
-#: Mean length of a cosmic-ray track, pixels, and median charge per pixel, electrons.
-_TRACK_LENGTH, _TRACK_CHARGE = 3.0, 2000.0
+#: Mean length of a cosmic-ray track, pixels.
+_TRACK_LENGTH = 3.0
+#: Median charge of a cosmic ray in a pixel, electrons.
+_TRACK_CHARGE = 2000.0
 
 
 def expose(

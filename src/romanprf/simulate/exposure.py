@@ -14,7 +14,8 @@ from romanprf.simulate.field import Field, plane_matrix
 from romanprf.simulate.render import inject
 from romanprf.simulate.streams import Stream, random
 
-#: Steps of the R2 sequence (Roberts 2018): powers of 1/g with g^3 = g + 1.
+#: Steps of the R2 sequence (Roberts 2018) along columns and rows, pixels: powers of 1/g with
+#: g^3 = g + 1.  Sub-pixel phases then fill the pixel evenly whatever the number of exposures.
 _R2 = 1.0 / 1.32471795724474602596 ** np.array([1, 2])
 
 

@@ -15,11 +15,11 @@ from romanprf.simulate.prf import RADIUS
 from romanprf.simulate.streams import Stream, random
 from romanprf.sky.wcs import ARCSEC, deproject
 
-#: 1 sigma of the catalogue's magnitudes.
+#: 1 sigma of the magnitudes in the simulated catalogue, mag.
 MAGNITUDE_ERROR = 0.02
-#: Variable stars are this bright (F146): seen in one exposure, and not saturated.
+#: Brightest and faintest F146 magnitude of variable stars: not saturated, seen in one exposure.
 VARIABLE_MAGNITUDES = (16.5, 20.5)
-#: Light of other stars counts as contamination of a variable one within this distance (pixels).
+#: Stars within this distance of a variable one contaminate it, pixels.
 _CONTAMINATION_RADIUS = 3.0
 
 

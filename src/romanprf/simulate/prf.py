@@ -10,17 +10,17 @@ import numpy as np
 
 from romanprf.simulate.wfi import PIXEL_SCALE, SIDE
 
-#: Effective wavelength of GalSim's F146 bandpass, nm.
+#: Wavelength at which the PSF is drawn, nm: the effective one of GalSim's F146 bandpass.
 WAVELENGTH = 1472.4357507
-#: Samples per pixel and axis.  The PRF ends at 0.84 cycles/pixel; a cubic spline through five
-#: samples a pixel keeps the error of a drawn star under 2e-4 of its peak.
+#: Samples of the PRF per pixel and axis.  Its spectrum ends at 0.84 cycles per pixel; a cubic
+#: spline through five samples per pixel keeps the error of a drawn star below 2e-4 of its peak.
 OVERSAMPLING = 5
-#: A star is drawn out to this many pixels along rows and columns (99.5 % of its light) ...
+#: A star is drawn at most this far along rows and columns, pixels: 99.5 % of its light.
 RADIUS = 100
-#: ... or to where no pixel gets as much as this (e-/s): 1/150 of the noise of the sky.
+#: A star is drawn as far as a pixel gets this flux, e-/s: 1/150 of the noise of the sky.
 FAINTEST = 0.002
-#: Places per axis of a detector where the PRF is drawn, its edges included.  Bilinear between them
-#: it is within 2.2e-4 of its peak of what GalSim draws there; over 3 places it would be 7e-4.
+#: Places per axis of a detector at which GalSim draws the PRF, the edges included.  Bilinear
+#: interpolation between them is off by at most 2.2e-4 of the peak (7e-4 with 3 places).
 NODES = 5
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from romanprf.simulate.wfi import CADENCE, START
 
-#: Days in which every event happens at least once: 16 exposures.
+#: Days within which every event happens at least once: 16 exposures, the demo.
 SPAN = 16 * CADENCE / 86400.0
 
 

@@ -2,31 +2,38 @@
 
 import numpy as np
 
+#: Optical element of all simulated exposures.
 FILTER = "F146"
-#: Arcsec per pixel.
+#: Side of a pixel on the sky, arcsec.
 PIXEL_SCALE = 0.11
-#: Pixels along a side of a detector.
+#: Side of a detector, pixels.
 SIDE = 4088
-#: Position angle of the columns' axis (east of north), degrees.
+#: Position angle of the direction of increasing column, from north through east, degrees.
 ROLL = 30.0
 #: AB magnitude of 1 e-/s.
 ZERO_POINT = 27.5777
-#: Seconds: the exposure, one read of its ramp, and from one exposure to the next.
-EXPOSURE_TIME, READ_TIME, CADENCE = 66.4, 3.16, 12.1 * 60
+#: Exposure time, s.
+EXPOSURE_TIME = 66.4
+#: Time between two reads of a ramp, s.
+READ_TIME = 3.16
+#: Time from the start of an exposure to that of the next, s.
+CADENCE = 12.1 * 60
 #: Middle of exposure 0, Julian date (February 2027).
 START = 2461450.0
-#: Zodiacal and thermal light, e-/s/pixel: subtracted from the images, but its noise stays.
+#: Zodiacal and thermal light, e-/s per pixel; subtracted from the images, which keep its noise.
 SKY = 5.2
 #: Effective read noise of a fitted ramp, electrons.
 READ_NOISE = 11.0
-#: A ramp has a slope while its first two reads are below the full well (1e5 electrons), so this
-#: is the brightest pixel that can be measured, e-/s.  It is reached at F146 of about 15.8.
+#: Flux of a pixel at which it saturates, e-/s: the second read of the ramp then reaches the full
+#: well of 1e5 electrons, and no slope can be measured.  Stars of F146 15.8 reach it.
 SATURATION_RATE = 1e5 / (2 * READ_TIME)
 
-#: Stars brighter than each magnitude on one detector of 4088 x 4088 pixels of the bulge fields;
-#: log-linear between.  Nothing is drawn that is brighter than the first.
+#: F146 magnitudes of `COUNTS`; no star brighter than the first is drawn.
 COUNTS_MAGNITUDE = np.array([14.0, 21.0, 23.0, 25.0, 28.0])
+#: Stars of the bulge fields on one detector that are brighter than each of `COUNTS_MAGNITUDE`;
+#: their logarithm is linear in between.
 COUNTS = np.array([3.3e3, 3.0e5, 7.5e5, 1.9e6, 7.6e6])
+#: Area to which `COUNTS` refer, square pixels.
 COUNTS_AREA = float(SIDE) ** 2
 
 

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from romanprf.sky.wcs import ARCSEC
 
-#: Positions this close are equal (arcsec): the rounding of a unit vector, with room to spare.
+#: Positions this close count as equal, arcsec: some times the rounding error of a unit vector.
 _ROUNDING = 1e-8
 
 

@@ -19,12 +19,14 @@ from romanprf.config import Crossmatch
 from romanprf.core.statistics import MAD_SCALE
 from romanprf.sky.wcs import ARCSEC, deproject, project
 
-#: A rival within this much of the best chi2 is plausible: likelihood ratio exp(-2).
+#: A match is ambiguous when the next best candidate has a chi2 larger by at most this: a
+#: likelihood ratio of exp(-2).
 AMBIGUOUS_CHI2 = 4.0
-#: Reference stars, the brightest, that give the first estimate of the offset.
+#: Reference stars, the brightest, from which the first offset is estimated: enough for a peak.
 _BRIGHT = 50_000
-#: The offset has settled when it moves by less (arcsec).
+#: The iteration ends when the offset moves by less than this, arcsec.
 _SETTLED = 1e-5
+#: Most iterations of matching and measuring the offset: matches could alternate for ever.
 _MAX_ITERATIONS = 30
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from romanprf.sky.wcs import deproject
 
-#: Degrees per milliarcsecond.
+#: Milliarcsecond in degrees.
 MAS = 1.0 / 3.6e6
 
 

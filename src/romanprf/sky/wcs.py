@@ -1,7 +1,7 @@
 """A fast, self-contained world coordinate system: tangent plane plus Chebyshev polynomials.
 
 Every input format brings its own WCS (gwcs, FITS keywords, FK5 or ICRS).  It is sampled once,
-when an exposure is registered, and from then on each exposure carries this representation:
+when the exposures are listed, and from then on each exposure carries this representation:
 a gnomonic projection about the image centre (Calabretta & Greisen 2002, A&A 395, 1077, sec. 5.1.3)
 and two Chebyshev polynomials, pixel to plane and plane to pixel.
 """
@@ -19,16 +19,24 @@ from numpy.typing import ArrayLike
 
 from romanprf.sky import wcs_nb
 
+#: Arcseconds in a degree.
 ARCSEC = 3600.0
 #: Square arcseconds in a steradian.
 STERADIAN = np.rad2deg(ARCSEC) ** 2
-#: Degrees that reach 1e-6 pixel (forward) and 2e-5 pixel (inverse) on Roman's distortion.
+#: Total degree of the polynomial from pixels to the plane: 1e-6 pixel on Roman's distortion.
 FORWARD_DEGREE = 5
+#: Total degree of the polynomial from the plane to pixels: 2e-5 pixel on Roman's distortion.
 INVERSE_DEGREE = 7
-#: Pixels beyond the edges over which the polynomials stay valid: the widest footprint.
+#: Pixels beyond the edges of an image over which the polynomials hold: the widest footprint.
 MARGIN = 128
 
 SkyFunction = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def image_centre(shape: tuple[int, int]) -> tuple[float, float]:
+    """Column and row of the centre of an image of ``shape`` (rows, columns): (n - 1) / 2."""
+    nrows, ncols = shape
+    return (ncols - 1) / 2.0, (nrows - 1) / 2.0
 
 
 def project(
@@ -153,7 +161,8 @@ class TangentWCS:
         u, v = (a.ravel() for a in np.meshgrid(nodes, nodes))
         x = 0.5 * ((domain[1] - domain[0]) * u + domain[0] + domain[1])
         y = 0.5 * ((domain[3] - domain[2]) * v + domain[2] + domain[3])
-        ra, dec = sky(np.append(x, (ncols - 1) / 2.0), np.append(y, (nrows - 1) / 2.0))
+        centre = image_centre((nrows, ncols))
+        ra, dec = sky(np.append(x, centre[0]), np.append(y, centre[1]))
         ra0, dec0 = float(ra[-1]), float(dec[-1])
         xi, eta = project(ra[:-1], dec[:-1], ra0, dec0)
         if not (np.isfinite(xi).all() and np.isfinite(eta).all()):
@@ -227,7 +236,7 @@ class TangentWCS:
         wcs_nb.sky_to_pixel(ra.ravel(), dec.ravel(), *tangent, x.ravel(), y.ravel())
         return x, y
 
-    def jacobian(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def jacobian(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
         """Local on-sky scale, shape (..., 2, 2), arcsec per pixel.
 
         Element ``[..., i, j]`` is the derivative of (east, north)[i] by (x, y)[j].  The tangent
@@ -247,7 +256,7 @@ class TangentWCS:
         out[1, :, :, :-1] = chebyshev.chebder(self.forward, axis=2)
         return tuple(out)
 
-    def pixel_area(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def pixel_area(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
         """Solid angle of pixels, steradian."""
         return stretch(self.jacobian(x, y)) / STERADIAN
 

@@ -22,9 +22,12 @@ from romanprf.sky.motion import propagate
 from romanprf.sky.sources import described
 
 _MOTION = ["pmra", "pmdec"]
-#: Far from a star a pixel gets 0.1 r^-3 of its light (F146, r in pixels); what is fainter than
-#: this (e-/s), or further than this (pixels), does not matter.
-_WING, _FAINTEST, _FARTHEST = 0.1, 0.1, 100.0
+#: Wing of the F146 PRF: r pixels from a star a pixel gets this times r^-3 of its flux.
+_WING = 0.1
+#: A star outside the images is kept if it gives a pixel inside at least this flux, e-/s.
+_FAINTEST = 0.1
+#: Stars further outside the images than this are never kept, pixels: the end of the tensor PRF.
+_FARTHEST = 100.0
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:

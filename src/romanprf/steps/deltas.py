@@ -10,7 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from romanprf import schemas
-from romanprf.core.large import MIDDLE
+from romanprf.core.large import LOGPOLAR_SIDE
 from romanprf.errors import InputError
 from romanprf.frame.stamps import footprint_radius
 from romanprf.io.exposures import read_exposures
@@ -19,7 +19,7 @@ from romanprf.io.tables import provenance, read_table, writing
 from romanprf.prf import LogPolarPRF
 from romanprf.sky.deltas import find_deltas
 from romanprf.sky.motion import positions_at
-from romanprf.sky.wcs import STERADIAN, TangentWCS
+from romanprf.sky.wcs import STERADIAN, TangentWCS, image_centre
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -56,12 +56,12 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
 def pixel_area(exposure: Mapping[Any, Any]) -> float:
     """Pixel area (arcsec^2) to which the PRF of a reduction refers.
 
-    That of a flat-fielded image's calibration, or that of the central pixel.
+    That of a flat-fielded image's calibration, or that at the centre of the image.
     """
     steradian = exposure["pixel_area"]
     if not np.isfinite(steradian):
         wcs = TangentWCS.from_json(exposure["wcs"])
-        steradian = wcs.pixel_area(exposure["ncols"] / 2.0, exposure["nrows"] / 2.0)
+        steradian = wcs.pixel_area(*image_centre((exposure["nrows"], exposure["ncols"])))
     return float(STERADIAN * steradian)
 
 
@@ -71,7 +71,7 @@ def exposure_deltas(
     """Rows of the ``deltas`` table of one exposure.
 
     The radius of each source is where the first guess of the PRF falls under ``flux_cut_off``.
-    Pixels are those of the middle of the image, at most `romanprf.core.large.MIDDLE` per side.
+    Pixels are those of the middle of the image, at most `LOGPOLAR_SIDE` per side.
     """
     guess = LogPolarPRF.first_guess(10, 4, shape["rmin"], shape["cut_r"], shape["rmax"], area)
     radius = footprint_radius(
@@ -79,7 +79,7 @@ def exposure_deltas(
     )
     wcs = TangentWCS.from_json(exposure["wcs"])
     ra, dec = positions_at(sources, exposure["time"])
-    size = min(exposure["nrows"], MIDDLE), min(exposure["ncols"], MIDDLE)
+    size = min(exposure["nrows"], LOGPOLAR_SIDE), min(exposure["ncols"], LOGPOLAR_SIDE)
     corner = (exposure["nrows"] - size[0]) // 2, (exposure["ncols"] - size[1]) // 2
     pairs = find_deltas(ra, dec, radius, wcs, size, corner=corner)
     image = read_image(exposure)

@@ -14,15 +14,15 @@ import pandas as pd
 from tqdm import tqdm
 
 from romanprf.errors import InputError
-from romanprf.io.images import check_one_setup, register
+from romanprf.io.images import check_one_setup, exposure_rows
 from romanprf.io.reading import file_stamp
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
 from romanprf.schemas import EXPOSURES
 from romanprf.sky.field import field_plane
 from romanprf.sky.motion import julian_year
-from romanprf.sky.wcs import ARCSEC, TangentWCS, stretch
+from romanprf.sky.wcs import ARCSEC, TangentWCS, image_centre, stretch
 
-#: Outlines grow in steps of this size (arcsec), so that a new dither rarely changes the field.
+#: Step by which the sky region grows, arcsec: a new dither rarely changes it.
 SNAP = 4.0
 
 
@@ -40,7 +40,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     params : mapping
         ``files``: list of ``{"file", "exposure"}`` (see `romanprf.io.sheet.read_sheet`);
         ``gain`` and ``zero_point`` of the section ``exposures`` of the configuration;
-        ``registered``: where the step keeps a copy of its table, since Snakemake removes the
+        ``cache``: where the step keeps a copy of its table, since Snakemake removes the
         output of a job before it runs again.
 
     Raises
@@ -51,7 +51,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     del inputs  # named in params; their pixels are in content_hash, not hashed a second time
     rows: list[dict[str, Any]] = []
     origin = provenance(params={k: params[k] for k in ("files", "gain", "zero_point")})
-    known = _known(params["registered"])
+    known = _known(params["cache"])
     keys: dict[str, str] = {}
     for item in tqdm(params["files"], "frames", unit="file", disable=None):
         file = item["file"]
@@ -59,7 +59,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         if keys[file] in known:
             rows += known[keys[file]]
         else:
-            found = register(file, params["gain"], params["zero_point"])
+            found = exposure_rows(file, params["gain"], params["zero_point"])
             rows += _numbered(found, file, item["exposure"])
     if not rows:
         raise InputError("no images, expected at least one file in the exposure sheet")
@@ -67,7 +67,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     _check_together(rows)
     table = pd.DataFrame(rows)
     metadata = {"files": json.dumps(keys), "field": json.dumps(field(table))}
-    for path in (outputs["exposures"], params["registered"]):
+    for path in (outputs["exposures"], params["cache"]):
         write_table(path, table, EXPOSURES, origin, metadata)
 
 
@@ -130,8 +130,7 @@ def field(exposures: pd.DataFrame) -> dict[str, float]:
     first = exposures.iloc[0]
     wcs = TangentWCS.from_json(first["wcs"])
     ra0, dec0 = round(wcs.ra0, 4) % 360.0, round(wcs.dec0, 4)
-    centre = np.array([0.5 * (first["ncols"] - 1), 0.5 * (first["nrows"] - 1)])
-    jacobian = wcs.jacobian(*centre)
+    jacobian = wcs.jacobian(*image_centre((first["nrows"], first["ncols"])))
     angle = round(float(np.rad2deg(np.arctan2(jacobian[1, 0], jacobian[0, 0]))), 1)
     outlines = [
         field_plane(*_outline(text, nrows, ncols), ra0, dec0, angle)

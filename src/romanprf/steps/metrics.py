@@ -23,9 +23,10 @@ from romanprf.prf.table import read_prf
 from romanprf.sky.motion import positions_at
 from romanprf.sky.wcs import TangentWCS
 
-#: Measurements in memory at once.
+#: Measurements read at once: bounds the memory of the step.
 _CHUNK = 4_000_000
-#: Exposures over which source_psf_fraction is averaged, evenly spread.
+#: Exposures, evenly spread, over which `source_psf_fraction` is averaged: it changes with the
+#: dither only.
 _FRACTION_EXPOSURES = 16
 
 

@@ -28,9 +28,9 @@ from romanprf.sky.motion import positions_at
 from romanprf.sky.wcs import TangentWCS
 from romanprf.solve.fit import model_image
 
-#: Largest side of the image that is shown (pixels).
+#: Largest side of the image that is shown, pixels: the stars of a larger one are too small to see.
 _SIDE = 512
-#: Sources closer to the border of the images than this are not in the scatter plot (pixels).
+#: Sources closer to the edge of the first exposure are left out of the scatter plot, pixels.
 _BORDER = 4.0
 
 

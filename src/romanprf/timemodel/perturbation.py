@@ -14,14 +14,17 @@ from romanprf.prf import PRF
 from romanprf.timemodel.solver import normal_equations, posterior
 from romanprf.timemodel.vectors import checked, standardised
 
-#: Fit pixels whose mean over time exceeds this many errors.
+#: Least mean flux over time of a fitted pixel, in units of its error.
 _SIGNAL_TO_NOISE = 10.0
-#: A pixel is good in a bin if this fraction of the frames is.
+#: Least fraction of the frames of a bin in which a pixel must be good.
 _GOOD_FRAMES = 0.5
-_ITERATIONS, _CLIP = 3, 5.0
+#: Fits, each without the outliers of the one before.
+_ITERATIONS = 3
+#: Pixels whose mean chi2 exceeds the median by this many robust spreads are outliers.
+_CLIP = 5.0
 #: Median of the square of a standard normal variable.
 _MEDIAN_CHI2 = 0.4549
-#: Samples per axis of the light of the PRF.
+#: Samples per axis of the PRF over which the mean of the factor is taken.
 _SAMPLES = 400
 
 

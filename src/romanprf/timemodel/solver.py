@@ -7,9 +7,9 @@ from scipy.linalg import eigh
 from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_array, diags_array
 
-#: Where the sigma of the prior on the coefficients is sought: from no change at all to a PRF that
-#: changes tenfold.  A fixed one is too loose for a steady telescope: fitted noise of 1 % would go
-#: from the model into every light curve.
+#: Range in which the prior sigma of the coefficients is sought: from no change of the PRF to a
+#: tenfold one.  A fixed sigma is too loose for a steady telescope: fitted noise of 1 % would enter
+#: every light curve.
 _SIGMA_RANGE = (1e-6, 10.0)
 
 

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.polynomial import legendre
 from numpy.typing import ArrayLike
 
-#: A gap of more median cadences than this starts a new segment: after it a telescope may point
-#: and focus a little differently.
+#: A gap longer than this, in median cadences, starts a new segment: the telescope may point and
+#: focus a little differently after it.
 _GAP = 5.0
-#: A vector that varies by less than this fraction of its value is rounding error.
+#: A vector that varies by less than this fraction of its largest value counts as constant: the
+#: variation is rounding error.
 _CONSTANT = 1e-12
 
 

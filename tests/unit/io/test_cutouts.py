@@ -9,7 +9,7 @@ from astropy.coordinates import SkyCoord
 import imagefiles as files
 from romanprf.errors import InputError
 from romanprf.io.cutouts import read_cutouts
-from romanprf.io.images import read_image, register
+from romanprf.io.images import exposure_rows, read_image
 from romanprf.io.pixel_series import PixelPosition
 from romanprf.sky.wcs import TangentWCS
 
@@ -56,7 +56,7 @@ def test_whole_images_by_time(tmp_path: Path) -> None:
     y, x = np.indices(files.SHAPE)
     np.testing.assert_array_equal(series.row, y.ravel())  # (npix,): one pointing
     np.testing.assert_array_equal(series.column, x.ravel())
-    (row,) = register(paths[0], None, ZERO_POINT)
+    (row,) = exposure_rows(paths[0], None, ZERO_POINT)
     expected = TangentWCS.from_json(row["wcs"]).pixel_to_sky(x.ravel(), y.ravel())
     np.testing.assert_array_equal([series.ra, series.dec], expected)
     assert series.meta == {
@@ -80,7 +80,7 @@ def test_one_path_is_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["tuple", "list", "icrs", "galactic", "pixel"])
 def test_cut_out_about_a_position(tmp_path: Path, kind: str) -> None:
     paths = frames(tmp_path)
-    (row,) = register(paths[0], None, ZERO_POINT)
+    (row,) = exposure_rows(paths[0], None, ZERO_POINT)
     sky = centre(row, 3.3, 4.4)
     position = {
         "tuple": sky,
@@ -100,7 +100,7 @@ def test_cut_out_about_a_position(tmp_path: Path, kind: str) -> None:
 
 def test_the_sky_is_followed_through_dithers(tmp_path: Path) -> None:
     path = dithered_cube(tmp_path / "cube.asdf")
-    exposures = register(path, None, ZERO_POINT)
+    exposures = exposure_rows(path, None, ZERO_POINT)
     first = exposures[0]
     position = PixelPosition(first["row0"] + 1, first["column0"] + 4)
     series = read_cutouts(path, position, 1, zero_point=ZERO_POINT)
@@ -123,7 +123,7 @@ def test_beyond_the_edge_there_is_sky_but_no_flux(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.isinf(series.flux_err.reshape(3, 3)), outside)
     np.testing.assert_array_equal(flux[1:, :2], files.pixels(0)[0][:2, -2:])
     assert (series.row.min(), series.column.max()) == (-1, NCOLS)
-    (row,) = register(path, None, ZERO_POINT)
+    (row,) = exposure_rows(path, None, ZERO_POINT)
     expected = centre(row, -1, NCOLS)
     assert (series.ra[2], series.dec[2]) == expected
 

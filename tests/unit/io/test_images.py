@@ -15,7 +15,7 @@ from romanprf.errors import InputError
 from romanprf.flags import ExposureFlag, PixelFlag
 from romanprf.io import reading as exposure
 from romanprf.io import rimtimsim, roman_cuts, roman_l2
-from romanprf.io.images import detect_format, read_image, register
+from romanprf.io.images import detect_format, exposure_rows, read_image
 from romanprf.schemas import EXPOSURES
 from romanprf.sky.wcs import TangentWCS
 
@@ -28,15 +28,15 @@ WRITERS = {
 
 
 def one(path: Path, gain: float | None = GAIN, zero_point: float | None = ZERO_POINT) -> dict:
-    (row,) = register(path, gain, zero_point)
+    (row,) = exposure_rows(path, gain, zero_point)
     return row
 
 
 def complaint(path: Path, **settings: float | None) -> str:
-    """The one line that `register` says of a file."""
+    """The one line that `exposure_rows` says of a file."""
     options = {"gain": GAIN, "zero_point": ZERO_POINT} | settings
     with pytest.raises(InputError) as error:
-        register(path, **options)
+        exposure_rows(path, **options)
     message = str(error.value)
     assert message.startswith(str(path))
     assert "\n" not in message
@@ -47,7 +47,7 @@ def complaint(path: Path, **settings: float | None) -> str:
 def test_format_is_told_by_content(tmp_path: Path, name: str) -> None:
     path = WRITERS[name](tmp_path / "misleading.csv")
     assert detect_format(path) == name
-    for row in register(path, GAIN, ZERO_POINT):
+    for row in exposure_rows(path, GAIN, ZERO_POINT):
         assert row["format"] == name
         assert set(row) == set(EXPOSURES.names)
 
@@ -89,7 +89,7 @@ def test_rimtimsim_axes_are_swapped_and_icrs(tmp_path: Path) -> None:
 def test_cube_rows(tmp_path: Path) -> None:
     tree = files.cube_tree(dithered=True)
     tree["data"]["quality"][1] = 4
-    rows = register(files.write_cube(tmp_path / "a", tree), None, ZERO_POINT)
+    rows = exposure_rows(files.write_cube(tmp_path / "a", tree), None, ZERO_POINT)
     assert [row["exposure"] for row in rows] == [10, 11, 12]
     assert [row["plane"] for row in rows] == [0, 1, 2]
     assert [(row["row0"], row["column0"]) for row in rows] == [(20, 40), (21, 39), (22, 38)]
@@ -103,7 +103,7 @@ def test_cube_rows(tmp_path: Path) -> None:
 
 
 def test_scalar_first_pixel(tmp_path: Path) -> None:
-    rows = register(files.write_cube(tmp_path / "a"), None, ZERO_POINT)
+    rows = exposure_rows(files.write_cube(tmp_path / "a"), None, ZERO_POINT)
     assert {(row["row0"], row["column0"]) for row in rows} == {(20, 40)}
 
 
@@ -230,7 +230,7 @@ def test_hash_follows_content_not_name(tmp_path: Path) -> None:
 def test_files_are_closed(tmp_path: Path) -> None:
     for name, write in WRITERS.items():
         path = write(tmp_path / name)
-        for row in register(path, GAIN, ZERO_POINT):
+        for row in exposure_rows(path, GAIN, ZERO_POINT):
             read_image(row)
     open_files = {os.readlink(f"/proc/self/fd/{fd}") for fd in _descriptors()}
     kept = {str(tmp_path / "roman_cuts")}  # a cube, until the next one is read
@@ -241,7 +241,7 @@ def test_a_cube_is_opened_once_until_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, opened, real = tmp_path / "a", [], asdf.open
-    rows = register(files.write_cube(path), None, ZERO_POINT)
+    rows = exposure_rows(files.write_cube(path), None, ZERO_POINT)
     monkeypatch.setattr(asdf, "open", lambda *a, **k: opened.append(a) or real(*a, **k))
     first = [read_image(row).flux for row in rows]
     assert len(opened) == 1
@@ -255,7 +255,7 @@ def test_a_cube_is_opened_once_until_it_changes(
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_large_image_is_not_read_to_be_registered(
+def test_large_image_is_not_read_to_be_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(exposure, "WHOLE_PIXELS", 10)
@@ -269,10 +269,10 @@ def test_large_image_is_not_read_to_be_registered(
         monkeypatch.setattr(module, "_pixels", pixels)
     path = WRITERS[name](tmp_path / "a")
     looked: list[int] = []
-    before = register(path, GAIN, ZERO_POINT)
+    before = exposure_rows(path, GAIN, ZERO_POINT)
     assert looked == ([] if name == "roman_l2" else [2] * len(before))
     os.utime(path, ns=(1, 1))
-    after = register(path, GAIN, ZERO_POINT)
+    after = exposure_rows(path, GAIN, ZERO_POINT)
     for old, new in zip(before, after, strict=True):
         changed = {key for key in old if old[key] != new[key]}
         assert changed == {"content_hash"}  # the date stands for the pixels
@@ -434,13 +434,13 @@ def test_l2_without_wcs_or_arrays(tmp_path: Path) -> None:
     assert "images differ in shape" in complaint(path)
 
 
-def test_image_changed_since_registration(tmp_path: Path) -> None:
+def test_image_changed_since_it_was_listed(tmp_path: Path) -> None:
     path = tmp_path / "a"
     row = one(files.write_frame(path))
     files.write_frame(path, np.ones((4, 4), "f4"), np.ones((4, 4), "f4"))
     with pytest.raises(InputError, match=r"\(4, 4\), expected \(6, 9\)"):
         read_image(row)
-    cube = register(files.write_cube(tmp_path / "b"), None, ZERO_POINT)
+    cube = exposure_rows(files.write_cube(tmp_path / "b"), None, ZERO_POINT)
     files.write_cube(tmp_path / "b", files.cube_tree(n=2))
     with pytest.raises(InputError, match="no plane 2"):
         read_image(cube[2])

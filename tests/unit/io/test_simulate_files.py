@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from romanprf.config import Simulate
 from romanprf.errors import InputError
-from romanprf.io.images import read_image, register
+from romanprf.io.images import exposure_rows, read_image
 from romanprf.io.tables import read_table
 from romanprf.schemas import TRUTH
 from romanprf.simulate import make_exposure, make_field, wfi
@@ -69,7 +69,7 @@ def test_cube_has_the_layout_of_roman_cuts(folder, exposure):
 
 @pytest.mark.parametrize("name", ["frame.fits", "cube.asdf"])
 def test_readers_see_what_was_drawn(folder, exposure, name):
-    row = register(folder / name, None, None)[-1]
+    row = exposure_rows(folder / name, None, None)[-1]
     assert (row["exposure"], row["time"]) == (4, pytest.approx(exposure.time, abs=1e-8))
     assert (row["detector"], row["filter"]) == ("WFI02", "F146")
     assert row["zero_point"] == wfi.ZERO_POINT

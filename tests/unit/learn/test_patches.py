@@ -67,8 +67,8 @@ def field():
 @pytest.fixture
 def cut(monkeypatch):
     """Two patches of 40 pixels per axis."""
-    monkeypatch.setattr(patches, "COUNT", 2)
-    monkeypatch.setattr(patches, "SIDE", SIDE)
+    monkeypatch.setattr(patches, "PATCHES_PER_AXIS", 2)
+    monkeypatch.setattr(patches, "PATCH_SIDE", SIDE)
 
 
 def test_small_images_are_used_whole(field):

@@ -86,7 +86,7 @@ def _brute_fraction(x, y):
         np.arange(SHAPE[1] * SUBPIXELS) * step - 0.5 + 0.5 * step - x,
         np.arange(SHAPE[0] * SUBPIXELS) * step - 0.5 + 0.5 * step - y,
     )
-    jacobian = fields.wcs(*SHAPE).jacobian(SHAPE[1] / 2.0, SHAPE[0] / 2.0)
+    jacobian = fields.wcs(*SHAPE).jacobian((SHAPE[1] - 1) / 2.0, (SHAPE[0] - 1) / 2.0)
     east, north = np.einsum("ij,jrc->irc", jacobian, np.stack([column, row]))
     light = fields.prf().evaluate(np.hypot(east, north), np.arctan2(north, east))
     area = np.abs(np.linalg.det(jacobian)) / fields.prf().pixel_area

@@ -133,8 +133,8 @@ def test_the_prf_gains(paths, tmp_path):
 
 
 def test_stars_are_found_beside_the_patches_of_the_prf(paths, found, tmp_path, monkeypatch):
-    monkeypatch.setattr(patches, "COUNT", 2)
-    monkeypatch.setattr(patches, "SIDE", 26)
+    monkeypatch.setattr(patches, "PATCHES_PER_AXIS", 2)
+    monkeypatch.setattr(patches, "PATCH_SIDE", 26)
     other = read_table(again(paths, tmp_path).sources, schemas.SOURCES)
     other = other[other["origin"] == "residual"]
     bright = found[found["mag"] < 21.5]

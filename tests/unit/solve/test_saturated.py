@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 from romanprf.config import Simulate
 from romanprf.flags import PixelFlag, SourceFlag
 from romanprf.frame.stamps import Stamps
-from romanprf.io.images import read_image, register
+from romanprf.io.images import exposure_rows, read_image
 from romanprf.io.simulated import write_cube, write_frame
 from romanprf.simulate import SimulatedExposure, inject, wfi
 from romanprf.simulate.detector import expose
@@ -56,7 +56,7 @@ class Field:
 
 def through_file(path, exposure):
     WRITERS[path.name](path, exposure)
-    (row,) = register(path, None, None)
+    (row,) = exposure_rows(path, None, None)
     return read_image(row)
 
 

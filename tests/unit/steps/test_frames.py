@@ -28,7 +28,7 @@ def sheet(*paths: Path, numbers: dict[int, int] | None = None) -> list[dict]:
 def run(tmp_path: Path, entries: list[dict], **settings: float | None) -> Path:
     outputs = {"exposures": tmp_path / "exposures.parquet"}
     inputs = {"images": [entry["file"] for entry in entries]}
-    params = {"files": entries, "registered": tmp_path / "registered.parquet"}
+    params = {"files": entries, "cache": tmp_path / "exposures_cache.parquet"}
     frames.run(inputs, outputs, {**params, **SETTINGS, **settings})
     return outputs["exposures"]
 
@@ -56,33 +56,33 @@ def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that the step has opened."""
     names: list[str] = []
 
-    def register(file: str, *settings: float | None) -> list[dict]:
+    def exposure_rows(file: str, *settings: float | None) -> list[dict]:
         names.append(Path(file).name)
-        return images.register(file, *settings)
+        return images.exposure_rows(file, *settings)
 
-    monkeypatch.setattr(frames, "register", register)
+    monkeypatch.setattr(frames, "exposure_rows", exposure_rows)
     return names
 
 
-def test_known_images_are_not_opened_again(tmp_path: Path, registered: list[str]) -> None:
+def test_known_images_are_not_opened_again(tmp_path: Path, opened: list[str]) -> None:
     cube = files.write_cube(tmp_path / "cube")
     entries = sheet(frame(tmp_path, 3, DETECTOR="SCA11"), cube)
     first = run(tmp_path, entries).read_bytes()
-    del registered[:]
+    del opened[:]
     assert run(tmp_path, entries).read_bytes() == first
-    assert registered == []
+    assert opened == []
     more = [*entries, *sheet(frame(tmp_path, 4, DETECTOR="SCA11"))]
     added = run(tmp_path, more).read_bytes()
-    assert registered == ["frame4"]
-    (tmp_path / "registered.parquet").unlink()
+    assert opened == ["frame4"]
+    (tmp_path / "exposures_cache.parquet").unlink()
     assert run(tmp_path, more).read_bytes() == added
 
 
-def test_changed_images_are_opened_again(tmp_path: Path, registered: list[str]) -> None:
+def test_changed_images_are_opened_again(tmp_path: Path, opened: list[str]) -> None:
     entries = sheet(frame(tmp_path, 3), frame(tmp_path, 4))
     first = read_exposures(run(tmp_path, entries))
     for change, expected in (
@@ -91,22 +91,22 @@ def test_changed_images_are_opened_again(tmp_path: Path, registered: list[str]) 
         (lambda: entries[1].update(exposure=9), ["frame4"]),
         (lambda: entries[1].update(exposure=None), ["frame4"]),
     ):
-        del registered[:]
+        del opened[:]
         change()
         table = read_exposures(run(tmp_path, entries))
-        assert registered == expected
+        assert opened == expected
     assert table["exposure_time"].tolist() == [60.0, 54.0]
     same = table["content_hash"] == first["content_hash"]
     assert same.tolist() == [False, True]
-    del registered[:]
+    del opened[:]
     assert set(read_exposures(run(tmp_path, entries, zero_point=26.0))["zero_point"]) == {26}
-    assert registered == ["frame3", "frame4"]
+    assert opened == ["frame3", "frame4"]
 
 
-def test_unreadable_table_is_written_anew(tmp_path: Path, registered: list[str]) -> None:
-    (tmp_path / "registered.parquet").write_bytes(b"not a table")
+def test_unreadable_table_is_written_anew(tmp_path: Path, opened: list[str]) -> None:
+    (tmp_path / "exposures_cache.parquet").write_bytes(b"not a table")
     run(tmp_path, sheet(frame(tmp_path, 3)))
-    assert registered == ["frame3"]
+    assert opened == ["frame3"]
 
 
 def test_numbers_of_the_sheet_replace_those_of_the_files(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_deltas_of_a_large_image_are_those_of_its_middle(paths, monkeypatch):
     whole = read_table(paths.deltas, schemas.DELTAS)
     exposure = read_table(paths.exposures, schemas.EXPOSURES).to_dict("records")[0]
     sources = read_table(paths.catalogue_sources, schemas.SOURCES)
-    monkeypatch.setattr(deltas, "MIDDLE", 20)
+    monkeypatch.setattr(deltas, "LOGPOLAR_SIDE", 20)
     shape = CONFIG.shape.model_dump()
     area = deltas.pixel_area(exposure)
     part = pd.DataFrame(deltas.exposure_deltas(exposure, sources, shape, area))

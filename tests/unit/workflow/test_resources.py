@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from romanprf.core.large import LEARNED
+from romanprf.core.large import PATCH_PIXELS
 from romanprf.workflow.resources import DETECTOR, Size, memory_mb, minutes
 
 RULES = Path(__file__).resolve().parents[3] / "workflow" / "rules"
@@ -52,9 +52,9 @@ def test_part_of_a_frame():
 
 def test_the_prf_fit_of_a_detector_is_that_of_its_patches():
     frames = Size(DETECTOR, frames=16, stars=750_000)
-    assert memory_mb("shape", frames.part(LEARNED)) < 7_000
+    assert memory_mb("shape", frames.part(PATCH_PIXELS)) < 7_000
     assert 5_500 < memory_mb("search", frames) < 12_000
-    assert minutes("shape", frames.part(LEARNED), threads=4) < 120
+    assert minutes("shape", frames.part(PATCH_PIXELS), threads=4) < 120
 
 
 def test_small_jobs_ask_for_little():
