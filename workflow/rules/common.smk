@@ -1,10 +1,13 @@
 """Settings, paths and the functions that the rules share."""
 
+import errno
 import functools
 import os
 import sys
 
 import pandas as pd
+
+from snakemake.exceptions import IncompleteCheckpointException
 
 from romanprf.workflow import dependencies, resources
 from romanprf import schemas
@@ -141,7 +144,12 @@ def size_of(rows):
     """Function of the wildcards: what a job on the rows that ``rows(wildcards)`` gives works on."""
 
     def size(wildcards):
-        all_rows = exposures(wildcards)
+        try:
+            all_rows = exposures(wildcards)
+        except IncompleteCheckpointException:
+            # Snakemake plans a resource as <TBD> when its function misses an input file, and fails
+            # when it misses a checkpoint.
+            raise FileNotFoundError(errno.ENOENT, "not written yet", paths.exposures) from None
         return resources.Size(
             pixels=int(all_rows["nrows"].max()) * int(all_rows["ncols"].max()),
             frames=len(rows(wildcards)),
