@@ -18,7 +18,7 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 
 
-if demo:
+if plan.demo:
 
     include: "workflow/rules/simulate.smk"
 
@@ -40,7 +40,7 @@ rule all:
     """Every table and picture of a reduction."""
     default_target: True
     input:
-        [paths.catalogue, paths.truth] if demo else [],
+        [paths.catalogue, paths.truth] if plan.demo else [],
         paths.exposures,
         paths.catalogue_sources,
         paths.sources,

@@ -58,8 +58,7 @@ class Reduction:
         """Run snakemake; the jobs that ran, or would run, by the names of their logs."""
         done = self.snakemake(*options)
         assert done.returncode == 0, done.stdout
-        names = re.findall(r"^    log: results/logs/(\S+)\.log", done.stdout, re.MULTILINE)
-        return set(names)
+        return set(re.findall(r"^ +log: results/logs/(\S+)\.log", done.stdout, re.MULTILINE))
 
     def pending(self) -> set[str]:
         """What a run would do.
@@ -98,3 +97,9 @@ def reduce_once(reduction: Reduction, folder: Path) -> None:
 def demo(finished: Reduction, tmp_path: Path) -> Reduction:
     """A copy of the reduced demo, to be changed."""
     return finished.copy(tmp_path / "demo")
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Reduction:
+    """A folder in which nothing is written yet."""
+    return Reduction(tmp_path, tmp_path / "kernels")

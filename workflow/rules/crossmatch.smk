@@ -2,7 +2,7 @@ rule crossmatch:
     """Catalogue, reference and footprint of the images make one list of sources."""
     input:
         ancient(registered),
-        **catalogues,
+        **plan.catalogues,
     output:
         catalogue_sources=paths.catalogue_sources,
     log:
@@ -13,12 +13,12 @@ rule crossmatch:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=memory("crossmatch", matching),
-        runtime=duration("crossmatch", matching),
+        mem_mb=plan.memory("crossmatch"),
+        runtime=plan.minutes("crossmatch"),
     params:
         catalogue=section("catalogue", exclude={"path"}),
         reference=section("reference", exclude={"path"}),
         crossmatch=section("crossmatch"),
-        field=lambda wildcards: read_field(registered(wildcards)),
+        field=lambda wildcards: plan.field(),
     script:
         "../scripts/crossmatch.py"

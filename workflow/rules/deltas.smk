@@ -14,11 +14,11 @@ rule deltas:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=memory("deltas", part_of(shape_exposures, LOGPOLAR_SIDE**2)),
-        runtime=duration("deltas", part_of(shape_exposures, LOGPOLAR_SIDE**2)),
+        mem_mb=plan.memory("deltas"),
+        runtime=plan.minutes("deltas"),
     params:
         shape=section("shape", include={"rmin", "cut_r", "rmax", "flux_cut_off"}),
-        exposures=numbers(shape_exposures),
-        content=content(shape_exposures),
+        exposures=plan.numbers("deltas"),
+        content=plan.content("deltas"),
     script:
         "../scripts/deltas.py"

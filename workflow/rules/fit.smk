@@ -19,12 +19,12 @@ rule fit:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=memory("fit", size_of(batch_exposures)),
-        runtime=duration("fit", size_of(batch_exposures)),
+        mem_mb=plan.memory("fit"),
+        runtime=plan.minutes("fit"),
     params:
         fit=section("fit"),
         flux_cut_off=settings.shape.flux_cut_off,
-        exposures=numbers(batch_exposures),
-        content=content(batch_exposures),
+        exposures=plan.numbers("fit"),
+        content=plan.content("fit"),
     script:
         "../scripts/fit.py"

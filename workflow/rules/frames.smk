@@ -12,8 +12,8 @@ rule kernels:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=memory("kernels", simulated(1)),
-        runtime=duration("kernels", simulated(1)),
+        mem_mb=plan.memory("kernels"),
+        runtime=plan.minutes("kernels"),
     params:
         versions=dependencies.versions(),
     script:
@@ -25,7 +25,7 @@ rule kernels:
 checkpoint frames:
     """List the exposures: identity, time, WCS, calibration, quality, content hash."""
     input:
-        images=sorted({entry["file"] for entry in files}) if demo else [],
+        images=sorted({entry["file"] for entry in plan.files}) if plan.demo else [],
     output:
         exposures=paths.exposures,
     log:
@@ -36,12 +36,12 @@ checkpoint frames:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=memory("frames", registration),
-        runtime=duration("frames", registration),
+        mem_mb=plan.memory("frames"),
+        runtime=plan.minutes("frames"),
     params:
-        files=files,
+        files=plan.files,
         cache=paths.exposures_cache,
-        stamps=None if demo else dependencies.stamps(files),
+        stamps=None if plan.demo else dependencies.stamps(plan.files),
         gain=settings.exposures.gain,
         zero_point=settings.exposures.zero_point,
     script:

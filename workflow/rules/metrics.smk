@@ -17,10 +17,10 @@ rule metrics:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=memory("metrics", size_of(exposures)),
-        runtime=duration("metrics", size_of(exposures)),
+        mem_mb=plan.memory("metrics"),
+        runtime=plan.minutes("metrics"),
     params:
         metrics=section("metrics"),
-        content=content(exposures),
+        content=plan.content("metrics"),
     script:
         "../scripts/metrics.py"

@@ -2,7 +2,7 @@ rule plots:
     """Draw the pictures of the report."""
     input:
         paths.kernels,
-        **({"truth": paths.truth} if demo else {}),
+        **({"truth": paths.truth} if plan.demo else {}),
         exposures=ancient(registered),
         sources=paths.sources,
         prf=paths.prf,
@@ -29,8 +29,8 @@ rule plots:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=memory("plots", size_of(exposures)),
-        runtime=duration("plots", size_of(exposures)),
+        mem_mb=plan.memory("plots"),
+        runtime=plan.minutes("plots"),
     params:
         plots=section("plots"),
         flux_cut_off=settings.shape.flux_cut_off,

@@ -16,21 +16,15 @@ rule shape:
         "../envs/romanprf.yaml"
     threads: 4
     resources:
-        mem_mb=largest(
-            memory("shape", part_of(joint_exposures, PATCH_PIXELS)),
-            memory("search", size_of(joint_exposures)),
-        ),
-        runtime=total(
-            duration("shape", part_of(joint_exposures, PATCH_PIXELS)),
-            duration("search", size_of(joint_exposures)),
-        ),
+        mem_mb=plan.memory("shape"),
+        runtime=plan.minutes("shape"),
     params:
         shape=section("shape"),
         crossmatch=section(
             "crossmatch",
             include={"saturation_magnitude", "contaminant_radius", "contaminant_contrast"},
         ),
-        exposures=numbers(joint_exposures),
-        content=content(joint_exposures),
+        exposures=plan.numbers("shape"),
+        content=plan.content("shape"),
     script:
         "../scripts/shape.py"

@@ -10,8 +10,8 @@ rule simulate_field:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=memory("simulate_field", simulated(1)),
-        runtime=duration("simulate_field", simulated(1)),
+        mem_mb=plan.memory("simulate_field"),
+        runtime=plan.minutes("simulate_field"),
     params:
         simulate=section("simulate", exclude={"exposures", "format"}),
     script:
@@ -30,8 +30,8 @@ rule simulate_truth:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=memory("simulate_truth", simulated(settings.simulate.exposures)),
-        runtime=duration("simulate_truth", simulated(settings.simulate.exposures)),
+        mem_mb=plan.memory("simulate_truth"),
+        runtime=plan.minutes("simulate_truth"),
     params:
         simulate=section("simulate", exclude={"format"}),
     script:
@@ -55,8 +55,8 @@ rule simulate_exposure:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=memory("simulate_exposure", simulated(1)),
-        runtime=duration("simulate_exposure", simulated(1)),
+        mem_mb=plan.memory("simulate_exposure"),
+        runtime=plan.minutes("simulate_exposure"),
     params:
         simulate=section("simulate", exclude={"exposures", "format"}),
         exposure=lambda wildcards: int(wildcards.exposure),
@@ -78,8 +78,8 @@ rule simulate_cube:
         "../envs/romanprf.yaml"
     threads: 1
     resources:
-        mem_mb=memory("simulate_cube", simulated(settings.simulate.exposures)),
-        runtime=duration("simulate_cube", simulated(settings.simulate.exposures)),
+        mem_mb=plan.memory("simulate_cube"),
+        runtime=plan.minutes("simulate_cube"),
     params:
         simulate=section("simulate", exclude={"format"}),
     script:
