@@ -1,18 +1,18 @@
-"""The log-polar basis in which psfmachine and roman-lcs exchange PRF models.
+"""The log-polar basis of the PRF models that psfmachine and roman-lcs save.
 
-Like ours it is log10 of the PRF on cubic B-splines of radius and angle, with the radial knots
-uniform in sqrt(r), but
+As in `romanprf.prf.logpolar`, log10 of the PRF is a sum of cubic B-splines in radius and angle with
+radial knots uniform in sqrt(r).  The differences:
 
-- its radial splines are cubic in r, ours in sqrt(r), and go on below rmin to r = 0;
-- a constant function precedes them, and another one ends the list of weights;
-- the first ``cut`` radial functions, ``cut`` being the last knot inside cut_r, lose their angles,
-  and all but the constant come back, angle-free, after those that have angles.
+- the radial splines are cubic in r, not in sqrt(r), and continue below rmin to r = 0;
+- a constant is the first radial function, and another constant has the last weight;
+- the radial functions before number ``cut``, the last knot inside cut_r, have no angles; without
+  the constant they follow those that have angles.
 
-Both packages put the outermost knots at the smallest and largest radius among the pixels they
-evaluate, so their model depends on which pixels those are.  Here the outermost knots are 0 and
-rmax, which is what they do for pixels that reach from the centre to rmax.  For pixels beyond rmax
-they stretch the last four radial functions, which changes their model from the last but three
-knots outwards and which their files do not record.
+Both packages put the outermost knots at the smallest and the largest radius among the pixels they
+evaluate, so their model depends on these pixels.  Here the outermost knots are 0 and rmax, as there
+for pixels that reach from the centre to rmax.  For pixels beyond rmax the packages stretch the last
+four radial functions, which changes the model outside the last but third knot; their files do not
+record it.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ from scipy.interpolate import BSpline, make_lsq_spline
 
 from romanprf.prf.logpolar import LogPolarPRF
 
-#: Steps of our radial knots in one of theirs: log10 of the PRF agrees to 1e-4 dex.
+#: Intervals of our radial knots per interval of theirs: log10 of the PRF agrees to 1e-4 dex (rms).
 _REFINEMENT = 8
-#: Keeps the model small when rmin is close to rmax.
+#: Largest number of our radial knots, which would have no limit for rmin close to rmax.
 _MAX_KNOTS = 1000
-#: Points per radial knot interval at which one basis is fitted to the other.
+#: Points per interval of the radial knots at which one basis is fitted to the other; four functions
+#: are not zero there.
 _SAMPLES = 20
 
 
 @dataclass(frozen=True)
 class ExchangeBasis:
-    """Geometry of the basis, under the names that the headers of the files use.
+    """Geometry of the basis, by the names in the headers of the files.
 
     Attributes
     ----------
     n_rknots, n_pknots : int
-        Knots: radial, from ``rmin`` to ``rmax``; angular.
+        Numbers of radial knots, from ``rmin`` to ``rmax``, and of angular knots.
     rmin, rmax, cut_r : float
-        Arcsec.
+        First and last radial knot, and radius inside which there are no angles, arcsec.
     """
 
     n_rknots: int
@@ -53,7 +54,7 @@ class ExchangeBasis:
     cut_r: float
 
     def __post_init__(self) -> None:
-        """Refuse a geometry that has no basis.
+        """Check the geometry.
 
         Raises
         ------
@@ -71,7 +72,13 @@ class ExchangeBasis:
 
     @classmethod
     def of(cls, model: LogPolarPRF, geometry: Mapping[str, Any]) -> ExchangeBasis:
-        """The basis with the knots of ``model``, where ``geometry`` does not state others."""
+        """Basis with the knots in ``geometry`` or, where it lacks them, with those of ``model``.
+
+        Raises
+        ------
+        ValueError
+            If the geometry is not one that ``model`` can have.
+        """
         own = {
             "n_rknots": model.n_r,
             "n_pknots": model.n_phi,
@@ -107,10 +114,10 @@ class ExchangeBasis:
 
     @property
     def _order(self) -> np.ndarray:
-        """Radial x angular functions in the order of the weights.
+        """Numbers of the radial x angular functions in the order of their weights.
 
-        The packages take them from a Python set of their numbers, so we do: that is ascending
-        unless cut_r is a large part of rmax.
+        The packages iterate over a Python set of these numbers: ascending unless cut_r is a large
+        part of rmax.
         """
         every = set(range(self._n_radial * self.n_pknots))
         return np.array(list(every - set(range(self._cut * self.n_pknots))))
@@ -123,10 +130,10 @@ class ExchangeBasis:
         return np.column_stack([np.ones(r.size), splines])
 
     def to_prf(self, weights: np.ndarray, pixel_area: float) -> LogPolarPRF:
-        """Model that weights in this basis stand for.
+        """Model with these weights.
 
-        Agrees with them to 1e-3 dex, except within the three innermost knots (some
-        milliarcseconds), where the packages may let the PRF depend on the angle at its centre.
+        It agrees with them to 1e-3 dex, except inside the third knot (some milliarcseconds), where
+        a PRF of the packages may depend on the angle even at its centre.
 
         Parameters
         ----------
@@ -146,18 +153,18 @@ class ExchangeBasis:
         model = LogPolarPRF(n_r, self.n_pknots, 0.0, 0.0, self.rmax, pixel_area, np.empty(0))
         t = _midpoints(0.0, t_max, n_r - 1)
         ours = make_lsq_spline(t, self._radial(t**2), model.radial_knots, 3).c
-        # Their j-th angular function starts at the j-th knot, ours ends at the (j + 1)-th.
+        # Their angular function j starts at knot j, ours ends at knot j + 1.
         angles = np.roll(ours @ angular.reshape(self._n_radial, -1), 3, axis=1)
         profile = ours @ radial
         profile[: model.core] += angles[: model.core].mean(axis=1)
         return replace(model, coefficients=np.concatenate([profile, angles[model.core :].ravel()]))
 
     def weights(self, model: LogPolarPRF) -> np.ndarray:
-        """Weights in this basis that come closest to log10 of ``model``, shape (size,).
+        """Weights that come closest to log10 of ``model``, shape (size,), dex.
 
         Least squares, uniform in sqrt(r) and angle.  The mean over the angles and the rest are
-        orthogonal, so they are fitted one after the other.  Where knots finer than these keep the
-        centre of ``model`` free of angles, there is nothing to fit angles to.
+        orthogonal, so they are fitted one after the other.  Angles are not fitted at the centre of
+        a ``model`` of more knots than these, which has none there.
         """
         n = model.n_radial
         knots = model.radial_knots
@@ -178,6 +185,6 @@ class ExchangeBasis:
 
 
 def _midpoints(lower: float, upper: float, intervals: int) -> np.ndarray:
-    """Points inside (lower, upper), `_SAMPLES` to an interval, none at its ends."""
+    """Midpoints of `_SAMPLES` parts of each of the intervals between two numbers."""
     n = _SAMPLES * intervals
     return lower + (upper - lower) * (np.arange(n) + 0.5) / n

@@ -16,27 +16,28 @@ from romanprf.prf import logpolar_nb
 from romanprf.prf.base import PRF
 from romanprf.sky.wcs import points, stretch
 
-#: Prior sigma of the radial coefficients about those of the first guess, dex: the guess has the
-#: scale and the brightness of the data, and is within a factor of 3 of PRFs of real telescopes.
+#: Prior sigma of the radial coefficients about those of the first guess, dex: a factor of 3 is wide
+#: for a guess that has the scale and the brightness of the data.
 _RADIAL_SIGMA = 0.5
-#: Prior sigma of the angular coefficients about 0, dex: pixels of the wings hardly constrain them.
+#: Prior sigma of the angular coefficients about 0, dex: a PRF is nearly round where no pixel
+#: constrains its angles.
 _ANGULAR_SIGMA = 0.2
 #: Prior sigma of the second differences of coefficients along the radius, dex, as in P-splines
-#: (Eilers & Marx 1996, Stat. Sci. 11, 89): radii without data are interpolated.
+#: (Eilers & Marx 1996, Stat. Sci. 11, 89): radii without data are interpolated smoothly.
 _BEND_SIGMA = 0.2
 #: Prior sigma of the first differences of radial coefficients inside ``rmin``, dex: few pixels lie
 #: so close to a source.
 _CENTRE_SIGMA = 0.05
-#: Power of the radius with which a diffraction PRF falls far from its core; `PRF.integral`.
+#: Power of the radius with which a diffraction PRF falls far from its core.
 _WING_POWER = 3.0
-#: The same for the first guess: out to 2 arcsec the F146 PRF of Roman falls a little more slowly
-#: than far out (that of GalSim follows this power within 0.2 dex).
+#: Power of the radius in the wing of the first guess: that of GalSim's Roman PRF in F146 out to 2
+#: arcsec, within 0.2 dex.
 _INNER_POWER = 2.8
-#: Precision (1 / dex^2) relative to `_BEND_SIGMA` that keeps the first guess smooth: it only has to
-#: make functions between two samples of the profile well defined.
+#: Weight of the second differences, relative to `_BEND_SIGMA`, where the first guess is fitted to
+#: its profile: as small as keeps the equations regular.
 _SMOOTHING = 1e-4
-#: Midpoints in sqrt(r) at which `LogPolarPRF.integral` samples the mean profile: more than 20 per
-#: interval of the knots, so that the sum is exact to 1e-5.
+#: Midpoints in sqrt(r) at which `LogPolarPRF.integral` samples the mean profile: its sum is
+#: exact to 1e-7.
 _MIDPOINTS = 600
 #: Radii, uniform in sqrt(r), among which `LogPolarPRF.radius` chooses: 0.5 % of ``rmax`` apart at
 #: most.
@@ -65,13 +66,14 @@ class LogPolarPRF(PRF):
     Attributes
     ----------
     n_r, n_phi : int
-        Knots: radial, uniform in sqrt(r) from rmin to rmax; angular, wrapped.
+        Numbers of radial knots, uniform in sqrt(r) from ``rmin`` to ``rmax``, and of periodic
+        angular knots.
     rmin, cut_r, rmax : float
-        Arcsec.
+        First radial knot, radius inside which the PRF is round, and last radial knot, arcsec.
     pixel_area : float
         Arcsec^2.
     coefficients : ndarray, shape (n_radial + (n_radial - core) * n_phi,)
-        Radial coefficients first, then the angular ones by radius; log10.
+        Radial coefficients, then the angular ones by radius, dex.
     """
 
     n_r: int

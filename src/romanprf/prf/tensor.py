@@ -25,16 +25,15 @@ STEP = 0.04
 #: Samples per interval of the knots when a function is projected on the splines; the splines have
 #: one degree of freedom per interval.
 _SAMPLES = 4
-#: Samples per interval of the knots and axis in sums of light: the splines are cubic, so that
-#: midpoints this close leave 1e-5 of the light.
+#: Samples per interval of the knots and axis in sums of light, which are exact to 2e-6.
 _MIDPOINTS = 8
-#: Radius (pixels) within which all nodes have the same light; it holds most of a star's light, and
-#: little of that of its neighbours.
+#: Radius (pixels) within which all nodes have the same light: most of a star's light is inside, and
+#: further out the pixels around one node hardly constrain its coefficients.
 _LEVEL = 6.0
-#: Radii among which `TensorPRF.radius` chooses, uniform in asinh(r / SCALE): 1 % apart for a reach
-#: of 60 pixels.
+#: Radii among which `TensorPRF.radius` chooses, uniform in asinh(r / SCALE): at most 0.7 % apart
+#: for a reach of 60 pixels.
 _RADII = 400
-#: Angles of the mean profile: enough for diffraction spikes, which have at most 12 arms.
+#: Angles of the mean profile: four for each of the 12 diffraction spikes of Roman.
 _ANGLES = 48
 #: Least value of `TensorPRF.envelope` relative to its peak, which keeps it positive.
 _FLOOR = 1e-9
@@ -129,7 +128,12 @@ class TensorPRF(PRF):
             for a in (self.coefficients, self.errors)
         )
         return replace(
-            self, coefficients=here, rows=np.zeros(1), columns=np.zeros(1), errors=errors
+            self,
+            coefficients=here,
+            rows=np.zeros(1),
+            columns=np.zeros(1),
+            errors=errors,
+            _footprints=None,
         )
 
     def seen_from(self, column: int, row: int) -> TensorPRF:
@@ -138,7 +142,7 @@ class TensorPRF(PRF):
         return moved.with_footprints_of(self)
 
     def with_footprints_of(self, other: TensorPRF) -> TensorPRF:
-        """Model whose `radius` is that of another one."""
+        """Model whose `radius`, also after `dataclasses.replace`, is that of another one."""
         return replace(self, _footprints=other._extent)
 
     def shares(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -232,7 +236,7 @@ class TensorPRF(PRF):
     ) -> np.ndarray:
         """See `PRF.fill_stamps`."""
         values = np.empty(offset[-1], np.float32)
-        # Values are per pixel, whatever its area: divide by that of the pixels, which is in scale.
+        # Values are per pixel, whatever its area: remove the area of the pixels from the scale.
         area = scale * self.pixel_area / stretch(jacobian)
         radius = np.minimum(radius, self.reach)
         nodes = *self.shares(x, y), self.coefficients.astype(np.float32)
@@ -361,7 +365,7 @@ class TensorPRF(PRF):
 
 
 def _between(nodes: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Node before each place, and the way to the next one, 0 ... 1, that lies before it."""
+    """Node before each place, and the place as a fraction, 0 ... 1, of the way to the next."""
     index = np.clip(np.searchsorted(nodes, place, side="right") - 1, 0, nodes.size - 2)
     width = nodes[index + 1] - nodes[index]
     return index, np.clip((place - nodes[index]) / width, 0.0, 1.0)

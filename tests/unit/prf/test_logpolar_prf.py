@@ -77,6 +77,18 @@ def test_continuity(model):
     assert_allclose(model.evaluate(r, np.pi - step), model.evaluate(r, step - np.pi), rtol=1e-5)
 
 
+def test_wing_continues_the_model(model):
+    jacobian = 1.02 * fields.SCALE * np.eye(2)
+    prf, end = model.with_wing(jacobian), model.rmax / (1.02 * fields.SCALE)
+    d = np.linspace(0.0, 0.999 * end, 50)
+    assert_array_equal(prf(d, 0.0), model.on_pixels(d, 0.0, jacobian))
+    far = prf(end * np.array([1.001, 2.0, 4.0]), 0.0)
+    assert_allclose(far[1:] / far[:-1], [(1.001 / 2.0) ** 3, 1.0 / 8.0], rtol=1e-9)
+    circle = np.linspace(0.0, 2.0 * np.pi, 240, endpoint=False)
+    inside, outside = (prf(d * np.cos(circle), d * np.sin(circle)) for d in (d[-1], 1.001 * end))
+    assert inside.mean() == pytest.approx(outside.mean(), rel=0.02)
+
+
 def test_shapes_broadcast(model):
     r, phi = np.linspace(0.0, 1.2, 5)[:, None], np.linspace(-3.0, 3.0, 4)
     grid = model.evaluate(r, phi)
