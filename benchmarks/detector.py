@@ -47,6 +47,7 @@ from romanprf.frame.frame import Frame
 from romanprf.frame.model import FrameModel
 from romanprf.frame.stamps import Stamps
 from romanprf.frame.state import AS_IN_HEADER
+from romanprf.io.exposure import Exposure
 from romanprf.prf import TensorPRF
 from romanprf.simulate import wfi
 from romanprf.simulate.exposure import pointing
@@ -179,7 +180,7 @@ def observation(
     order = fit.sky_order(sources)
     sources, truth = sources.iloc[order], truth[order]
     ra, dec = (sources[name].to_numpy() for name in ("ra", "dec"))
-    frame = Frame(wcs=wcs, shape=(size, size), ra=ra, dec=dec, read=lambda: image)
+    frame = Frame(Exposure(wcs, (size, size), read=lambda: image), ra, dec)
     drawn = FrameModel(frame, prf, truth, 0.05, AS_IN_HEADER.at(*SHIFT))
     rate = drawn.add_far(truth, drawn.stamps.model(truth)) + LEFT
     data = rate + rng.normal(size=rate.shape) * noise(rate)

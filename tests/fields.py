@@ -1,6 +1,6 @@
 """Small fields of stars for the tests of the photometry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from romanprf.core.image import Image, masked_image
 from romanprf.frame.frame import Frame
 from romanprf.frame.stamps import Stamps, make_stamps
+from romanprf.io.exposure import Exposure
 from romanprf.prf import LogPolarPRF
 from romanprf.sky.wcs import ARCSEC, TangentWCS, deproject
 
@@ -42,7 +43,13 @@ def prf(n_r=12, n_phi=6, rmax=1.1, structure=0.1) -> LogPolarPRF:
 
 def frame(ra, dec, wcs, shape, pixel_area=None, image=None) -> Frame:
     """Stars at these positions (degrees) on a frame, whose pixels may be left out."""
-    return Frame(wcs=wcs, shape=shape, ra=ra, dec=dec, read=lambda: image, pixel_area=pixel_area)
+    exposure = Exposure(wcs=wcs, shape=shape, read=lambda: image, area=pixel_area)
+    return Frame(exposure=exposure, ra=ra, dec=dec)
+
+
+def with_image(frame, image) -> Frame:
+    """The frame with pixels."""
+    return replace(frame, exposure=replace(frame.exposure, read=lambda: image))
 
 
 @dataclass

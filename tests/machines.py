@@ -12,7 +12,6 @@ from scipy.sparse import issparse
 import fields
 from romanprf import Machine
 from romanprf.core.image import Image
-from romanprf.frame.frame import Frame
 from romanprf.frame.stamps import make_stamps
 from romanprf.prf import LogPolarPRF
 from romanprf.sky.wcs import TangentWCS
@@ -107,7 +106,7 @@ def simulated(
         step = (0.0, 0.0) if drift is None else drift[t]
         star_x, star_y = image_wcs.sky_to_pixel(ra, dec)
         star = image_wcs.pixel_to_sky(star_x + step[0], star_y + step[1])
-        frame = Frame(wcs=image_wcs, shape=(side, side), ra=star[0], dec=star[1], read=no_image)
+        frame = fields.frame(*star, image_wcs, (side, side))
         stamps = make_stamps(prf(), frame, flux * 1e6, 1e-9)
         models.append(stamps.model(flux) + background)
     model = np.stack(models)

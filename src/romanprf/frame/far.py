@@ -49,7 +49,7 @@ def add_far_light(
     image : ndarray, shape (nrows, ncols)
         e-/s.
     """
-    pixel_scale, wcs = frame.pixel_scale, frame.wcs
+    pixel_scale, wcs = frame.exposure.pixel_scale, frame.wcs
     outer = far_radius(prf, flux, flux_cut_off, pixel_scale)
     shining = np.flatnonzero((flux != 0.0) & (outer > stamps.radius))
     rows, columns = (_middles(length) for length in stamps.shape)
@@ -63,7 +63,7 @@ def add_far_light(
         if some.size:
             jacobian = wcs.jacobian(np.array([columns[j]]), np.array([rows[i]]))
             table = _phases(prf, columns[j], rows[i], tuple(jacobian.ravel().round(6)))
-            light = light_scale(prf, jacobian, frame.pixel_area) * flux[some]
+            light = light_scale(prf, jacobian, frame.exposure.area) * flux[some]
             own = stamps.x[some], stamps.y[some], stamps.radius[some], outer[some]
             stamps_nb.add_rings(*own, light, table, image)
     return image

@@ -147,11 +147,11 @@ def make_stamps(
     lost = ~(np.isfinite(x) & np.isfinite(y))
     x, y = np.where(lost, 0.0, x), np.where(lost, 0.0, y)
     jacobian = frame.wcs.jacobian(x, y)
-    radius = footprint_radius(prf, flux, flux_cut_off, frame.pixel_scale)
+    radius = footprint_radius(prf, flux, flux_cut_off, frame.exposure.pixel_scale)
     window = _windows(x, y, np.where(lost, -1.0, radius), frame.shape)
     sizes = (window[:, 1] - window[:, 0]).astype(np.int64) * (window[:, 3] - window[:, 2])
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    scale = light_scale(prf, jacobian, frame.pixel_area)
+    scale = light_scale(prf, jacobian, frame.exposure.area)
     values = prf.fill_stamps(x, y, radius, jacobian, scale, window, offset, points)
     return Stamps(x, y, radius, window, offset, values, frame.shape)
 
@@ -166,7 +166,7 @@ def light_scale(prf: PRF, jacobian: np.ndarray, pixel_area: float | None) -> np.
     jacobian : ndarray, shape (nsources, 2, 2)
         See `romanprf.sky.wcs.TangentWCS.jacobian`.
     pixel_area : float or None
-        See `Frame`.
+        See `romanprf.io.exposure.Exposure`.
     """
     area = stretch(jacobian)
     if pixel_area is not None:

@@ -237,9 +237,9 @@ def _light_per_area(frame: Frame, stamps: Stamps) -> np.ndarray | float:
 
     Flat-fielding turns light into surface brightness times one nominal area.
     """
-    if frame.pixel_area is None:
+    if frame.exposure.area is None:
         return np.ones(len(stamps))
-    return STERADIAN * frame.pixel_area / stretch(frame.wcs.jacobian(stamps.x, stamps.y))
+    return STERADIAN * frame.exposure.area / stretch(frame.wcs.jacobian(stamps.x, stamps.y))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 from romanprf.core.image import Image, masked_image
 from romanprf.frame.frame import Frame
 from romanprf.frame.stamps import Stamps
+from romanprf.io.exposure import Exposure
 from romanprf.sky import deltas_nb
 from romanprf.sky.deltas import find_deltas
 from romanprf.sky.wcs import STERADIAN, TangentWCS
@@ -118,7 +119,7 @@ class PixelGrid:
 
     def frame(self, ra: np.ndarray, dec: np.ndarray, read: Callable[[], Image]) -> Frame:
         """Frame of sources (degrees ICRS) on the pixels; ``read`` returns its image."""
-        return Frame(wcs=self.wcs, shape=self.shape, ra=ra, dec=dec, read=read)
+        return Frame(Exposure(wcs=self.wcs, shape=self.shape, read=read), ra=ra, dec=dec)
 
     def entries(self, stamps: Stamps) -> tuple[np.ndarray, np.ndarray]:
         """Source and pixel of each value of the stamps; pixel -1 where there is none."""

@@ -264,7 +264,8 @@ def refine_scene(
     """
     stars = [frame.frame(scene.ra, scene.dec) for frame in frames]
     log_polar = cast(LogPolarPRF, scene.prf)  # that of learn_scene
-    jacobian, reach = stars[0].jacobian, log_polar.rmax / stars[0].pixel_scale
+    first = stars[0].exposure
+    jacobian, reach = first.jacobian, log_polar.rmax / first.pixel_scale
     start = TensorPRF.projected(log_polar.with_wing(jacobian), reach, jacobian)
     noise = float(np.median(frames[0].flux_err[frames[0].usable]))
     settings = TensorSettings(

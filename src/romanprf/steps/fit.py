@@ -136,7 +136,7 @@ def sky_order(sources: pd.DataFrame) -> np.ndarray:
 
 def usable(frame: Frame) -> bool:
     """Whether the exposures table says that a frame has usable pixels."""
-    return not frame.flags & ExposureFlag.UNUSABLE
+    return not frame.exposure.flags & ExposureFlag.UNUSABLE
 
 
 def read_ahead(frames: list[Frame]) -> Iterator[Image | None]:
@@ -193,7 +193,7 @@ def model_errors(frames: list[Frame], reduction: Reduction, search: Search) -> n
         try:
             new = model_error(image, model.stamps, far, errors, uncatalogued, prior)
         except NotConvergedError as error:
-            logger.warning("exposure %d: %s", frame.exposure, error)
+            logger.warning("exposure %d: %s", frame.exposure.number, error)
             continue
         out = np.where(np.isnan(out), new, out).astype(np.float32)
     return out
@@ -203,12 +203,12 @@ def uncatalogued_stars(frame: Frame, reduction: Reduction, search: Search) -> Un
     """Statistical model of the uncatalogued stars of a frame."""
     sources = reduction.sources
     catalogue = sources.loc[sources["origin"] == "catalogue", "flux"]
-    middle = reduction.prf.at(0.5 * frame.shape[1], 0.5 * frame.shape[0])
+    middle = reduction.prf.at(*frame.exposure.centre)
     return UncataloguedStars(
         catalogue_limit=np.percentile(catalogue, _FADING),
         threshold=search.threshold,
         n_frames=search.n_frames,
-        prf=partial(middle.on_pixels, jacobian=frame.jacobian),
+        prf=partial(middle.on_pixels, jacobian=frame.exposure.jacobian),
     )
 
 
@@ -233,7 +233,7 @@ def fit_exposure(
     try:
         fit, shift = frame_solution(frame, image, reduction)
     except NotConvergedError as error:
-        logger.warning("exposure %d: %s", frame.exposure, error)
+        logger.warning("exposure %d: %s", frame.exposure.number, error)
         return _nothing(frame, sources, ExposureFlag.NOT_CONVERGED)
     return _measurements(frame, sources, fit), _statistics(frame, fit, shift)
 
@@ -250,13 +250,13 @@ def _measurements(frame: Frame, source: np.ndarray, fit: FrameFit) -> dict[str, 
     """Rows of ``photometry``, but for ``model_err``."""
     return {
         "source": source,
-        "exposure": np.full(source.size, frame.exposure),
+        "exposure": np.full(source.size, frame.exposure.number),
         "psf_flux": fit.flux.astype(np.float32),
         "psf_flux_err": fit.flux_err.astype(np.float32),
         "chi2": fit.chi2.astype(np.float32),
         "psf_fraction": fit.psf_fraction.astype(np.float32),
         "n_outliers": fit.core_outliers.astype(np.int8),
-        "flags": fit.flags | (int(SourceFlag.BAD_EXPOSURE) if frame.flags else 0),
+        "flags": fit.flags | (int(SourceFlag.BAD_EXPOSURE) if frame.exposure.flags else 0),
     }
 
 
@@ -265,9 +265,9 @@ def _statistics(frame: Frame, fit: FrameFit, shift: Shift) -> dict[str, Any]:
     used = np.isfinite(fit.residual)
     some = enough_rows(used, _ENOUGH)
     return {
-        "exposure": frame.exposure,
-        "time": frame.time,
-        "flags": frame.flags,
+        "exposure": frame.exposure.number,
+        "time": frame.exposure.time,
+        "flags": frame.exposure.flags,
         "n_sources": int(np.isfinite(fit.flux).sum()),
         "n_pixels": int(np.count_nonzero(used)),
         "n_masked": int(used.size - np.count_nonzero(used)),
@@ -291,7 +291,7 @@ def _nothing(
     nothing = np.full(source.size, np.nan, np.float32)
     photometry = {
         "source": source,
-        "exposure": np.full(source.size, frame.exposure),
+        "exposure": np.full(source.size, frame.exposure.number),
         "psf_flux": nothing,
         "psf_flux_err": nothing,
         "chi2": nothing,
@@ -300,9 +300,9 @@ def _nothing(
         "flags": np.full(source.size, int(SourceFlag.BAD_EXPOSURE), np.int32),
     }
     statistics = {
-        "exposure": frame.exposure,
-        "time": frame.time,
-        "flags": frame.flags | int(flag),
+        "exposure": frame.exposure.number,
+        "time": frame.exposure.time,
+        "flags": frame.exposure.flags | int(flag),
         "n_sources": 0,
         "n_pixels": 0,
         "n_masked": frame.shape[0] * frame.shape[1],

@@ -14,6 +14,7 @@ from romanprf import schemas
 from romanprf.config import Crossmatch, Shape
 from romanprf.errors import InputError
 from romanprf.frame.frame import Frame
+from romanprf.io.exposure import Exposure
 from romanprf.io.exposures import read_exposures
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
 from romanprf.learn.logpolar import LogPolarSettings, learn_logpolar
@@ -85,7 +86,7 @@ def _log_polar(
 
 def _tensor(rows: list[dict], sources: pd.DataFrame, start: LogPolarPRF, shape: Shape) -> Learned:
     """Learn the tensor model and the missing stars from all pixels, from the log-polar model."""
-    first = Frame.from_row(rows[0], sources)
+    first = Exposure.from_row(rows[0])
     guess = TensorPRF.projected(start.with_wing(first.jacobian), shape.reach, first.jacobian)
     shapes = {(row["nrows"], row["ncols"]) for row in rows}
     large = len(shapes) == 1 and min(map(min, shapes)) >= _LARGE

@@ -66,7 +66,7 @@ class Field:
             data = model + noise * rng.normal(size=SHAPE)
             error = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * np.maximum(data, 0.0))
             image = masked_image(data, error, np.zeros(SHAPE, int), fields.SLOPE)
-            self.frames.append(replace(frame, read=lambda image=image: image))
+            self.frames.append(fields.with_image(frame, image))
 
     def fit(self, start=START, flux=None, **settings):
         flux = self.flux if flux is None else flux

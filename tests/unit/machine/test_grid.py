@@ -8,7 +8,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fields
 from machines import no_image, prf, sky_of
-from romanprf.frame.frame import Frame
 from romanprf.frame.stamps import make_stamps
 from romanprf.machine.grid import PixelGrid, perturbed
 from romanprf.machine.series import make_grids
@@ -59,7 +58,7 @@ def test_bad_pixels_of_an_image_are_rejected():
 
 def test_stamps_are_those_of_the_image():
     grid = grid_of()
-    image = Frame(wcs=WCS, shape=(SIDE, SIDE), ra=STAR_RA, dec=STAR_DEC, read=no_image)
+    image = fields.frame(STAR_RA, STAR_DEC, WCS, (SIDE, SIDE))
     expected = make_stamps(prf(), image, FLUX, 0.1)
     stamps = stamps_of(grid)
     assert_array_equal(stamps.window, expected.window)

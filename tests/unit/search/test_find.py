@@ -59,7 +59,7 @@ class Frames:
                 flags[np.hypot(columns - place[0], rows - place[1]) < 2.5] = 1
             image = masked_image(data, np.full(SHAPE, 0.3), flags, 0.0)
             n = len(KNOWN)
-            self.frames.append(replace(frame.only(slice(n)), read=lambda image=image: image))
+            self.frames.append(fields.with_image(frame.only(slice(n)), image))
 
     def models(self, flux, frames=None):
         return FrameModels(frames or self.frames, PRF, flux, CUT_OFF, self.states)

@@ -14,7 +14,7 @@ import pytest
 from snakemake.exceptions import IncompleteCheckpointException
 
 from romanprf.config import load_config
-from romanprf.core.large import LEARNED, MIDDLE
+from romanprf.core.large import LOGPOLAR_SIDE, PATCH_PIXELS
 from romanprf.errors import InputError
 from romanprf.workflow import dependencies, plan
 from romanprf.workflow.paths import Paths
@@ -153,10 +153,10 @@ def test_each_rule_asks_for_memory_and_time(tmp_path, reads, rule):
 
 def test_deltas_and_shape_look_at_parts_of_a_frame(tmp_path, reads):
     demo = planned(tmp_path)
-    middle = Size(2000 * 1500, frames=2).part(MIDDLE**2)
+    middle = Size(2000 * 1500, frames=2).part(LOGPOLAR_SIDE**2)
     assert demo.memory("deltas")(FIRST, 1) == memory_mb("deltas", middle)
     whole = Size(2000 * 1500, frames=3)
-    patches = whole.part(LEARNED)
+    patches = whole.part(PATCH_PIXELS)
     assert demo.memory("shape")(FIRST, 1) == max(
         memory_mb("shape", patches), memory_mb("search", whole)
     )
