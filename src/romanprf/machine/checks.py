@@ -1,12 +1,15 @@
-"""What a user hands to `romanprf.Machine`, checked: arrays of pixels and a table of sources."""
+"""Checks of the arguments of `romanprf.Machine`."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+
+from romanprf.solve.fluxes import Prior
 
 
 def pixel_series(flux: ArrayLike, flux_err: ArrayLike, nt: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,6 +84,18 @@ def pixel_coordinate(values: ArrayLike, name: str, given: tuple[int, ...]) -> np
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"{name}{list(where)} is {array[where]}, expected finite coordinates")
     return array
+
+
+def coordinates(
+    ra: ArrayLike, dec: ArrayLike, row: ArrayLike, column: ArrayLike, given: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """``ra``, ``dec``, ``row`` and ``column`` of the pixels (see `pixel_coordinate`)."""
+    return (
+        pixel_coordinate(ra, "ra", given),
+        pixel_coordinate(dec, "dec", given),
+        whole_numbers(pixel_coordinate(row, "row", given), "row"),
+        whole_numbers(pixel_coordinate(column, "column", given), "column"),
+    )
 
 
 def whole_numbers(array: np.ndarray, name: str) -> np.ndarray:
@@ -189,6 +204,60 @@ def vector_of_sources(values: ArrayLike | None, name: str, default: np.ndarray) 
             "large prior_sigma leaves a flux to the data"
         )
     return array
+
+
+def flux_prior(mu: ArrayLike | None, sigma: ArrayLike | None, expected: np.ndarray) -> Prior:
+    """Prior of the fluxes.
+
+    Parameters
+    ----------
+    mu, sigma : array_like, shape (nsources,), optional
+        As the user gave them, e-/s.
+    expected : ndarray, shape (nsources,)
+        Default of ``mu``, e-/s; that of ``sigma`` is five square roots of the size of ``mu``, at
+        least 5.
+    """
+    mu = vector_of_sources(mu, "prior_mu", expected)
+    typical = 5.0 * np.sqrt(np.maximum(np.abs(mu), 1.0))
+    sigma = vector_of_sources(sigma, "prior_sigma", typical)
+    if not (sigma > 0.0).all():
+        raise ValueError(f"prior_sigma has the value {sigma.min()}, expected positive ones")
+    return Prior(mu, sigma)
+
+
+class MaskSettings(NamedTuple):
+    """Further keyword arguments of `romanprf.Machine.build_shape_model`."""
+
+    source_flux_limit: float = 1.0
+    iterations: int = 4
+    reference_frame: int = 0
+
+    @classmethod
+    def checked(cls, given: Mapping[str, Any], nt: int) -> Self:
+        """Parse the arguments that a user gave, for ``nt`` frames.
+
+        Raises
+        ------
+        TypeError
+            If there is no such argument.
+        ValueError
+            If a value cannot be used.
+        """
+        for name in given:
+            if name not in cls._fields:
+                raise TypeError(
+                    f"there is no argument {name!r}, expected one of {', '.join(cls._fields)}"
+                )
+        limit, iterations, frame = cls(**given)
+        if not limit >= 0.0:
+            raise ValueError(f"source_flux_limit={limit}, expected a flux of 0 or more (e-/s)")
+        if count(iterations, "iterations") == 0:
+            raise ValueError("iterations=0, expected 1 or more")
+        return cls(
+            source_flux_limit=float(limit),
+            iterations=int(iterations),
+            reference_frame=frame_number(frame, "reference_frame", nt),
+        )
 
 
 def count(value: Any, name: str) -> int:

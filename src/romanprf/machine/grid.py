@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +23,25 @@ from romanprf.sky.wcs import STERADIAN, TangentWCS
 _MISMATCH = 0.5
 #: The solution rests on about so many pixels.
 _FITTED = 2000
-_OFFSETS = "dra", "ddec", "r", "phi"
+
+
+class Offsets(NamedTuple):
+    """Offsets of all pixels from all sources, each (nsources, npixels).
+
+    Attributes
+    ----------
+    dra, ddec : ndarray or csr_matrix
+        East and north, degrees.
+    r : ndarray or csr_matrix
+        Distance, arcsec.
+    phi : ndarray or csr_matrix
+        Angle from east to north, rad.
+    """
+
+    dra: np.ndarray | csr_matrix
+    ddec: np.ndarray | csr_matrix
+    r: np.ndarray | csr_matrix
+    phi: np.ndarray | csr_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,19 +182,17 @@ class PixelGrid:
         keep = (pairs["pixel"] >= 0) & (pairs["r"] <= radius[pairs["source"]])
         return {name: values[keep] for name, values in pairs.items()}
 
-    def sparse_deltas(
-        self, ra: np.ndarray, dec: np.ndarray, radius: float
-    ) -> dict[str, csr_matrix]:
-        """``dra``, ``ddec``, ``r``, ``phi`` of `deltas`, each of shape (nsources, npixels)."""
+    def sparse_offsets(self, ra: np.ndarray, dec: np.ndarray, radius: float) -> Offsets:
+        """Sparse offsets of the pixels closer than ``radius`` (arcsec) to each source."""
         pairs = self.deltas(ra, dec, radius)
         where, shape = (pairs["source"], pairs["pixel"]), (ra.size, self.row.size)
-        return {name: _csr(pairs[name], *where, shape) for name in _OFFSETS}
+        return Offsets(*(_csr(pairs[name], *where, shape) for name in Offsets._fields))
 
-    def dense_deltas(self, ra: np.ndarray, dec: np.ndarray) -> dict[str, np.ndarray]:
-        """``dra``, ``ddec``, ``r``, ``phi`` of all pixels from all sources."""
-        arrays = np.empty((len(_OFFSETS), ra.size, self.row.size))
+    def dense_offsets(self, ra: np.ndarray, dec: np.ndarray) -> Offsets:
+        """Offsets of all pixels from each source."""
+        arrays = np.empty((len(Offsets._fields), ra.size, self.row.size))
         deltas_nb.all_offsets(ra, dec, self.ra, self.dec, *arrays)
-        return dict(zip(_OFFSETS, arrays, strict=True))
+        return Offsets(*arrays)
 
 
 def perturbed(stamps: Stamps, factor: np.ndarray) -> Stamps:

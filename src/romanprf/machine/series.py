@@ -65,6 +65,8 @@ class Series:
 
     Attributes
     ----------
+    time : ndarray, shape (nt,)
+        Julian date.
     grids : list of PixelGrid
         One for all frames, or one each.
     flux, flux_err : ndarray, shape (nt, npixels)
@@ -75,6 +77,7 @@ class Series:
         See `FramePixels`.
     """
 
+    time: np.ndarray
     grids: list[PixelGrid]
     flux: np.ndarray
     flux_err: np.ndarray
@@ -110,7 +113,7 @@ class Series:
         IndexError
             If there is no such frame.
         ValueError
-            If it is neither a number nor one of the words, or asks for the mean of dithers.
+            If it is neither a number nor one of the words, or asks for the mean of dithered frames.
         """
         n = len(self)
         if isinstance(frame_index, str) and frame_index == "all":
@@ -154,3 +157,17 @@ def make_grids(
     nt = max(len(a) for a in coordinates if a.ndim == 2)
     frames = zip(*(np.broadcast_to(a, (nt, a.shape[-1])) for a in coordinates), strict=True)
     return [PixelGrid.from_arrays(*frame) for frame in frames]
+
+
+def unsaturated_errors(
+    grids: list[PixelGrid], flux: np.ndarray, flux_err: np.ndarray, limit: float
+) -> np.ndarray:
+    """Errors that are infinite in pixels at or above a limit (e-/s) and those that touch them.
+
+    All arrays have shape (nt, npixels).
+    """
+    errors = flux_err.copy()
+    for t, frame in enumerate(flux):
+        grid = grids[t if len(grids) > 1 else 0]
+        errors[t, grid.touching(frame >= limit)] = np.inf
+    return errors

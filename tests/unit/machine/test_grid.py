@@ -97,22 +97,27 @@ def test_offsets_are_those_of_the_deltas():
     stamps = stamps_of(grid)
     source, pixel = grid.entries(stamps)
     east, north = grid.offsets(stamps)
-    dense = grid.dense_deltas(STAR_RA, STAR_DEC)
+    dense = grid.dense_offsets(STAR_RA, STAR_DEC)
     there = pixel >= 0
     assert 0 < there.sum() < there.size
     where = source[there], pixel[there]
-    assert_allclose(east[there], 3600.0 * dense["dra"][where], atol=1e-6)
-    assert_allclose(north[there], 3600.0 * dense["ddec"][where], atol=1e-6)
+    assert_allclose(east[there], 3600.0 * dense.dra[where], atol=1e-6)
+    assert_allclose(north[there], 3600.0 * dense.ddec[where], atol=1e-6)
 
 
-def test_sparse_deltas_are_the_near_ones_of_the_dense():
+def test_sparse_offsets_are_the_near_ones_of_the_dense():
     grid, radius = grid_of(some_pixels()), 0.9
-    dense, sparse = grid.dense_deltas(STAR_RA, STAR_DEC), grid.sparse_deltas(STAR_RA, STAR_DEC, 0.9)
-    near = dense["r"] <= radius
+    dense, sparse = (
+        grid.dense_offsets(STAR_RA, STAR_DEC),
+        grid.sparse_offsets(STAR_RA, STAR_DEC, 0.9),
+    )
+    near = dense.r <= radius
     assert 50 < near.sum() < near.size
-    for name, matrix in sparse.items():
+    for name, matrix in sparse._asdict().items():
         assert matrix.nnz == near.sum()
-        assert_allclose(matrix.toarray(), np.where(near, dense[name], 0.0), rtol=0, atol=1e-13)
+        assert_allclose(
+            matrix.toarray(), np.where(near, getattr(dense, name), 0.0), rtol=0, atol=1e-13
+        )
     pairs = grid.deltas(STAR_RA, STAR_DEC, radius)
     assert_array_equal(grid.row[pairs["pixel"]], pairs["row"])
     assert_array_equal(grid.column[pairs["pixel"]], pairs["column"])

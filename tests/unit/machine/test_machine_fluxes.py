@@ -63,9 +63,9 @@ def test_fluxes_are_those_of_dense_algebra(sky, frame, with_background):
 def test_normal_equations_are_those_of_dense_algebra(sky):
     machine = sky.machine()
     machine.build_shape_model()
-    _, stamps = machine._reference_stamps.seen()
+    _, stamps = machine._results.shape.stamps.seen()
     p = machine.mean_model.toarray()
-    p = p[np.diff(machine._reference_stamps.offset) > 0]
+    p = p[np.diff(machine._results.shape.stamps.offset) > 0]
     weight = machine.flux_err[0] ** -2.0
     sigma = np.random.default_rng(1).uniform(5.0, 50.0, len(stamps))
     ours = normal_matrix(stamps, weight.reshape(40, 40), sigma).toarray()

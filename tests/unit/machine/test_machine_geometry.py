@@ -183,7 +183,7 @@ def test_fraction_is_the_mean_over_dithers():
     for t in range(3):
         arrays = {n: sky.arrays[n][[t]] for n in ("time", "flux", "flux_err", "ra", "dec")}
         one = sky.machine(**arrays)
-        one.scene = machine.scene
+        one._adopt(machine.scene, 0)
         one.get_psf_metrics(4)
         single.append(one.source_psf_fraction)
     assert np.ptp(single, axis=0).max() > 0.1

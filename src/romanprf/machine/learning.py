@@ -1,0 +1,180 @@
+"""Learning the PRF of a scene, its positions and its fluxes from frames in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from romanprf.learn.logpolar import LogPolarSettings, fit_shift, learn_logpolar
+from romanprf.learn.tensor import TensorSettings, learn_tensor
+from romanprf.machine.scene import Catalogue, Scene, catalogue_scale
+from romanprf.machine.series import FramePixels
+from romanprf.prf import LogPolarPRF, TensorPRF
+from romanprf.sky.wcs import ARCSEC
+from romanprf.solve.fluxes import Prior
+
+#: Rounds of fitting a log-polar PRF with the fluxes that the last one gave, and most rounds of
+#: fitting a tensor model.
+_ROUNDS, _TENSOR_ROUNDS = 2, 6
+#: Sources of so many times the noise of a pixel shape a tensor model.
+_PRECISE = 30.0
+#: Pixels are listed out to this fraction of the flux limit; the first estimate of the fluxes uses
+#: those out to this multiple of cut_r.
+_FAINTEST, _NEAR = 0.03, 3.0
+#: Least flux of a source, e-/s: footprints need a positive one.
+_LEAST_FLUX = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class SceneLearner:
+    """Frames and catalogue from which a scene is learned.
+
+    Attributes
+    ----------
+    frames : sequence of FramePixels
+        To learn from.
+    catalogue : Catalogue
+        Positions and flux estimates.
+    settings : LogPolarSettings
+        How; ``contaminant_limit`` in the unit of the catalogue.
+    reach : float
+        Pixels further than this from a source are not used, arcsec.
+    flux_cut_off : float
+        e-/s per pixel at which a footprint ends.
+    """
+
+    frames: Sequence[FramePixels]
+    catalogue: Catalogue
+    settings: LogPolarSettings
+    reach: float
+    flux_cut_off: float
+
+    def learn(self) -> Scene:
+        """Learn log-polar PRF, shift of the positions and fluxes.
+
+        Two rounds of `romanprf.learn.logpolar.learn_logpolar`, the second with the fluxes measured
+        after the first, because the estimates of a catalogue may be in another band.
+
+        Raises
+        ------
+        InputError
+            If too few pixels belong to one source only.
+        """
+        area, settings = self.frames[0].grid.pixel_area, self.settings
+        guess = settings.first_guess(area)
+        scale = self._rough_scale(guess, self.reach)
+        flux = self._flux(scale)
+        # Faint sources need no pixels of their wings: those would be most of the table.
+        faintest = _FAINTEST * max(settings.flux_limit, 1e-3)
+        reach = np.minimum(guess.radius(faintest / flux), self.reach)
+        table = self._table(np.maximum(reach, settings.cut_r))
+        for _ in range(_ROUNDS):
+            prf, history = learn_logpolar(table, _sources(flux), area, self._scaled(scale))
+            scene = self._scene(prf.normalised(), flux * prf.integral(), history[-1].shift)
+            flux, scale = scene.flux, scene.flux_scale
+        return replace(scene, history=history)
+
+    def recognise(self, prf: LogPolarPRF) -> Scene:
+        """Shift and fluxes for a PRF that is known and normalised."""
+        reach = min(self.reach, prf.rmax)
+        scale = self._rough_scale(prf, reach)
+        flux = self._flux(scale)
+        shift = fit_shift(prf, self._table(reach), _sources(flux), self._scaled(scale))
+        return self._scene(prf, flux, shift)
+
+    def refine(self, scene: Scene) -> Scene:
+        """Replace the PRF of `learn` by a tensor model (see `romanprf.learn.tensor`)."""
+        frames = [frame.frame(scene.ra, scene.dec) for frame in self.frames]
+        exposure, log_polar = frames[0].exposure, cast(LogPolarPRF, scene.prf)
+        jacobian, reach = exposure.jacobian, log_polar.rmax / exposure.pixel_scale
+        start = TensorPRF.projected(log_polar.with_wing(jacobian), reach, jacobian)
+        first = self.frames[0]
+        noise = float(np.median(first.flux_err[first.usable]))
+        settings = TensorSettings(
+            rounds=_TENSOR_ROUNDS,
+            flux_cut_off=scene.flux_cut_off,
+            source_flux_limit=min(_PRECISE * noise, float(np.sort(scene.flux)[-3:].min())),
+            with_background=self.settings.background,
+            with_errors=False,
+        )
+        prior, flags = Prior(scene.flux, 10.0 * scene.flux), np.zeros(scene.flux.size, np.int32)
+        learned = learn_tensor(frames, prior, flags, start, settings)
+        return self._measured(replace(scene, prf=learned.prf.normalised()))
+
+    def _scene(self, prf: LogPolarPRF, flux: np.ndarray, shift: tuple[float, float]) -> Scene:
+        """The scene with this PRF; fluxes (e-/s) are measured with footprints for these."""
+        catalogue = self.catalogue
+        east = shift[0] / ARCSEC / np.cos(np.deg2rad(catalogue.dec))
+        scene = Scene(
+            ra=catalogue.ra + east,
+            dec=catalogue.dec + shift[1] / ARCSEC,
+            flux=flux,
+            prf=prf,
+            flux_cut_off=self.flux_cut_off,
+            shift=shift,
+        )
+        return self._measured(scene)
+
+    def _measured(self, scene: Scene) -> Scene:
+        return scene.measured(self.frames, self.catalogue, self.settings.background)
+
+    def _flux(self, scale: float) -> np.ndarray:
+        """Estimated fluxes, e-/s."""
+        return np.maximum(scale * self.catalogue.flux, _LEAST_FLUX)
+
+    def _scaled(self, scale: float) -> LogPolarSettings:
+        """The settings with limits in e-/s, for a catalogue of this scale."""
+        limit = self.settings.contaminant_limit * scale
+        return replace(self.settings, contaminant_limit=limit)
+
+    def _table(self, radius: ArrayLike) -> pd.DataFrame:
+        return pixel_table(self.frames, self.catalogue.ra, self.catalogue.dec, radius)
+
+    def _rough_scale(self, prf: LogPolarPRF, reach: float) -> float:
+        """Scale of a catalogue in any unit, from the pixel closest to each source.
+
+        It only has to be good enough to choose the pixels that a source outshines.
+        """
+        table = self._table(min(reach, _NEAR * self.settings.cut_r))
+        light = prf.evaluate(table["r"], table["phi"]) * self.catalogue.flux[table["source"]]
+        pixels = table.assign(light=light).groupby(["exposure", "pixel"])
+        total = pixels["light"].transform("sum")
+        flux = table["flux"]
+        if self.settings.background:
+            flux = flux - table.groupby("exposure")["flux"].transform("median")
+        closest = table.groupby("source")["r"].idxmin()
+        scale = catalogue_scale(flux[closest].to_numpy(), total[closest].to_numpy())
+        return scale if scale > 0.0 else 1.0
+
+
+def pixel_table(
+    frames: Iterable[FramePixels], ra: np.ndarray, dec: np.ndarray, radius: ArrayLike
+) -> pd.DataFrame:
+    """Pairs of sources and usable pixels, as `romanprf.learn.logpolar.learn_logpolar` takes them.
+
+    Parameters
+    ----------
+    frames : iterable of FramePixels
+        Numbered as exposures in their order.
+    ra, dec : ndarray, shape (nsources,)
+        Degrees ICRS.
+    radius : float or ndarray, shape (nsources,)
+        Arcsec.
+    """
+    tables = []
+    for number, frame in enumerate(frames):
+        pairs = frame.grid.deltas(ra, dec, radius)
+        flux, flux_err = frame.flux[pairs["pixel"]], frame.flux_err[pairs["pixel"]]
+        table = pd.DataFrame({**pairs, "flux": flux, "flux_err": flux_err, "exposure": number})
+        tables.append(table[np.isfinite(flux) & np.isfinite(flux_err)])
+    return pd.concat(tables, ignore_index=True)
+
+
+def _sources(flux: np.ndarray) -> pd.DataFrame:
+    """Table of unflagged sources."""
+    return pd.DataFrame({"flux": flux, "flags": 0})
