@@ -19,12 +19,12 @@ from romanprf.machine.results import Computed, Results, ShapeResult
 from romanprf.machine.scene import CONTAMINATION, Catalogue, Scene
 from romanprf.machine.series import Series, make_grids, unsaturated_errors
 
-#: Up to so many pairs of sources and pixels, offsets are dense arrays.
+#: Offsets are dense arrays if there are fewer pairs of sources and pixels than this.
 _DENSE = 200_000
 
 
 class MachineData:
-    """What a `romanprf.Machine`, which documents parameters and attributes, holds."""
+    """Data and results of a `romanprf.Machine`, which documents parameters and attributes."""
 
     scene = Computed("shape")
     prf = Computed("shape")
@@ -50,7 +50,7 @@ class MachineData:
     dra = property(attrgetter("_offsets.dra"), doc="East offsets of pixels from sources, degrees.")
     ddec = property(attrgetter("_offsets.ddec"), doc="North offsets, degrees.")
     r = property(attrgetter("_offsets.r"), doc="Distances of pixels from sources, arcsec.")
-    phi = property(attrgetter("_offsets.phi"), doc="Their angles, rad from east to north.")
+    phi = property(attrgetter("_offsets.phi"), doc="Angles, rad from east to north.")
 
     def __init__(
         self,
@@ -115,6 +115,10 @@ class MachineData:
         """Numbers of sources, times and pixels."""
         return self.nsources, self.nt, self.npixels
 
+    @property
+    def _shape(self) -> ShapeResult:
+        return self._results.need("shape", "mean_model")
+
     def _set_catalogue(self, catalogue: Catalogue) -> None:
         self._catalogue, self.sources, self.nsources = catalogue, catalogue.table, len(catalogue)
         self.source_flux_estimates = catalogue.flux.copy()
@@ -137,7 +141,7 @@ class MachineData:
         settings: checks.MaskSettings,
         bins: int = 0,
     ) -> SceneLearner:
-        """What a shape model is learned from, and how."""
+        """Frames, catalogue and settings of the shape model."""
         log_polar = LogPolarSettings(
             n_r_knots=self.n_r_knots,
             n_phi_knots=self.n_phi_knots,
@@ -162,7 +166,7 @@ class MachineData:
         )
 
     def _adopt(self, scene: Scene, reference: int, header: Mapping[str, Any] | None = None) -> None:
-        """Take over a shape model; all that was computed with an older one is dropped."""
+        """Take over a shape model and drop all results of an older one."""
         limit = self.contaminant_flux_limit
         contaminant = None if limit is None else self.source_flux_estimates > limit
         shape = ShapeResult.of(scene, self._series.frame(reference), contaminant, header or {})

@@ -1,4 +1,4 @@
-"""Lists of pixels as parts of an image, so that the engine of the workflow serves any of them."""
+"""Lists of pixels as parts of an image, to which the solver of the workflow applies."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from romanprf.sky import deltas_nb
 from romanprf.sky.deltas import find_deltas
 from romanprf.sky.wcs import STERADIAN, TangentWCS
 
-#: The sky coordinates of a pixel may depart by so much from a smooth solution (pixels).
+#: Largest distance of a pixel from where the smooth WCS puts its sky coordinates, pixels.
 _MISMATCH = 0.5
-#: The solution rests on about so many pixels.
+#: Number of pixels to which the WCS is fitted, at most.
 _FITTED = 2000
 
 
@@ -46,20 +46,20 @@ class Offsets(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PixelGrid:
-    """Pixels in any order, their places in the smallest image that holds all, and its WCS.
+    """Pixels in any order as parts of the smallest image that contains all, and its WCS.
 
     Attributes
     ----------
     row, column : ndarray of int64, shape (npixels,)
-        Places in the image, from 0.
+        Positions in the image, from 0.
     ra, dec : ndarray, shape (npixels,)
         Degrees ICRS.
     shape : tuple of int
         Rows and columns of the image.
     index : ndarray of int32, shape ``shape``
-        Number of the pixel at each place, -1 where there is none.
+        Number of the pixel at each position, -1 where there is none.
     wcs : TangentWCS
-        Smooth solution through the pixels.
+        Fitted to the pixels.
     pixel_area : float
         Of the central pixel, arcsec^2.
     """
@@ -82,7 +82,7 @@ class PixelGrid:
         Raises
         ------
         ValueError
-            If a pixel comes twice, or if rows and columns do not go with the sky positions.
+            If a pixel occurs twice, or if rows and columns do not match the sky positions.
         """
         row, column = row - row.min(), column - column.min()
         shape = (int(row.max()) + 1, int(column.max()) + 1)
@@ -122,7 +122,7 @@ class PixelGrid:
     def image(self, flux: np.ndarray, flux_err: np.ndarray, poisson_slope: float = 0.0) -> Image:
         """Image of the pixels' flux and error (e-/s), both (npixels,).
 
-        Places without a pixel, and pixels whose flux or error is not finite, are rejected.
+        Positions without a pixel, and pixels whose flux or error is not finite, are rejected.
         """
         if self.regular:
             planes = np.stack([flux, flux_err]).reshape(2, *self.shape)
@@ -171,8 +171,8 @@ class PixelGrid:
     def deltas(self, ra: np.ndarray, dec: np.ndarray, radius: ArrayLike) -> dict[str, np.ndarray]:
         """Pairs of sources and pixels closer than ``radius`` (arcsec, one or for each source).
 
-        As `romanprf.sky.deltas.find_deltas`, with the number of the ``pixel`` in addition; offsets
-        are exact, whatever the WCS.
+        Columns of `romanprf.sky.deltas.find_deltas` and the number of the ``pixel``.  The offsets
+        are computed from the sky positions of the pixels, not from the WCS.
         """
         sky = np.zeros((2, *self.shape))
         sky[0][self.row, self.column], sky[1][self.row, self.column] = self.ra, self.dec

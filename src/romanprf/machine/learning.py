@@ -21,7 +21,7 @@ from romanprf.solve.fluxes import Prior
 #: Rounds of fitting a log-polar PRF with the fluxes that the last one gave, and most rounds of
 #: fitting a tensor model.
 _ROUNDS, _TENSOR_ROUNDS = 2, 6
-#: Sources of so many times the noise of a pixel shape a tensor model.
+#: Sources brighter than this many times the noise of a pixel shape a tensor model.
 _PRECISE = 30.0
 #: Pixels are listed out to this fraction of the flux limit; the first estimate of the fluxes uses
 #: those out to this multiple of cut_r.

@@ -53,33 +53,34 @@ class Machine(Readers, Pictures):
     cut_r : float
         Radial functions that end inside this radius (arcsec) do not depend on the angle.
     sparse_dist_lim : float
-        Large problems keep offsets of pixels up to this far from a source, arcsec.
+        If there are many pixels and sources, only the offsets of pixels up to this far from a
+        source are kept, arcsec.
     sources_flux_column : str
-        Estimated flux of the sources; any unit, as one factor is fitted (``flux_scale``).
+        Column of the estimated fluxes, in any unit: one factor is fitted (``flux_scale``).
     saturation_limit : float, optional
         Pixels at or above this (e-/s), and those that touch them, are left out.
     fit_background : bool
-        Solve a constant sky of each frame with the fluxes; otherwise it is 0.
+        Solve a constant background of each frame with the fluxes; otherwise it is 0.
 
     Attributes
     ----------
     nsources, nt, npixels : int
-        Sizes.
+        Numbers of sources, frames and pixels.
     source_flux_estimates : ndarray, shape (nsources,)
         ``sources_flux_column``, never changed.
     dra, ddec : ndarray or csr_matrix, shape (nsources, npixels)
-        Offsets of the pixels of frame ``reference_frame`` from the sources, on the sky, degrees:
-        longitude and latitude in the frame whose origin is the source.
+        East and north offsets on the sky of the pixels of frame ``reference_frame`` from the
+        sources, degrees: longitude and latitude in the frame whose origin is the source.
     r, phi : ndarray or csr_matrix, shape (nsources, npixels)
         The same in polar coordinates, arcsec and rad from east to north.
     source_mask : csr_matrix of bool, shape (nsources, npixels)
         Pixels in the footprint of each source.
     uncontaminated_source_mask : csr_matrix of bool, shape (nsources, npixels)
-        Those where all contaminants together give less than a tenth of the source's light.
+        Those in which all contaminants together give less than a tenth of the source's light.
     mean_model : csr_matrix, shape (nsources, npixels)
         Fraction of each source's flux in each pixel.
     radius : ndarray, shape (nsources,)
-        Of the footprints, arcsec.
+        Radius of each footprint, arcsec.
     prf : LogPolarPRF or TensorPRF
         The PRF model, normalised.
     position_offset : tuple of float
@@ -95,7 +96,7 @@ class Machine(Readers, Pictures):
     fit_quality : ndarray of int, shape (nt,)
         0: solved; 1: the solver did not converge, the frame's fluxes are NaN.
     background, background_err : ndarray, shape (nt,)
-        Sky, e-/s per pixel.
+        Background and its error, e-/s per pixel; 0 if it is not fitted.
     source_psf_fraction, perturbed_ratio_mean, perturbed_std : ndarray, shape (nsources,)
         See `get_psf_metrics`.
     cartesian_knot_spacing : {"sqrt", "linear"}
@@ -122,7 +123,7 @@ class Machine(Readers, Pictures):
     ) -> Figure | None:
         """Learn the PRF from the images.
 
-        Two rounds of: fit log10(flux / source flux) of pixels that belong to one source, correct
+        Two rounds: fit log10(flux / source flux) of the pixels that belong to one source, correct
         the positions by a common shift, normalise, and measure all fluxes with the result.
 
         Parameters
@@ -138,8 +139,8 @@ class Machine(Readers, Pictures):
             Return the picture of `plot_shape_model`.
         model : {"log-polar", "tensor"}
             Kind of PRF: splines of its logarithm on the sky; or, starting from these, splines of
-            its value on the detector's axes, fitted to all pixels (see docs/shape.md), which
-            undersampled images of many dithers need and many stars.
+            its value on the detector's axes, fitted to all pixels (see docs/shape.md).  The latter
+            suits undersampled images with many dithers and many stars.
         **kwargs
             ``source_flux_limit`` (1): use a source out to where its light falls under this
             (e-/s per pixel); ``iterations`` (4): rounds of selecting pixels and fitting;
@@ -200,7 +201,7 @@ class Machine(Readers, Pictures):
         """
         from romanprf.prf.shape_files import write_shape  # noqa: PLC0415
 
-        shape = self._results.need("shape", "prf")
+        shape = self._shape
         known = {
             key: value
             for key, value in self.meta.items()
@@ -264,12 +265,12 @@ class Machine(Readers, Pictures):
         time_nknots : int
             Knots per axis of the splines in the offset from the source.
         time_resolution : int
-            Frames to bin.
+            Number of frames in a bin.
         time_radius : float, optional
             Reach of the model around a source, arcsec; three pixels if not given.
         vectors : "polynomial", "centroid" or array_like, shape (nt, k)
-            What the change follows in time: powers of the time, the centroid of the scene and
-            its squares, or series of your own.
+            Time dependence of the change: powers of the time, the centroid of the scene and its
+            squares, or series of your own.
         poly_order : int
             Highest power of "polynomial".
         segments : bool
@@ -287,7 +288,7 @@ class Machine(Readers, Pictures):
                 "the frames are dithered: the time model describes drifts on one pixel grid, "
                 'dithers belong into the PRF, build_shape_model(frame_index="all")'
             )
-        shape = self._results.need("shape", "prf")
+        shape = self._shape
         time_model = learn_time_model(
             self._series,
             shape,
@@ -306,11 +307,11 @@ class Machine(Readers, Pictures):
     def perturbed_model(self, time_index: int) -> csr_matrix:
         """Mean model times the perturbation at a time, shape (nsources, npixels)."""
         frame = checks.frame_number(time_index, "time_index", self.nt)
-        stamps = self._results.need("shape", "mean_model").stamps
+        stamps = self._shape.stamps
         return self._results.need("time_model", "time_model").matrix(stamps, frame)
 
     def get_psf_metrics(self, npoints_per_pixel: int = 10) -> None:
-        """Compute how much of each source's light is in the data, and what the time model does.
+        """Compute the fraction of each source's light in the data and the effect of the time model.
 
         Sets ``source_psf_fraction``, the fraction of the light in the pixels of the source's
         footprint, mean over the frames; and, if there is a time model, ``perturbed_ratio_mean``,
@@ -323,7 +324,7 @@ class Machine(Readers, Pictures):
             The PRF is averaged over so many places per axis of each pixel; 0 takes its centre.
         """
         points = max(checks.count(npoints_per_pixel, "npoints_per_pixel"), 1)
-        shape, time_model = self._results.need("shape", "scene"), self._results.time_model
+        shape, time_model = self._shape, self._results.time_model
         metrics = psf_metrics(self._series, shape.scene, points)
         perturbed = None if time_model is None else perturbed_metrics(shape, time_model)
         self._results = replace(self._results, metrics=metrics, perturbed_metrics=perturbed)

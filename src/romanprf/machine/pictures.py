@@ -54,7 +54,7 @@ class Pictures(MachineData):
             return shape_model_figure(dra, ddec, value, model, title)
 
     def plot_source_mask(self) -> Figure:
-        """Draw the fall of the light with radius and the footprint of each source."""
+        """Draw the decline of the light with radius and the radius of each footprint."""
         from romanprf.plots.source_mask import source_mask_figure  # noqa: PLC0415
         from romanprf.plots.style import drawing  # noqa: PLC0415
 

@@ -17,7 +17,7 @@ from romanprf.machine.series import Series
 if TYPE_CHECKING:
     from romanprf.io.pixel_series import PixelSeries
 
-#: Arguments of `romanprf.Machine` that suit pixels of 0.11 arcsec; Roman images hold the sky.
+#: Arguments of `romanprf.Machine` that suit pixels of 0.11 arcsec and images with background.
 _ROMAN = {"n_r_knots": 28, "n_phi_knots": 24, "rmin": 0.01, "rmax": 2.2, "cut_r": 0.05}
 _ROMAN |= {"fit_background": True}
 #: The same for pixels of 4 and 21 arcsec.
@@ -57,9 +57,9 @@ class Readers(MachineData):
         gain, zero_point : float, optional
             Electrons per DN and AB magnitude of 1 e-/s, for files that do not state them.
         **kwargs
-            Of `Machine`.  Unless given, the sky is fitted and the knots are those of the workflow.
-            Fluxes are weighted by the photon noise of the model instead of that of the data,
-            which would bias faint ones.
+            Of `Machine`.  By default the background is fitted, and the knots are those of the
+            workflow.  Fluxes are weighted by the photon noise of the model instead of that of the
+            data, which would bias faint ones.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class Readers(MachineData):
         Parameters
         ----------
         tpfs : sequence of path or lightkurve TargetPixelFile
-            Pixels that two of them share are used once.
+            Pixels in two of them are used once.
         sources : DataFrame
             Columns ``ra``, ``dec`` and ``sources_flux_column``.
         quality : {"default", "none"} or int

@@ -1,10 +1,10 @@
-"""Results of the methods of `romanprf.Machine`, and its attributes that delegate to them."""
+"""Results of the methods of `romanprf.Machine`, and the attributes that delegate to them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -32,7 +32,7 @@ _MADE_BY = {
 
 @dataclass(frozen=True, eq=False)
 class ShapeResult:
-    """Shape model, and its footprints on the reference frame.
+    """Shape model and its footprints on the reference frame.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class ShapeResult:
     stamps : Stamps
         PRF of each source on the reference frame.
     clean : ndarray of bool, shape (nvalues,)
-        Values of the stamps in pixels that belong to one source.
+        Whether each value of the stamps is in a pixel that belongs to its source only.
     radius : ndarray, shape (nsources,)
         Of the footprints, arcsec.
     mean_model : csr_matrix, shape (nsources, npixels)
@@ -71,7 +71,16 @@ class ShapeResult:
     ) -> Self:
         """Footprints of a scene on a reference frame.
 
-        ``contaminant``: see `Scene.uncontaminated`.
+        Parameters
+        ----------
+        scene : Scene
+            The shape model.
+        frame : FramePixels
+            The reference frame.
+        contaminant : ndarray of bool, shape (nsources,), optional
+            See `Scene.uncontaminated`.
+        header : mapping
+            Header of the file that the PRF was read from.
         """
         stamps, grid = scene.stamps(frame), frame.grid
         _, clean = scene.uncontaminated(stamps, contaminant)
@@ -197,7 +206,10 @@ class PerturbedMetrics:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What the methods of a machine have computed; None: not yet, or of an older model."""
+    """Results of the methods of a machine; None where a method was not called yet.
+
+    A result that rests on another one is dropped when that one is replaced.
+    """
 
     shape: ShapeResult | None = None
     fluxes: FluxResult | None = None
@@ -208,7 +220,7 @@ class Results:
     perturbed_metrics: PerturbedMetrics | None = None
 
     def need(self, result: str, wanted: str) -> Any:
-        """One of the results.
+        """A result that must be there.
 
         Parameters
         ----------
@@ -220,7 +232,7 @@ class Results:
         Raises
         ------
         AttributeError
-            If it is not there.
+            If the method that computes it was not called.
         """
         found = getattr(self, result)
         if found is None:
@@ -240,7 +252,7 @@ class Results:
 
 
 class Computed:
-    """Attribute of a machine that is that of one of its `Results`; read only."""
+    """Read-only attribute of a machine that delegates to one of its `Results`."""
 
     def __init__(self, result: str):
         self._result = result
@@ -248,12 +260,6 @@ class Computed:
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
-
-    @overload
-    def __get__(self, machine: None, owner: type) -> Computed: ...
-
-    @overload
-    def __get__(self, machine: object, owner: type) -> Any: ...
 
     def __get__(self, machine: Any, owner: type) -> Any:
         if machine is None:

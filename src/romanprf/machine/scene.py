@@ -19,13 +19,13 @@ from romanprf.prf import PRF
 from romanprf.solve.fluxes import Prior
 from romanprf.solve.register import register
 
-#: A pixel belongs to one source where all others give less than this fraction of its light.
+#: A pixel belongs to one source if all others give less than this fraction of its light.
 CONTAMINATION = 0.1
 #: The scale of a catalogue is that of its brightest fifth.
 _BRIGHTEST = 5
-#: So many of the brightest sources determine a centroid.
+#: Number of the brightest sources that determine a centroid.
 _CENTROID_STARS = 200
-#: A source is measured where this fraction of its light falls on the pixels.
+#: A flux is measured on frames with more than this fraction of the light of the source.
 _SHOWN = 0.2
 
 
@@ -69,14 +69,14 @@ class Catalogue:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Positions and fluxes of all sources and the PRF they share.
+    """Positions and fluxes of all sources, and the PRF that they share.
 
     Attributes
     ----------
     ra, dec : ndarray, shape (nsources,)
         Degrees ICRS.
     flux : ndarray, shape (nsources,)
-        e-/s, positive; decides how far each footprint reaches.
+        e-/s, positive; sets the size of each footprint.
     prf : LogPolarPRF or TensorPRF
         Normalised.
     flux_cut_off : float
@@ -86,7 +86,7 @@ class Scene:
     flux_scale : float
         Flux in e-/s of a source whose estimate in the catalogue is 1.
     history : list of Iteration
-        Of the fit of the PRF.
+        Iterations of the last fit of the log-polar PRF.
     """
 
     ra: np.ndarray
@@ -99,7 +99,7 @@ class Scene:
     history: list[Iteration] = field(default_factory=list)
 
     def model(self, frame: FramePixels) -> FrameModel:
-        """What the sources look like on a frame."""
+        """The sources on a frame, with footprints that end at ``flux_cut_off``."""
         return FrameModel(
             frame=frame.frame(self.ra, self.dec),
             prf=self.prf,
@@ -116,9 +116,9 @@ class Scene:
     def measured(
         self, frames: Sequence[FramePixels], catalogue: Catalogue, with_background: bool
     ) -> Scene:
-        """Replace the fluxes by those of the frames, under a prior too weak to matter.
+        """The scene with fluxes measured on the frames, under a prior too weak to matter.
 
-        Sources of which the frames show little keep theirs.
+        Sources with little of their light on the frames keep their fluxes.
         """
         sums = np.zeros((2, self.flux.size))
         for frame in frames:
@@ -138,7 +138,7 @@ class Scene:
     def uncontaminated(
         self, stamps: Stamps, contaminant: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Light of each source in each value of its stamp, and whether the pixel is its own.
+        """Light of each source in the pixels of its stamp, and whether a pixel belongs to it only.
 
         Parameters
         ----------
@@ -159,8 +159,16 @@ class Scene:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Offsets (east, north, arcsec) and flux over source flux of the pixels in footprints.
 
-        The light of the other sources, and the median of what is left with a background, are
-        subtracted; ``clean`` keeps only pixels that belong to one source.
+        The light of the other sources is subtracted.
+
+        Parameters
+        ----------
+        frames : iterable of FramePixels
+            The pixels.
+        clean : bool
+            Whether to keep only pixels that belong to one source.
+        with_background : bool
+            Whether to subtract the median of the residual of each frame.
         """
         parts = []
         for frame in frames:
@@ -170,8 +178,8 @@ class Scene:
             keep = (pixel >= 0) & (own if clean else light > 0.0)
             keep[keep] = frame.usable[pixel[keep]]
             left = frame.flux - frame.grid.pixels(stamps.model(self.flux))
-            sky = np.nanmedian(left) if with_background else 0.0
-            own_flux = left[pixel[keep]] - sky + light[keep]
+            background = np.nanmedian(left) if with_background else 0.0
+            own_flux = left[pixel[keep]] - background + light[keep]
             east, north = frame.grid.offsets(stamps)
             parts.append((east[keep], north[keep], own_flux / self.flux[source[keep]]))
         dra, ddec, value = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -179,7 +187,7 @@ class Scene:
 
 
 def centroid_shift(scene: Scene, frame: FramePixels) -> tuple[float, float]:
-    """Common (x, y) shift of the brightest sources of a frame from their places, pixels."""
+    """Common (x, y) shift of the brightest sources of a frame from their positions, pixels."""
     stars = np.zeros(scene.flux.size, bool)
     stars[np.argsort(-scene.flux)[:_CENTROID_STARS]] = True
     found = register(frame.image(), scene.model(frame), scene.flux, stars)

@@ -12,7 +12,7 @@ from romanprf.frame.stamps import Stamps
 from romanprf.machine.grid import PixelGrid
 from romanprf.solve.fluxes import FrameFluxes, Method, Prior, solve_frame
 
-#: Accuracy of the solver in units of each flux's own error.
+#: Accuracy of the fluxes in units of their errors.
 TOLERANCE = 1e-6
 
 
@@ -23,7 +23,7 @@ class FramePixels:
     Attributes
     ----------
     grid : PixelGrid
-        Their places.
+        Their positions.
     flux, flux_err : ndarray, shape (npixels,)
         e-/s; a pixel is rejected where either is not finite.
     poisson_slope : float
@@ -42,7 +42,7 @@ class FramePixels:
         return np.isfinite(self.flux) & np.isfinite(self.flux_err)
 
     def image(self) -> Image:
-        """The smallest image that holds all pixels."""
+        """The smallest image that contains all pixels."""
         return self.grid.image(self.flux, self.flux_err, self.poisson_slope)
 
     def frame(self, ra: np.ndarray, dec: np.ndarray) -> Frame:
