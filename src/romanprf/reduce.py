@@ -34,7 +34,7 @@ def reduce(config: Config) -> Paths:
     names = ("exposures", "catalogue_sources", "sources", "deltas", "prf")
     tables = {name: getattr(paths, name) for name in names}
     images = [str(item["file"]) for item in files]
-    register = {"files": files, "registered": paths.registered, **sections["exposures"]}
+    register = {"files": files, "registered": paths.exposures_cache, **sections["exposures"]}
     frames.run({"images": images}, tables, register)
     exposures = read_exposures(paths.exposures)
     catalogues = dependencies.catalogue_files(config, paths)

@@ -81,7 +81,7 @@ def test_changed_image_of_the_prf_fit_runs_it_again(demo):
     assert demo.pending() == {"frames"} | LEARN
 
 
-def test_image_of_a_sheet_is_registered_again_when_it_changes(demo):
+def test_changed_image_of_a_sheet_runs_frames(demo):
     """Such images are no inputs, but a parameter."""
     (demo.folder / "own.tsv").write_text("file\nresults/simulated/frames/*.fits\n")
     demo.configure(

@@ -14,10 +14,15 @@ wildcard_constraints:
     batch=r"\d+",
 
 
+def exposures_table(wildcards=None):
+    """Input function: the exposures table, once the checkpoint has written it."""
+    return checkpoints.frames.get().output.exposures
+
+
 try:
     settings = load_config(config)
     paths = Paths(settings.results)
-    plan = Plan(settings, paths, lambda: checkpoints.frames.get().output.exposures)
+    plan = Plan(settings, paths, exposures_table)
 except InputError as error:
     # One line; raised, it would come with the line numbers of this file.
     sys.exit(f"romanprf: {error}")
@@ -39,11 +44,6 @@ def hold_folder():
 def section(name, **selection):
     """One section of the settings as plain values; ``include`` or ``exclude`` some keys."""
     return getattr(settings, name).model_dump(mode="json", **selection)
-
-
-def registered(wildcards):
-    """The exposures table, once the checkpoint has written it."""
-    return checkpoints.frames.get().output.exposures
 
 
 def each_batch(pattern):

@@ -23,7 +23,7 @@ rule kernels:
 # Images that a rule draws are inputs.  Those of a sheet are there: what they are is a parameter,
 # since Snakemake looks through the inputs of this job for each job that depends on it.
 checkpoint frames:
-    """Register the exposures: identity, time, WCS, calibration, quality, content hash."""
+    """List the exposures: identity, time, WCS, calibration, quality, content hash."""
     input:
         images=sorted({entry["file"] for entry in plan.files}) if plan.demo else [],
     output:
@@ -40,8 +40,8 @@ checkpoint frames:
         runtime=plan.minutes("frames"),
     params:
         files=plan.files,
-        registered=paths.registered,
-        stamps=None if plan.demo else dependencies.stamps(plan.files),
+        registered=paths.exposures_cache,
+        dates=None if plan.demo else dependencies.file_dates(plan.files),
         gain=settings.exposures.gain,
         zero_point=settings.exposures.zero_point,
     script:

@@ -2,7 +2,7 @@ rule metrics:
     """Judge the light curves and gather them, one row per source."""
     input:
         paths.kernels,
-        exposures=ancient(registered),
+        exposures=ancient(exposures_table),
         sources=paths.sources,
         prf=paths.prf,
         photometry=each_batch(paths.photometry),

@@ -63,13 +63,13 @@ def digest(rows: pd.DataFrame) -> str:
     return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()
 
 
-def stamps(files: list[dict[str, str | int | None]]) -> str:
+def file_dates(files: list[dict[str, str | int | None]]) -> str:
     """Hash of the sizes and dates of image files (see `romanprf.io.sheet.read_sheet`)."""
-    found = [_stamp(str(entry["file"])) for entry in files]
+    found = [_file_date(str(entry["file"])) for entry in files]
     return hashlib.blake2b(repr(found).encode(), digest_size=16).hexdigest()
 
 
-def _stamp(name: str) -> tuple[str, int, int]:
+def _file_date(name: str) -> tuple[str, int, int]:
     """Name, size and date (ns) of a file, without the second that astropy takes to import."""
     status = os.stat(name)
     return name, status.st_size, status.st_mtime_ns

@@ -19,7 +19,7 @@ class Paths:
         self.catalogue = str(root / "simulated" / "catalogue.csv")
         self.truth = str(root / "simulated" / "truth.parquet")
         self.exposures = str(root / "exposures.parquet")
-        self.registered = str(root / "registered.parquet")
+        self.exposures_cache = str(root / "exposures_cache.parquet")
         self.catalogue_sources = str(root / "catalogue_sources.parquet")
         self.sources = str(root / "sources.parquet")
         self.deltas = str(root / "deltas.parquet")
