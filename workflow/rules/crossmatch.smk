@@ -1,5 +1,5 @@
 rule crossmatch:
-    """Catalogue, reference and footprint of the images make one list of sources."""
+    """Match catalogue and reference, and list the sources in and around the images."""
     input:
         ancient(exposures_table),
         **plan.catalogues,

@@ -1,5 +1,5 @@
 rule deltas:
-    """Offsets and fluxes of the pixels around the sources, in the exposures of the PRF fit."""
+    """List offsets and fluxes of the pixels around the sources in exposures of the PRF fit."""
     input:
         paths.kernels,
         exposures=ancient(exposures_table),

@@ -1,5 +1,5 @@
 rule metrics:
-    """Judge the light curves and gather them, one row per source."""
+    """Gather the light curves, one row per source, and measure their quality."""
     input:
         paths.kernels,
         exposures=ancient(exposures_table),

@@ -1,5 +1,5 @@
 rule shape:
-    """Fit the PRF and find the stars that the catalogue lacks."""
+    """Fit the PRF and search for stars that the catalogue lacks."""
     input:
         paths.kernels,
         exposures=ancient(exposures_table),
