@@ -1,5 +1,6 @@
-# make run    simulate the demo field, or reduce the data that CONFIG names
-# make test   lint and the whole test suite
+# make run     reduce the images that CONFIG names; by default, simulate and reduce the demo field
+# make test    lint and run all tests
+# make clean   remove the environment and all results
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 OPTIONS ?=
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := pyproject.toml constraints.txt
 
-# Tests run in parallel; BLAS threads would compete with them.
+# Tests run in parallel and would compete with the threads of BLAS.
 test: export OPENBLAS_NUM_THREADS = 1
 
 .PHONY: run test clean

@@ -8,7 +8,7 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
-# Used with --software-deployment-method apptainer; built from Apptainer.def.
+# For --software-deployment-method apptainer; built from Apptainer.def.
 container: "romanprf.sif"
 
 

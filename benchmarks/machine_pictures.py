@@ -1,4 +1,4 @@
-"""Pictures (machine_*.png) and numbers of docs/machine.md.
+"""Pictures (machine_*.png) and numbers of docs/guides/machine.md.
 
 python benchmarks/machine_pictures.py [--folder docs/images]
 """

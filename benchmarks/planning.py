@@ -1,10 +1,10 @@
-"""Time and memory of planning: a dry run of as many exposures as a survey has.
+"""Time and memory of planning: dry runs with as many exposures as a survey has.
 
-python benchmarks/planning.py                       one detector; all 18 as if they were one
-python benchmarks/planning.py --exposures 15102     a tenth of that
+python benchmarks/planning.py                       one detector; all 18 in one table
+python benchmarks/planning.py --exposures 15102     a tenth of all 18
 
-Image files are empty and the exposures table is made up, as if `frames` had just ended.  One JSON
-line per size: exposures, batches, jobs planned, seconds and peak_rss_mb of ``snakemake -n``.
+Image files are empty and the exposures table is made up, as if `frames` had just ended.  Prints one
+JSON line per size: exposures, batches, planned jobs, seconds and peak_rss_mb of ``snakemake -n``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def prepare(folder: Path, exposures: int) -> None:
-    """Make the files that a run needs before its first job behind ``frames``."""
+    """Write the files that exist when ``frames`` has ended."""
     files = [f"images/{number // 1000:03d}/r{number:06d}.asdf" for number in range(exposures)]
     for name in files:
         path = folder / name
@@ -63,9 +63,9 @@ def prepare(folder: Path, exposures: int) -> None:
     (folder / "config").mkdir()
     (folder / "config" / "config.yaml").write_text(yaml.safe_dump(settings))
     rows = exposure_rows(files)
-    # The outlines of a season differ by dithers alone: a few tell the field.
-    told = {"field": json.dumps(field(rows.iloc[:100]))}
-    write_table(folder / Paths("results").exposures, rows, EXPOSURES, {}, told)
+    # The outlines of a season differ only by dithers: a few of them give the field.
+    metadata = {"field": json.dumps(field(rows.iloc[:100]))}
+    write_table(folder / Paths("results").exposures, rows, EXPOSURES, {}, metadata)
 
 
 def exposure_rows(files: list[str]) -> pd.DataFrame:
@@ -103,13 +103,13 @@ def exposure_rows(files: list[str]) -> pd.DataFrame:
 
 
 def _sky(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Position (degrees) of pixels of 0.11 arcsec, a little distorted."""
+    """Position (degrees) of slightly distorted pixels of 0.11 arcsec."""
     u, v = (x - 2043.5) * SCALE, (y - 2043.5) * SCALE
     return deproject(-u * (1.0 + 0.02 * v), v * (1.0 - 0.03 * u), 268.0, -29.2)
 
 
-#: Runs snakemake and ends with the most memory it had, kB: what the kernel tells of a child counts
-#: that of the process which started it.
+#: Runs snakemake, then prints its peak memory (kB).  What the kernel counts for a child includes
+#: the memory of the process that started it.
 WATCHED = """
 import atexit, re, runpy, sys
 status = lambda: open("/proc/self/status").read()
@@ -120,7 +120,7 @@ runpy.run_module("snakemake", run_name="__main__")
 
 
 def plan(folder: Path) -> dict[str, float]:
-    """Dry run in a folder: its jobs, seconds and peak memory."""
+    """Numbers of batches and jobs, seconds and peak memory of a dry run in a folder."""
     command = [sys.executable, "-c", WATCHED, "--snakefile", str(ROOT / "Snakefile")]
     start = time.perf_counter()
     done = subprocess.run(

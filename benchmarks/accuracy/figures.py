@@ -1,4 +1,4 @@
-"""Pictures of docs/accuracy.md."""
+"""Pictures of docs/explanation/accuracy.md."""
 
 from __future__ import annotations
 

@@ -12,23 +12,26 @@ from typing import Any
 import psutil
 import yaml
 
+from romanprf.config import load_config
 from romanprf.errors import InputError
 from romanprf.workflow.paths import Paths
 
-#: Seconds between two looks at the memory.
+#: Settings that the workflow reads first.
+_DEFAULT = "config/config.yaml"
+#: Seconds between two measurements of the memory.
 _INTERVAL = 0.2
 
 
 def measured(command: Sequence[str]) -> tuple[int, float, int]:
     """Run a command; give its exit code, wall time (s) and peak memory (bytes).
 
-    The memory is the resident size of all its processes together, which counts shared pages
-    more than once.
+    The memory is the sum of the resident sizes of all its processes, which counts shared pages more
+    than once.
     """
     start, peak = time.monotonic(), 0
     process = psutil.Popen(command)
-    # Snakemake ends its jobs, then itself.  This process waits: the next run would have to.
-    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends it to both
+    # Snakemake ends its jobs, then itself.  Wait for it: it holds the lock of the results folder.
+    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends it to both processes
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
         try:
@@ -44,13 +47,13 @@ def _resident(process: psutil.Process) -> int:
     for member in [process, *process.children(recursive=True)]:
         try:
             total += member.memory_info().rss
-        except psutil.NoSuchProcess:  # it ended between the two lines
+        except psutil.NoSuchProcess:  # it has just ended
             continue
     return total
 
 
 def main(config: str, *options: str) -> int:
-    """Run the workflow, write its report and say where the results are and what they cost."""
+    """Run the workflow, write its report and print where the results are and what they cost."""
     try:
         paths = Paths(_results(config))
     except InputError as error:
@@ -70,7 +73,7 @@ def main(config: str, *options: str) -> int:
 
 
 def _repeat_complaints(paths: Paths, since: float) -> None:
-    """End with the line that says what is wrong, below all that Snakemake has to say."""
+    """Print the messages of failed jobs again, below all output of Snakemake."""
     for log in sorted(Path(paths.log("*")).parent.glob("*.log")):
         if log.stat().st_mtime >= since:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -79,10 +82,11 @@ def _repeat_complaints(paths: Paths, since: float) -> None:
                     print(line, file=sys.stderr)
 
 
-def _results(config: str) -> str:
-    """The results folder: the workflow reads ``config`` over the default file."""
-    settings = _read("config/config.yaml") if Path("config/config.yaml").exists() else {}
-    return (settings | _read(config)).get("results", "results")
+def _results(config: str) -> Path:
+    """Results folder: values in ``config`` replace those of the default file."""
+    settings = _read(_DEFAULT) if Path(_DEFAULT).exists() else {}
+    settings |= _read(config)
+    return load_config({key: settings[key] for key in settings.keys() & {"results"}}).results
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -309,7 +309,7 @@ TABLES = {
 
 
 def to_markdown() -> str:
-    """Reference page of all tables, kept in ``docs/tables.md``."""
+    """Reference page of all tables, kept in ``docs/reference/tables.md``."""
     lines = [
         "# The tables",
         "",

@@ -1,4 +1,4 @@
-"""One real run of a small demo, copied by the tests that change it."""
+"""One run of a small demo, copied by the tests that change it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from small import SMALL
 
 @dataclass(frozen=True)
 class Done:
-    """A run of snakemake that has ended, and what it said."""
+    """Exit code and output of a run of snakemake that has ended."""
 
     returncode: int
     stdout: str
@@ -26,7 +26,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Reduction:
-    """A folder in which snakemake runs, and one for compiled kernels."""
+    """The folder in which snakemake runs, and that of its compiled kernels."""
 
     folder: Path
     kernels: Path
@@ -36,7 +36,7 @@ class Reduction:
         return self.folder / "results"
 
     def configure(self, **sections: dict) -> None:
-        """Write config.yaml: `SMALL` with some sections extended."""
+        """Write config.yaml: `SMALL` with changes in some sections."""
         settings = {name: dict(values) for name, values in SMALL.items()}
         for name, values in sections.items():
             settings[name] = {**settings.get(name, {}), **values}
@@ -45,7 +45,7 @@ class Reduction:
         path.write_text(yaml.safe_dump(settings))
 
     def copy(self, folder: Path) -> Reduction:
-        """The same in another folder, with the dates of all files."""
+        """A copy in another folder; files keep their dates."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return replace(self, folder=folder)
 
@@ -55,15 +55,15 @@ class Reduction:
         return Done(code, said.read_text())
 
     def jobs(self, *options: str) -> set[str]:
-        """Run snakemake; the jobs that ran, or would run, by the names of their logs."""
+        """Run snakemake; names of the logs of the jobs that ran, or would run."""
         done = self.snakemake(*options)
         assert done.returncode == 0, done.stdout
         return set(re.findall(r"^ +log: results/logs/(\S+)\.log", done.stdout, re.MULTILINE))
 
     def pending(self) -> set[str]:
-        """What a run would do.
+        """Jobs that a run would do.
 
-        The jobs behind the checkpoint are known only after it, so `frames` and what it needs run.
+        Jobs that follow the checkpoint are known only after it, so `frames` and its inputs run.
         """
         planned = self.jobs("--dry-run")
         return self.jobs("frames") | self.jobs("--dry-run") if "frames" in planned else planned
@@ -71,9 +71,9 @@ class Reduction:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Reduction:
-    """The demo, reduced; not to be changed.
+    """The reduced demo, which tests must not change.
 
-    The first of several processes that test at once reduces it, each has a copy.
+    The first of the processes that run tests reduces it; each has a copy.
     """
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
@@ -86,7 +86,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Reduction:
 
 
 def reduce_once(reduction: Reduction, folder: Path) -> None:
-    """Reduce the demo, then give its folder its name."""
+    """Reduce the demo, then rename its folder, so that the name says that it is complete."""
     reduction.configure()
     done = reduction.snakemake()
     assert done.returncode == 0, done.stdout
@@ -95,7 +95,7 @@ def reduce_once(reduction: Reduction, folder: Path) -> None:
 
 @pytest.fixture
 def demo(finished: Reduction, tmp_path: Path) -> Reduction:
-    """A copy of the reduced demo, to be changed."""
+    """A copy of the reduced demo, which a test may change."""
     return finished.copy(tmp_path / "demo")
 
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def own(finished, tmp_path: Path):
-    """A folder whose data are the simulated frames and catalogue, as if a user had brought them."""
+    """A folder with the simulated images and catalogue as files of a user."""
     folder = tmp_path / "own"
     (folder / "data").mkdir(parents=True)
     for path in (finished.results / "simulated" / "frames").glob("*.fits"):
@@ -26,7 +26,7 @@ def own(finished, tmp_path: Path):
 
 
 def complaint(reduction, *options: str) -> str:
-    """Run, and return the one line of ours."""
+    """Run snakemake; the one line that starts with ``romanprf``."""
     done = reduction.snakemake(*options)
     assert done.returncode != 0, done.stdout
     assert "Traceback" not in done.stdout

@@ -1,4 +1,4 @@
-"""Which jobs run after which change."""
+"""Jobs that run after each kind of change."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_all_tables_are_written(finished):
 
 
 def test_kernels_are_compiled_by_their_rule_alone(finished):
-    """Two jobs would otherwise write Numba's cache at the same time."""
+    """Otherwise two jobs could write Numba's cache at the same time."""
     done = (finished.results / "kernels.txt").stat().st_mtime
     compiled = list(finished.kernels.rglob("*.nbc"))
     assert len(compiled) > 10
@@ -81,8 +81,8 @@ def test_changed_image_of_the_prf_fit_runs_it_again(demo):
     assert demo.pending() == {"frames"} | LEARN
 
 
-def test_image_of_a_sheet_is_listed_again_when_it_changes(demo):
-    """Such images are no inputs, but a parameter."""
+def test_changed_image_of_a_sheet_runs_frames(demo):
+    """Such images are not inputs but a parameter."""
     (demo.folder / "own.tsv").write_text("file\nresults/simulated/frames/*.fits\n")
     demo.configure(
         exposures={"sheet": "own.tsv"}, catalogue={"path": "results/simulated/catalogue.csv"}

@@ -1,4 +1,4 @@
-"""Dry runs: in any state of the results folder, behind each profile, and at the size of a survey.
+"""Dry runs: in each state of the results folder, with each profile, and at the size of a survey.
 
 Image files and exposures tables are those that `benchmarks/planning.py` makes up.
 """

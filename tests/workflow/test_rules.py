@@ -1,4 +1,4 @@
-"""What every rule must have."""
+"""Directives that every rule must have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m romanprf.run``, which `make run` calls."""
+"""``python -m romanprf.run``, the command behind `make run`."""
 
 from __future__ import annotations
 
@@ -50,8 +50,16 @@ def test_last_line_of_a_failure_is_the_complaint(demo):
     assert last.startswith("romanprf crossmatch: results/simulated/catalogue.csv: no source in")
 
 
-def test_missing_settings_file(demo):
-    done = run(demo, "config/none.yaml")
+def test_missing_settings_file(empty):
+    done = run(empty, "config/none.yaml")
     assert done.returncode == 1
     assert done.stdout.startswith("romanprf: config/none.yaml: no such file")
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_results_folder_that_is_no_path(empty):
+    (empty.folder / "own.yaml").write_text("results: 3\n")
+    done = run(empty, "own.yaml")
+    assert done.returncode == 1
+    assert done.stdout.startswith("romanprf: config: results: ")
     assert len(done.stdout.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Settings, paths, the plan, and what else the rules share."""
+"""Settings, paths and the plan, which the rules share."""
 
 import sys
 
@@ -14,21 +14,26 @@ wildcard_constraints:
     batch=r"\d+",
 
 
+def exposures_table(wildcards=None):
+    """Input function: the exposures table, once the checkpoint has written it."""
+    return checkpoints.frames.get().output.exposures
+
+
 try:
     settings = load_config(config)
     paths = Paths(settings.results)
-    plan = Plan(settings, paths, lambda: checkpoints.frames.get().output.exposures)
+    plan = Plan(settings, paths, exposures_table)
 except InputError as error:
-    # One line; raised, it would come with the line numbers of this file.
+    # Snakemake would add line numbers of this file to an exception.
     sys.exit(f"romanprf: {error}")
 
 pictures = {name: paths.plot(name) for name in ("prf", "image", "scatter", "light_curves")}
 
 
 def hold_folder():
-    """Let no other run write the results folder while this one lives.
+    """Keep other runs out of the results folder until this one ends.
 
-    Snakemake's own lock stays when a run is killed, so the profiles do without it.
+    The profiles switch off Snakemake's own lock, because it stays when a run is killed.
     """
     try:
         lock.hold(paths.lock)
@@ -37,13 +42,8 @@ def hold_folder():
 
 
 def section(name, **selection):
-    """One section of the settings as plain values; ``include`` or ``exclude`` some keys."""
+    """Parameter: a section of the settings as plain values, or some of its keys."""
     return getattr(settings, name).model_dump(mode="json", **selection)
-
-
-def registered(wildcards):
-    """The exposures table, once the checkpoint has written it."""
-    return checkpoints.frames.get().output.exposures
 
 
 def each_batch(pattern):

@@ -1,7 +1,7 @@
 rule crossmatch:
-    """Catalogue, reference and footprint of the images make one list of sources."""
+    """Match catalogue and reference, and list the sources in and around the images."""
     input:
-        ancient(registered),
+        ancient(exposures_table),
         **plan.catalogues,
     output:
         catalogue_sources=paths.catalogue_sources,

@@ -1,8 +1,8 @@
 rule deltas:
-    """Offsets and fluxes of the pixels around the sources, in the exposures of the PRF fit."""
+    """List offsets and fluxes of the pixels around the sources in exposures of the PRF fit."""
     input:
         paths.kernels,
-        exposures=ancient(registered),
+        exposures=ancient(exposures_table),
         catalogue_sources=paths.catalogue_sources,
     output:
         deltas=paths.deltas,

@@ -5,7 +5,7 @@ rule fit:
     """
     input:
         paths.kernels,
-        exposures=ancient(registered),
+        exposures=ancient(exposures_table),
         sources=paths.sources,
         prf=paths.prf,
     output:

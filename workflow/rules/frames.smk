@@ -20,8 +20,8 @@ rule kernels:
         "../scripts/kernels.py"
 
 
-# Images that a rule draws are inputs.  Those of a sheet are there: what they are is a parameter,
-# since Snakemake looks through the inputs of this job for each job that depends on it.
+# Images that a rule draws are inputs.  Those of a sheet are a parameter, because Snakemake looks
+# through the inputs of this job for each job that depends on it.
 checkpoint frames:
     """List the exposures: identity, time, WCS, calibration, quality, content hash."""
     input:
@@ -41,7 +41,7 @@ checkpoint frames:
     params:
         files=plan.files,
         cache=paths.exposures_cache,
-        stamps=None if plan.demo else dependencies.stamps(plan.files),
+        dates=None if plan.demo else dependencies.file_dates(plan.files),
         gain=settings.exposures.gain,
         zero_point=settings.exposures.zero_point,
     script:

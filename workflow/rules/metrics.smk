@@ -1,8 +1,8 @@
 rule metrics:
-    """Judge the light curves and gather them, one row per source."""
+    """Gather the light curves, one row per source, and measure their quality."""
     input:
         paths.kernels,
-        exposures=ancient(registered),
+        exposures=ancient(exposures_table),
         sources=paths.sources,
         prf=paths.prf,
         photometry=each_batch(paths.photometry),

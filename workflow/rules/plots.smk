@@ -3,7 +3,7 @@ rule plots:
     input:
         paths.kernels,
         **({"truth": paths.truth} if plan.demo else {}),
-        exposures=ancient(registered),
+        exposures=ancient(exposures_table),
         sources=paths.sources,
         prf=paths.prf,
         photometry=each_batch(paths.photometry),

@@ -1,8 +1,8 @@
 rule shape:
-    """Fit the PRF and find the stars that the catalogue lacks."""
+    """Fit the PRF and search for stars that the catalogue lacks."""
     input:
         paths.kernels,
-        exposures=ancient(registered),
+        exposures=ancient(exposures_table),
         deltas=paths.deltas,
         catalogue_sources=paths.catalogue_sources,
     output:

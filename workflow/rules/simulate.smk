@@ -1,5 +1,5 @@
 rule simulate_field:
-    """Draw the catalogue of the demo field."""
+    """Draw the stars of the demo field and write their catalogue."""
     output:
         catalogue=paths.catalogue,
     log:
@@ -19,7 +19,7 @@ rule simulate_field:
 
 
 rule simulate_truth:
-    """Write what is drawn into the demo field, with the light curves of the variables."""
+    """Write the true stars of the demo field, with the light curves of the variables."""
     output:
         truth=paths.truth,
     log:

@@ -30,7 +30,7 @@ _PRIOR, _CHANGE = 1.0, 0.05
 #: The iteration ends when the sum over all coefficients of (error / sigma)^2 is under this.
 _TOLERANCE, _MAX_ITERATIONS = 1e-2, 300
 #: With the fluxes held, solutions differ too little by this factor: on simulated fields fluxes then
-#: are off their truth by as much as their errors say (docs/shape.md).
+#: are off their truth by as much as their errors say (docs/explanation/shape.md).
 _HELD = 2.0
 #: Chunks of sources whose sums are made apart.
 _CHUNKS = 4

@@ -1,1 +1,1 @@
-"""What the Snakemake files need: paths, dependencies, resources, jobs."""
+"""Support of the Snakemake files: paths, dependencies, the plan, resources, jobs."""

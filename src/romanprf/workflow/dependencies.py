@@ -1,8 +1,8 @@
 """What the jobs of the workflow depend on, as plain values.
 
-The exposures table changes whenever an image is added.  Jobs therefore ignore its modification
-time and carry what they need of it as parameters: exposure numbers, the outline of the field and
-digests of rows.  A digest holds the content hash of each image, so a changed image reruns the
+The exposures table changes whenever an image is added.  Rules therefore ignore its modification
+time and take what their jobs need of it as parameters: exposure numbers, the outline of the field
+and digests of rows.  A digest covers the content hash of each image, so a changed image reruns the
 jobs that read it and no others.
 """
 
@@ -21,7 +21,7 @@ from romanprf.workflow.paths import Paths, batch_name
 
 
 def simulated_files(simulate: Simulate, paths: Paths) -> list[dict[str, str | int | None]]:
-    """Image files of the demo, as `romanprf.io.sheet.read_sheet` gives those of a sheet."""
+    """Image files of the demo, in the form of `romanprf.io.sheet.read_sheet`."""
     if simulate.format == "cube":
         return [{"file": paths.cube, "exposure": None}]
     return [
@@ -31,7 +31,7 @@ def simulated_files(simulate: Simulate, paths: Paths) -> list[dict[str, str | in
 
 
 def catalogue_files(settings: Config, paths: Paths) -> dict[str, str]:
-    """The ``catalogue`` and, if there is one, the ``reference``.
+    """Files of the ``catalogue`` and, if there is one, of the ``reference``.
 
     Raises
     ------
@@ -47,34 +47,34 @@ def catalogue_files(settings: Config, paths: Paths) -> dict[str, str]:
 
 
 def shape_exposures(exposures: pd.DataFrame, maximum: int) -> pd.DataFrame:
-    """Rows of the exposures that the PRF is fitted to: the lowest good numbers."""
+    """Rows of the exposures that a PRF is fitted to: the good ones with the lowest numbers."""
     return exposures[exposures["flags"] == 0].nsmallest(maximum, "exposure")
 
 
 def batches(exposures: pd.DataFrame, batch_size: int) -> dict[str, pd.DataFrame]:
-    """Rows of the exposures of each batch, by its name, in order."""
+    """Rows of the exposures by name of their batch, in order."""
     groups = exposures.groupby(exposures["exposure"] // batch_size)
     return {batch_name(number * batch_size, batch_size): rows for number, rows in groups}
 
 
 def digest(rows: pd.DataFrame) -> str:
-    """Hash of what rows of the exposures table say: ``content_hash`` covers all but the number."""
-    told = rows[["exposure", "content_hash"]].to_numpy().tolist()
-    return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()
+    """Hash of rows of the exposures table; ``content_hash`` covers all but their numbers."""
+    values = rows[["exposure", "content_hash"]].to_numpy().tolist()
+    return hashlib.blake2b(repr(values).encode(), digest_size=16).hexdigest()
 
 
-def stamps(files: list[dict[str, str | int | None]]) -> str:
-    """Hash of the sizes and dates of image files (see `romanprf.io.sheet.read_sheet`)."""
-    found = [_stamp(str(entry["file"])) for entry in files]
+def file_dates(files: list[dict[str, str | int | None]]) -> str:
+    """Hash of the sizes and dates of image files, in the form of `romanprf.io.sheet.read_sheet`."""
+    found = [_file_date(str(entry["file"])) for entry in files]
     return hashlib.blake2b(repr(found).encode(), digest_size=16).hexdigest()
 
 
-def _stamp(name: str) -> tuple[str, int, int]:
-    """Name, size and date (ns) of a file, without the second that astropy takes to import."""
+def _file_date(name: str) -> tuple[str, int, int]:
+    """Name, size and date (ns) of a file; `romanprf.io.reading` takes a second to import."""
     status = os.stat(name)
     return name, status.st_size, status.st_mtime_ns
 
 
 def versions() -> list[str]:
-    """What a compiled kernel depends on."""
+    """Versions of the packages that a compiled kernel depends on."""
     return [f"{package} {version(package)}" for package in ("romanprf", "numba")]

@@ -1,4 +1,4 @@
-"""Runs a step inside a Snakemake job."""
+"""Run a step inside a Snakemake job."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Step = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], None]
 def main(run: Step, snakemake: Any) -> None:
     """Run a step with the files and parameters of a job.
 
-    Warnings and errors go to the job's log: one line for bad input or a full disk, a
-    traceback for anything else.  Standard error is left alone, so that progress bars show on a
-    terminal.
+    Warnings and errors go to the log of the job: one line for bad input or a full disk, a
+    traceback for anything else.  Standard error stays as it is, so that a terminal shows progress
+    bars.
 
     Parameters
     ----------
     run : callable
         ``run(inputs, outputs, params)`` of a step.
     snakemake : object
-        What Snakemake hands to a script.
+        The object of this name in a script of Snakemake.
     """
     logging.basicConfig(
         filename=snakemake.log[0], filemode="w", format="%(message)s", level=logging.INFO
@@ -49,7 +49,7 @@ def main(run: Step, snakemake: Any) -> None:
 
 
 def _plain(files: Any) -> dict[str, Any]:
-    """Named files of a job, a list where a name stands for several.
+    """Named files of a job; a list where a name stands for several files.
 
     Files without a name only have to exist before the job runs.
     """

@@ -1,4 +1,4 @@
-"""One run at a time in a results folder."""
+"""Lock of a results folder: one run at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from romanprf.errors import InputError
 
 
 def hold(path: str | Path) -> None:
-    """Hold a lock file until this process ends, in whatever way it ends.
+    """Hold a lock file until this process ends, however it ends.
 
     Raises
     ------

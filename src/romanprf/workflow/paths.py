@@ -1,4 +1,4 @@
-"""Where every file of a reduction is; nothing else builds a path."""
+"""Names of all files of a reduction; no other module builds a path."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 class Paths:
     """File names below one results folder.
 
-    ``{batch}`` and ``{exposure}`` are left as wildcards for the workflow; `photometry` and the
-    like are turned into real names with ``str.format``.
+    Names of files of one batch or exposure hold the wildcard ``{batch}`` or ``{exposure}``, which
+    the workflow, or ``str.format``, replaces.
     """
 
     def __init__(self, results: str | Path):
@@ -36,18 +36,18 @@ class Paths:
         self._benchmarks = root / "benchmarks"
 
     def plot(self, name: str) -> str:
-        """Picture ``name`` of the report."""
+        """Picture of this name in the report."""
         return str(self._plots / f"{name}.png")
 
     def log(self, rule: str) -> str:
-        """Log file of a rule; add ``.{wildcard}`` to ``rule`` where it has one."""
+        """Log file of a rule; the name of a rule with a wildcard ends with ``.{wildcard}``."""
         return str(self._logs / f"{rule}.log")
 
     def benchmark(self, rule: str) -> str:
-        """Benchmark file of a rule."""
+        """Benchmark file of a rule, named as in `log`."""
         return str(self._benchmarks / f"{rule}.tsv")
 
 
 def batch_name(exposure: int, batch_size: int) -> str:
-    """Batch of an exposure: a fixed range of numbers, so new exposures leave others alone."""
+    """Batch of an exposure: a fixed range of numbers, which new exposures do not shift."""
     return f"{exposure // batch_size:05d}"

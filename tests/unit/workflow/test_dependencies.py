@@ -39,14 +39,14 @@ def test_digest_sees_the_content(exposures):
     assert dependencies.digest(renumbered) != dependencies.digest(exposures)
 
 
-def test_stamps_see_size_and_date(tmp_path):
+def test_file_dates_see_size_and_date(tmp_path):
     image = tmp_path / "image"
     image.write_bytes(b"1")
     entries = [{"file": str(image), "exposure": None}]
-    before = dependencies.stamps(entries)
-    assert dependencies.stamps(entries) == before
+    before = dependencies.file_dates(entries)
+    assert dependencies.file_dates(entries) == before
     os.utime(image, (0, 0))
-    assert dependencies.stamps(entries) != before
+    assert dependencies.file_dates(entries) != before
 
 
 def test_shape_uses_the_lowest_good_numbers(exposures):

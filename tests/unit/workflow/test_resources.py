@@ -63,9 +63,9 @@ def test_small_jobs_ask_for_little():
     assert minutes("fit", demo) == 5
 
 
-def test_stars_that_nobody_counted_are_those_of_the_bulge():
-    assert Size(DETECTOR).known_stars == pytest.approx(750_000, rel=0.15)
-    assert Size(DETECTOR, stars=0).known_stars == 0
+def test_uncounted_stars_are_as_dense_as_in_the_bulge():
+    assert Size(DETECTOR).n_stars == pytest.approx(750_000, rel=0.15)
+    assert Size(DETECTOR, stars=0).n_stars == 0
 
 
 def test_catalogues_count_by_their_size():
