@@ -670,18 +670,14 @@ class Machine:
                 "the frames are dithered: the time model describes drifts on one pixel grid, "
                 'dithers belong into the PRF, build_shape_model(frame_index="all")'
             )
-        from romanprf.timemodel import fit_time_model, segment_starts, split  # noqa: PLC0415
+        from romanprf.timemodel import Pairs, fit_time_model, segment_starts, split  # noqa: PLC0415
 
         scale = self._series.grid(0).pixel_scale
         source, dra, ddec, flux, flux_err = pairs = self._clean_pairs()
         starts = segment_starts(self.time) if segments else np.zeros(1, int)
         self.time_model, used = fit_time_model(
             split(self._time_vectors(vectors, poly_order), starts),
-            source,
-            dra,
-            ddec,
-            flux,
-            flux_err,
+            Pairs(source=source, dx=dra, dy=ddec, flux=flux, flux_err=flux_err),
             self.prf,
             starts=starts,
             nknots=time_nknots,
