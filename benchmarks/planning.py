@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,8 @@ import yaml
 
 from romanprf.io.tables import write_table
 from romanprf.schemas import EXPOSURES
+from romanprf.sky.field import SkyRegion
 from romanprf.sky.wcs import TangentWCS, deproject
-from romanprf.steps.frames import field
 from romanprf.workflow.paths import Paths
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,8 +63,8 @@ def prepare(folder: Path, exposures: int) -> None:
     (folder / "config").mkdir()
     (folder / "config" / "config.yaml").write_text(yaml.safe_dump(settings))
     rows = exposure_rows(files)
-    # The outlines of a season differ only by dithers: a few of them give the field.
-    metadata = {"field": json.dumps(field(rows.iloc[:100]))}
+    # The outlines of a season differ only by dithers: a few of them give the region.
+    metadata = {"field": json.dumps(asdict(SkyRegion.of(rows.iloc[:100])))}
     write_table(folder / Paths("results").exposures, rows, EXPOSURES, {}, metadata)
 
 

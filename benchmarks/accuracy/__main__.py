@@ -4,9 +4,9 @@ python benchmarks/accuracy [--cases "cut at 23" ...] [--size 192] [--exposures 1
     [--rimtimsim FOLDER] [--roman-l2 FOLDER] [--peers PYTHON] [--photutils PYTHON]
     [--figures docs/images] [--model log-polar] [--results results/accuracy]
 
-Draws the fields, runs the whole workflow on each and prints what docs/explanation/accuracy.md explains: light
-curves by magnitude, the error of the PRF, linearity, events, close pairs and convergence.  PYTHON
-is that of an environment with roman-lcs or photutils, which then take part.
+Draws the fields, runs the whole workflow on each and prints what docs/explanation/accuracy.md
+explains: light curves by magnitude, the error of the PRF, linearity, events, close pairs and
+convergence.  PYTHON is that of an environment with roman-lcs or photutils, which then take part.
 """
 
 from __future__ import annotations

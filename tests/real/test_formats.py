@@ -14,6 +14,7 @@ from romanprf.flags import PixelFlag
 from romanprf.io.catalogues import read_catalogue
 from romanprf.io.exposures import read_exposures
 from romanprf.io.images import exposure_rows, read_image
+from romanprf.sky.field import SNAP, SkyRegion
 from romanprf.sky.wcs import TangentWCS
 from romanprf.steps import frames
 
@@ -134,8 +135,8 @@ def test_frames_step(data_dir: Path, tmp_path: Path, name: str) -> None:
     assert len(table) == {"roman_l2": 12, "rimtimsim": 20}.get(name, 12)
     assert (table["flags"] == 0).all()
     assert table["content_hash"].nunique() == len(table)
-    field = frames.field(table)
-    assert field["pixel_scale"] == pytest.approx(0.1085, abs=0.003)
-    assert field["epoch"] == pytest.approx(2027.17, abs=0.1)
-    side = 3600 * (field["u_max"] - field["u_min"])
-    assert 0.105 * table["ncols"][0] <= side <= 0.115 * table["ncols"][0] + 2 * frames.SNAP + 2.0
+    region = SkyRegion.of(table)
+    assert region.pixel_scale == pytest.approx(0.1085, abs=0.003)
+    assert region.epoch == pytest.approx(2027.17, abs=0.1)
+    side = 3600 * (region.u_max - region.u_min)
+    assert 0.105 * table["ncols"][0] <= side <= 0.115 * table["ncols"][0] + 2 * SNAP + 2.0

@@ -66,4 +66,4 @@ def masked_image(
     flux *= gain
     flux_err *= gain
     flux[rejected], flux_err[rejected] = 0.0, np.inf
-    return Image(flux, flux_err, flags, float(poisson_slope))
+    return Image(flux=flux, flux_err=flux_err, flags=flags, poisson_slope=float(poisson_slope))

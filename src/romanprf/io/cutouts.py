@@ -75,15 +75,15 @@ def read_cutouts(
     first = exposures[0]
     names = ("filter", "detector", "time_scale", "zero_point", "pixel_area")
     return PixelSeries(
-        np.array([e["time"] for e in exposures]),
-        flux,
-        flux_err,
-        ra,
-        dec,
-        row,
-        column,
-        {"mission": "Roman", **{name: first[name] for name in names}, "shape": shape},
-        {"exposure": np.array([e["exposure"] for e in exposures]), "poisson_slope": slope},
+        time=np.array([e["time"] for e in exposures]),
+        flux=flux,
+        flux_err=flux_err,
+        ra=ra,
+        dec=dec,
+        row=row,
+        column=column,
+        meta={"mission": "Roman", **{name: first[name] for name in names}, "shape": shape},
+        extra={"exposure": np.array([e["exposure"] for e in exposures]), "poisson_slope": slope},
     )
 
 

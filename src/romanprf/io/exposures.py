@@ -1,4 +1,4 @@
-"""The exposures table: one row per exposure, with all that later steps need to know of it."""
+"""The exposures table: one row per exposure, with what later steps need to know of the image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_exposures(path: str | Path, numbers: Sequence[int] | None = None) -> pd
     Parameters
     ----------
     path : path
-        What this step wrote.
+        Table of the step ``frames``.
     numbers : sequence of int, optional
         Keep these exposures only.
 
@@ -43,5 +43,5 @@ def read_exposures(path: str | Path, numbers: Sequence[int] | None = None) -> pd
 
 
 def read_field(path: str | Path) -> dict[str, float]:
-    """Read the `field` of the exposures table from its metadata."""
+    """Numbers of the `romanprf.sky.field.SkyRegion` in the metadata of the exposures table."""
     return json.loads(read_metadata(path, EXPOSURES)["field"])

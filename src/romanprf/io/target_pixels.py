@@ -126,15 +126,15 @@ def _joined(targets: list[_Target], cadence: np.ndarray) -> PixelSeries:
     first = targets[0]
     stars = {key: [t.star[key] for t in targets] for key in first.star}
     return PixelSeries(
-        first.time[index[0]],
-        flux[:, once],
-        flux_err[:, once],
-        ra[once],
-        dec[once],
-        row[once],
-        column[once],
-        {**first.place, "time_scale": first.time_scale, **stars},
-        {
+        time=first.time[index[0]],
+        flux=flux[:, once],
+        flux_err=flux_err[:, once],
+        ra=ra[once],
+        dec=dec[once],
+        row=row[once],
+        column=column[once],
+        meta={**first.place, "time_scale": first.time_scale, **stars},
+        extra={
             "cadence": cadence,
             "pos_corr1": pos_corr1,
             "pos_corr2": pos_corr2,
@@ -184,20 +184,22 @@ def _read(tpf: Any, quality: int | str) -> _Target:
         number = hdus[1].columns.names.index("FLUX") + 1
         epoch = entry(header, "BJDREFI", name, int) + entry(header, "BJDREFF", name)
         keys = {key.lower(): entry(primary, key, name, int) for key in _PLACE[mission]}
+        ra, dec = _sky(name, header, number, x, y)
         return _Target(
-            name,
-            {"mission": mission, **keys},
-            _star(primary, *_STAR[mission]),
-            str(header.get("TIMESYS", "TDB")).lower(),
-            _cadences(table["CADENCENO"])[good],
-            _numbers(table["TIME"][good]) + epoch,
-            flux,
-            flux_err,
-            _numbers(table["POS_CORR1"][good])[:, np.newaxis],
-            _numbers(table["POS_CORR2"][good])[:, np.newaxis],
-            y + entry(header, f"2CRV{number}P", name, int),
-            x + entry(header, f"1CRV{number}P", name, int),
-            *_sky(name, header, number, x, y),
+            name=name,
+            place={"mission": mission, **keys},
+            star=_star(primary, *_STAR[mission]),
+            time_scale=str(header.get("TIMESYS", "TDB")).lower(),
+            cadence=_cadences(table["CADENCENO"])[good],
+            time=_numbers(table["TIME"][good]) + epoch,
+            flux=flux,
+            flux_err=flux_err,
+            pos_corr1=_numbers(table["POS_CORR1"][good])[:, np.newaxis],
+            pos_corr2=_numbers(table["POS_CORR2"][good])[:, np.newaxis],
+            row=y + entry(header, f"2CRV{number}P", name, int),
+            column=x + entry(header, f"1CRV{number}P", name, int),
+            ra=ra,
+            dec=dec,
         )
 
 

@@ -139,8 +139,9 @@ class Machine(Readers, Pictures):
             Return the picture of `plot_shape_model`.
         model : {"log-polar", "tensor"}
             Kind of PRF: splines of its logarithm on the sky; or, starting from these, splines of
-            its value on the detector's axes, fitted to all pixels (see docs/explanation/shape.md).  The latter
-            suits undersampled images with many dithers and many stars.
+            its value on the detector's axes, fitted to all pixels (see
+            docs/explanation/shape.md).  The latter suits undersampled images with many dithers
+            and many stars.
         **kwargs
             ``source_flux_limit`` (1): use a source out to where its light falls under this
             (e-/s per pixel); ``iterations`` (4): rounds of selecting pixels and fitting;

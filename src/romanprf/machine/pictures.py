@@ -72,10 +72,10 @@ class Pictures(MachineData):
         from romanprf.plots.time_model import time_model_figure  # noqa: PLC0415
 
         model, pairs = self.time_model, self._results.need("time_model", "time_model").pairs
-        relative = model.relative_flux(pairs.flux, pairs.source, pairs.east, pairs.north)
+        relative = model.relative_flux(pairs.flux, pairs.source, pairs.dx, pairs.dy)
         used = np.ones(pairs.source.size, bool)
         with drawing():
-            return time_model_figure(model, pairs.east, pairs.north, relative, used)
+            return time_model_figure(model, pairs.dx, pairs.dy, relative, used)
 
 
 def _binned_medians(

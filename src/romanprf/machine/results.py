@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -16,7 +16,7 @@ from romanprf.machine.series import FramePixels
 from romanprf.prf import PRF
 
 if TYPE_CHECKING:
-    from romanprf.timemodel import TimeModel
+    from romanprf.timemodel import Pairs, TimeModel
 
 #: The method that computes each of the `Results`.
 _MADE_BY = {
@@ -136,30 +136,6 @@ class PerturbedFluxes:
 
     ws_va: np.ndarray
     werrs_va: np.ndarray
-
-
-class Pairs(NamedTuple):
-    """Pixels that belong to one source each.
-
-    Attributes
-    ----------
-    source : ndarray of int, shape (npairs,)
-        The source.
-    east, north : ndarray, shape (npairs,)
-        Offset of the pixel from it, arcsec.
-    flux, flux_err : ndarray, shape (nt, npairs)
-        e-/s.
-    """
-
-    source: np.ndarray
-    east: np.ndarray
-    north: np.ndarray
-    flux: np.ndarray
-    flux_err: np.ndarray
-
-    def only(self, chosen: np.ndarray) -> Pairs:
-        """Some of the pairs."""
-        return Pairs(*(values[..., chosen] for values in self))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from romanprf.machine.results import Pairs, ShapeResult, TimeModelResult
+from romanprf.machine.results import ShapeResult, TimeModelResult
 from romanprf.machine.scene import Scene, centroid_shift
 from romanprf.machine.series import Series
-from romanprf.timemodel import fit_time_model, polynomials, segment_starts, split
+from romanprf.timemodel import Pairs, fit_time_model, polynomials, segment_starts, split
 from romanprf.timemodel.vectors import checked
 
 #: Default reach of the model, pixels: beyond it the light changes little when stars move.
@@ -47,12 +47,8 @@ def learn_time_model(
     starts = segment_starts(series.time) if segments else np.zeros(1, int)
     time_model, used = fit_time_model(
         split(vectors, starts),
-        source=pairs.source,
-        dx=pairs.east,
-        dy=pairs.north,
-        flux=pairs.flux,
-        flux_err=pairs.flux_err,
-        prf=shape.prf,
+        pairs,
+        shape.prf,
         starts=starts,
         nknots=nknots,
         radius=_RADIUS * grid.pixel_scale if radius is None else float(radius),
@@ -71,8 +67,8 @@ def clean_pairs(series: Series, shape: ShapeResult) -> Pairs:
     east, north = grid.offsets(shape.stamps)
     return Pairs(
         source=source[keep],
-        east=east[keep],
-        north=north[keep],
+        dx=east[keep],
+        dy=north[keep],
         flux=series.flux[:, pixel],
         flux_err=series.flux_err[:, pixel],
     )

@@ -73,7 +73,9 @@ def make_exposure(field: Field, settings: Simulate, number: int) -> SimulatedExp
     noise = random(settings.seed, Stream.NOISE, number)
     flux, flux_err = expose(rate, hits, bad, noise)
     wcs = pointing(settings, dx, dy)
-    return SimulatedExposure(number, time, settings.sca, flux, flux_err, wcs)
+    return SimulatedExposure(
+        number=number, time=time, sca=settings.sca, flux=flux, flux_err=flux_err, wcs=wcs
+    )
 
 
 def dither(settings: Simulate, number: int) -> tuple[float, float]:

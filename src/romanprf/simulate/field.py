@@ -58,7 +58,7 @@ def make_field(settings: Simulate) -> Field:
         If there are not enough stars to make variable.
     """
     stars = _draw_stars(settings)
-    return Field(stars, _draw_events(stars, settings))
+    return Field(stars=stars, events=_draw_events(stars, settings))
 
 
 def plane_matrix() -> np.ndarray:

@@ -110,7 +110,8 @@ def sample_prf(sca: int, x: float = SIDE / 2, y: float = SIDE / 2) -> SampledPRF
         image = galsim.ImageD(pixels, pixels, scale=PIXEL_SCALE)
         prf.drawImage(image, method="no_pixel", offset=offset)
         table[row::OVERSAMPLING, column::OVERSAMPLING] = image.array
-    return SampledPRF(spline_filter(table, order=3, mode="mirror"), _envelope(table))
+    coefficients = spline_filter(table, order=3, mode="mirror")
+    return SampledPRF(coefficients=coefficients, envelope=_envelope(table))
 
 
 def _envelope(table: np.ndarray) -> np.ndarray:

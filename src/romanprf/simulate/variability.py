@@ -86,7 +86,7 @@ Event: TypeAlias = Microlensing | Dips
 def microlensing(star: int, random: np.random.Generator) -> Microlensing:
     """Draw an event that peaks within the span, by a factor of 2.5 to 10."""
     return Microlensing(
-        star,
+        star=star,
         peak=START + SPAN * random.uniform(0.35, 0.65),
         einstein_time=SPAN * random.uniform(0.1, 0.25),
         impact=random.uniform(0.1, 0.4),
@@ -97,8 +97,8 @@ def transit(star: int, random: np.random.Generator) -> Dips:
     """Draw a transit of 2 to 4 %, as of a giant planet before a K or M dwarf."""
     duration = SPAN * random.uniform(0.18, 0.28)
     return Dips(
-        star,
-        "transit",
+        star=star,
+        kind="transit",
         middle=START + SPAN * random.uniform(0.35, 0.65),
         period=SPAN * random.uniform(0.8, 1.2),
         duration=duration,
@@ -112,8 +112,8 @@ def eclipse(star: int, random: np.random.Generator) -> Dips:
     duration = SPAN * random.uniform(0.14, 0.2)
     depth = random.uniform(0.2, 0.5)
     return Dips(
-        star,
-        "eclipse",
+        star=star,
+        kind="eclipse",
         middle=START + SPAN * random.uniform(0.35, 0.65),
         period=SPAN * random.uniform(0.6, 0.9),
         duration=duration,

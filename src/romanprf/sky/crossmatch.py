@@ -125,13 +125,13 @@ def match(
         if np.hypot(*(offset - previous)) < _SETTLED:
             break
     return Matches(
-        candidates.catalogue[pairs],
-        candidates.reference[pairs],
-        np.hypot(*(candidates.delta[pairs] - offset).T),
-        ambiguous,
-        offset,
-        _median_error(candidates.delta[clear] - offset, candidates.sigma[clear]),
-        magnitude_offset,
+        catalogue=candidates.catalogue[pairs],
+        reference=candidates.reference[pairs],
+        separation=np.hypot(*(candidates.delta[pairs] - offset).T),
+        ambiguous=ambiguous,
+        offset=offset,
+        offset_err=_median_error(candidates.delta[clear] - offset, candidates.sigma[clear]),
+        magnitude_offset=magnitude_offset,
     )
 
 
@@ -224,12 +224,12 @@ def _candidates(
     # The bands differ, so colours add to the magnitude errors of both catalogues.
     first, second = (t["mag_err"].fillna(0.0).to_numpy() ** 2 for t in (catalogue, reference))
     return _Candidates(
-        i,
-        j,
-        points[1][j] - points[0][i],
-        np.hypot(errors[0][i], errors[1][j]),
-        catalogue["mag"].to_numpy()[i] - reference["mag"].to_numpy()[j],
-        np.sqrt(settings.magnitude_error**2 + first[i] + second[j]),
+        catalogue=i,
+        reference=j,
+        delta=points[1][j] - points[0][i],
+        sigma=np.hypot(errors[0][i], errors[1][j]),
+        magnitude=catalogue["mag"].to_numpy()[i] - reference["mag"].to_numpy()[j],
+        magnitude_sigma=np.sqrt(settings.magnitude_error**2 + first[i] + second[j]),
     )
 
 

@@ -45,19 +45,25 @@ def find_deltas(
     x, y = x - corner[1], y - corner[0]
     off = ~(np.isfinite(x) & np.isfinite(y))
     x, y, radius = np.where(off, 0.0, x), np.where(off, 0.0, y), np.where(off, -1.0, radius)
-    if sky is None:
-        columns, rows = np.meshgrid(np.arange(float(shape[1])), np.arange(float(shape[0])))
-        sky = np.stack(wcs.pixel_to_sky(columns + corner[1], rows + corner[0]))
-    pixel_ra, pixel_dec = np.ascontiguousarray(sky[0]), np.ascontiguousarray(sky[1])
+    pixel_ra, pixel_dec = _pixel_sky(wcs, shape, corner) if sky is None else sky
+    pixel_ra, pixel_dec = np.ascontiguousarray(pixel_ra), np.ascontiguousarray(pixel_dec)
     count = np.empty(x.size, np.int64)
     deltas_nb.count_pairs(x, y, radius, *shape, count)
     start = np.cumsum(count) - count
     n = int(count.sum())
-    pairs: dict[str, np.ndarray] = {
-        name: np.empty(n, np.int32) for name in ("source", "row", "column")
-    }
-    pairs |= {name: np.empty(n) for name in ("dra", "ddec", "r", "phi")}
-    deltas_nb.fill_pairs(x, y, radius, ra, dec, pixel_ra, pixel_dec, start, *pairs.values())
-    pairs["row"] += np.int32(corner[0])
-    pairs["column"] += np.int32(corner[1])
-    return pairs
+    source, row, column = (np.empty(n, np.int32) for _ in range(3))
+    dra, ddec, r, phi = (np.empty(n) for _ in range(4))
+    stars = x, y, radius, ra, dec
+    deltas_nb.fill_pairs(*stars, pixel_ra, pixel_dec, start, source, row, column, dra, ddec, r, phi)
+    row += np.int32(corner[0])
+    column += np.int32(corner[1])
+    pixels = {"source": source, "row": row, "column": column}
+    return pixels | {"dra": dra, "ddec": ddec, "r": r, "phi": phi}
+
+
+def _pixel_sky(
+    wcs: TangentWCS, shape: tuple[int, int], corner: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ra and dec (degrees) of the pixels of a part of an image, each of shape ``shape``."""
+    columns, rows = np.meshgrid(np.arange(float(shape[1])), np.arange(float(shape[0])))
+    return wcs.pixel_to_sky(columns + corner[1], rows + corner[0])

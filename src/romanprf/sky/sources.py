@@ -13,10 +13,10 @@ from romanprf.sky import blends
 def described(sources: pd.DataFrame, settings: Crossmatch) -> pd.DataFrame:
     """Sources with the distance to the nearest one, flagged for neighbours and saturation."""
     ra, dec, mag = (sources[name].to_numpy() for name in ("ra", "dec", "mag"))
-    numbers = settings.contaminant_radius, settings.contaminant_contrast
+    radius, contrast = settings.contaminant_radius, settings.contaminant_contrast
     bits = {
         SourceFlag.SATURATED: mag < settings.saturation_magnitude,
-        SourceFlag.CONTAMINANT: blends.contaminated(ra, dec, mag, *numbers),
+        SourceFlag.CONTAMINANT: blends.contaminated(ra, dec, mag, radius, contrast),
     }
     flags = sum(np.int32(bit) * set_ for bit, set_ in bits.items())
     return sources.assign(nearest=blends.nearest(ra, dec), flags=sources["flags"] | flags)

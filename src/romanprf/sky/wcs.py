@@ -167,15 +167,15 @@ class TangentWCS:
         xi, eta = project(ra[:-1], dec[:-1], ra0, dec0)
         if not (np.isfinite(xi).all() and np.isfinite(eta).all()):
             raise ValueError("the WCS gives NaN within the image or close to its edges")
-        plane = (xi.min(), xi.max(), eta.min(), eta.max())
+        plane = (float(xi.min()), float(xi.max()), float(eta.min()), float(eta.max()))
         p, q = _unit(xi, *plane[:2]), _unit(eta, *plane[2:])
         return cls(
-            ra0,
-            dec0,
-            domain,
-            tuple(map(float, plane)),  # type: ignore[arg-type]
-            _fit(u, v, np.stack([xi, eta], axis=1), FORWARD_DEGREE),
-            _fit(p, q, np.stack([x, y], axis=1), INVERSE_DEGREE),
+            ra0=ra0,
+            dec0=dec0,
+            pixel_domain=domain,
+            plane_domain=plane,
+            forward=_fit(u, v, np.stack([xi, eta], axis=1), FORWARD_DEGREE),
+            inverse=_fit(p, q, np.stack([x, y], axis=1), INVERSE_DEGREE),
         )
 
     @classmethod
@@ -277,12 +277,12 @@ class TangentWCS:
         """Read what `to_json` wrote."""
         fields = json.loads(text)
         return cls(
-            fields["ra0"],
-            fields["dec0"],
-            tuple(fields["pixel_domain"]),
-            tuple(fields["plane_domain"]),
-            np.array(fields["forward"]),
-            np.array(fields["inverse"]),
+            ra0=fields["ra0"],
+            dec0=fields["dec0"],
+            pixel_domain=tuple(fields["pixel_domain"]),
+            plane_domain=tuple(fields["plane_domain"]),
+            forward=np.array(fields["forward"]),
+            inverse=np.array(fields["inverse"]),
         )
 
 

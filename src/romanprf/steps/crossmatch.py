@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from romanprf import schemas
-from romanprf.config import Crossmatch
+from romanprf.config import Catalogue, Crossmatch, Reference
 from romanprf.errors import InputError
 from romanprf.flags import SourceFlag
 from romanprf.io.catalogues import read_catalogue
 from romanprf.io.tables import provenance, write_table
 from romanprf.sky import blends
 from romanprf.sky.crossmatch import Matches, match, position_errors, shift
-from romanprf.sky.field import inside
+from romanprf.sky.field import SkyRegion
 from romanprf.sky.motion import propagate
 from romanprf.sky.sources import described
 
@@ -41,8 +41,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         ``catalogue_sources``: path.
     params : mapping
         Sections ``catalogue``, ``reference`` and ``crossmatch`` of the configuration, and
-        ``field``: tangent point and outline of the images, ``pixel_scale`` (arcsec), ``epoch``
-        (Julian year) and ``zero_point``.
+        ``field``: the numbers of a `romanprf.sky.field.SkyRegion`.
 
     Raises
     ------
@@ -50,32 +49,28 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         If a catalogue cannot be read or has no source in the field, or if nothing matches the
         reference.
     """
-    field, settings = params["field"], Crossmatch(**params["crossmatch"])
-    sources = _load("catalogue", inputs, params, settings).assign(
+    settings, region = Crossmatch(**params["crossmatch"]), SkyRegion(**params["field"])
+    path = inputs["catalogue"]
+    sources = _load(path, Catalogue(**params["catalogue"]), settings, region).assign(
         match_id=lambda table: pd.Series(pd.NA, index=table.index, dtype="Int64"),
         match_separation=np.nan,
         match_ambiguous=False,
     )
     metadata: dict[str, str] = {}
     if "reference" in inputs:
-        reference = _load("reference", inputs, params, settings)
-        # Rows of one star would be rivals for its match; a blend is to be matched with a blend.
-        sources = blends.merge(sources, settings.blend_limit)
-        reference = blends.merge(reference, settings.blend_limit)
-        sources, metadata = _adopt(sources, reference, settings, field)
+        reference = _load(inputs["reference"], Reference(**params["reference"]), settings, region)
+        sources, metadata = _matched(sources, reference, settings, region)
         if not sources["match_id"].notna().any():
             raise InputError(
                 f"{inputs['reference']}: none of its {len(reference)} sources in the field "
-                f"matches {inputs['catalogue']}, expected some within crossmatch.match_radius = "
+                f"matches {path}, expected some within crossmatch.match_radius = "
                 f"{settings.match_radius} arcsec; check frames, epochs and magnitudes"
             )
-    sources = _at_epoch(sources, field["epoch"])
-    sources = blends.merge(sources, settings.blend_limit)
-    border = _border(settings, field, sources["mag"].to_numpy())
-    within = inside(sources["ra"].to_numpy(), sources["dec"].to_numpy(), field, border)
+    sources = blends.merge(_at_epoch(sources, region.epoch), settings.blend_limit)
+    within = _near(sources, region, settings)
     if not within.any():
-        raise _no_overlap(inputs["catalogue"], sources, field)
-    sources = _finish(sources[within], settings, field)
+        raise _no_overlap(path, sources, region)
+    sources = _finish(sources[within], settings, region.zero_point)
     if metadata:
         metadata["n_matched"] = str(int(sources["match_id"].notna().sum()))
         metadata["n_ambiguous"] = str(int(sources["match_ambiguous"].sum()))
@@ -84,64 +79,69 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     write_table(outputs["catalogue_sources"], sources, schemas.SOURCES, origin, metadata)
 
 
-def _border(settings: Crossmatch, field: Mapping[str, float], mag: np.ndarray) -> np.ndarray:
-    """Width of the strip around the images in which sources are kept, arcsec, shape (n,).
-
-    The wings of a bright star reach further than `margin`.
-    """
-    flux = 10.0 ** (-0.4 * (np.nan_to_num(mag, nan=99.0) - field["zero_point"]))
-    reach = np.minimum(np.cbrt(_WING * flux / _FAINTEST), _FARTHEST)
-    return np.maximum(settings.margin, reach) * field["pixel_scale"]
-
-
 def _load(
-    name: str, inputs: Mapping[str, Any], params: Mapping[str, Any], settings: Crossmatch
+    path: str | Path, catalogue: Catalogue, settings: Crossmatch, region: SkyRegion
 ) -> pd.DataFrame:
-    """A catalogue's rows in or near the field, with its epoch."""
-    path, section, field = inputs[name], params[name], params["field"]
-    table = read_catalogue(Path(path), section["columns"], section["frame"])
-    epoch = field["epoch"] if section["epoch"] is None else section["epoch"]
+    """Rows of a catalogue in or near the region, with their epoch."""
+    table = read_catalogue(path, catalogue.columns, catalogue.frame)
+    epoch = region.epoch if catalogue.epoch is None else catalogue.epoch
     table = table.reset_index(drop=True).assign(epoch=float(epoch))
     # Matching may still move a source by the offset between the catalogues.
-    margin = _border(settings, field, table["mag"].to_numpy()) + 4.0 * settings.match_radius
-    moved = _at_epoch(table, field["epoch"])
-    near = inside(moved["ra"].to_numpy(), moved["dec"].to_numpy(), field, margin)
+    moved = _at_epoch(table, region.epoch)
+    near = _near(moved, region, settings, 4.0 * settings.match_radius)
     if not near.any():
-        raise _no_overlap(path, table, field)
+        raise _no_overlap(path, table, region)
     return table[near].reset_index(drop=True).assign(n_merged=1)
 
 
-def _no_overlap(path: Any, table: pd.DataFrame, field: Mapping[str, float]) -> InputError:
-    # Right ascensions relative to the field: the range is right across 0/360 as well.
-    turn = np.mod(table["ra"].to_numpy() - field["ra0"] + 180.0, 360.0) - 180.0
-    ra = [np.mod(field["ra0"] + value, 360.0) for value in (turn.min(), turn.max())]
+def _near(
+    sources: pd.DataFrame, region: SkyRegion, settings: Crossmatch, margin: float = 0.0
+) -> np.ndarray:
+    """Whether sources fall in the region or less than a border and ``margin`` (arcsec) outside.
+
+    The border is `Crossmatch.margin`, or the reach of the wings of a brighter star.
+    """
+    ra, dec, mag = (sources[name].to_numpy() for name in ("ra", "dec", "mag"))
+    flux = 10.0 ** (-0.4 * (np.nan_to_num(mag, nan=99.0) - region.zero_point))
+    reach = np.minimum(np.cbrt(_WING * flux / _FAINTEST), _FARTHEST)
+    border = np.maximum(settings.margin, reach) * region.pixel_scale
+    return region.contains(ra, dec, border + margin)
+
+
+def _no_overlap(path: str | Path, table: pd.DataFrame, region: SkyRegion) -> InputError:
+    # Right ascensions relative to the region: the range is right across 0/360 as well.
+    turn = np.mod(table["ra"].to_numpy() - region.ra0 + 180.0, 360.0) - 180.0
+    ra = [np.mod(region.ra0 + value, 360.0) for value in (turn.min(), turn.max())]
     dec = table["dec"]
     return InputError(
-        f"{path}: no source in the field of the images at RA {field['ra0']:.4f}, "
-        f"Dec {field['dec0']:.4f}; the {len(table)} rows span RA {ra[0]:.4f} to {ra[1]:.4f}, "
+        f"{path}: no source in the field of the images at RA {region.ra0:.4f}, "
+        f"Dec {region.dec0:.4f}; the {len(table)} rows span RA {ra[0]:.4f} to {ra[1]:.4f}, "
         f"Dec {dec.min():.4f} to {dec.max():.4f}"
     )
 
 
 def _at_epoch(sources: pd.DataFrame, epoch: float) -> pd.DataFrame:
-    """Positions moved to another epoch by proper motion; an unknown motion counts as 0."""
+    """Sources moved to another epoch (Julian year) by proper motion, 0 where unknown."""
     ra, dec, pmra, pmdec = (sources[name].to_numpy() for name in ("ra", "dec", *_MOTION))
     ra, dec = propagate(ra, dec, pmra, pmdec, sources["epoch"].iloc[0], epoch)
     return sources.assign(ra=ra, dec=dec, epoch=epoch)
 
 
-def _adopt(
-    sources: pd.DataFrame,
-    reference: pd.DataFrame,
-    settings: Crossmatch,
-    field: Mapping[str, float],
+def _matched(
+    sources: pd.DataFrame, reference: pd.DataFrame, settings: Crossmatch, region: SkyRegion
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Move the catalogue to the frame of the reference and take what that knows better."""
-    ra0, dec0 = field["ra0"], field["dec0"]
+    """Sources in the frame of the reference, and the offsets between the catalogues as metadata.
+
+    Matched sources have the proper motion of the reference, and its position where that is better.
+    """
+    # Rows of one star would be rivals for its match; a blend is to be matched with a blend.
+    sources = blends.merge(sources, settings.blend_limit)
+    reference = blends.merge(reference, settings.blend_limit)
     fixed = reference["epoch"].iloc[0] == sources["epoch"].iloc[0]
     reference = _at_epoch(reference, sources["epoch"].iloc[0])
-    found = match(sources, reference, settings, ra0, dec0)
-    ra, dec = shift(sources["ra"].to_numpy(), sources["dec"].to_numpy(), found.offset, ra0, dec0)
+    centre = region.ra0, region.dec0
+    found = match(sources, reference, settings, *centre)
+    ra, dec = shift(sources["ra"].to_numpy(), sources["dec"].to_numpy(), found.offset, *centre)
     sources = sources.assign(ra=ra, dec=dec)
     ours, theirs = found.catalogue, reference.iloc[found.reference]
 
@@ -150,17 +150,17 @@ def _adopt(
     sources.loc[ours, "match_ambiguous"] = found.ambiguous
     moving = theirs[_MOTION].notna().all(axis=1).to_numpy()
     sources.loc[ours[moving], _MOTION] = theirs.loc[moving, _MOTION].to_numpy()
-    # A position without a motion is worth its error at its own epoch only.
+    # The error of a position without a proper motion holds at its own epoch only.
     error, our_error = (
         np.hypot(*position_errors(table, settings).T) for table in (theirs, sources.iloc[ours])
     )
     better = (error < our_error) & (moving | fixed)
     sources.loc[ours[better], ["ra", "dec"]] = theirs.loc[better, ["ra", "dec"]].to_numpy()
-    return sources, _astrometry(found)
+    return sources, _offsets(found)
 
 
-def _astrometry(found: Matches) -> dict[str, str]:
-    """Offset between the catalogues, reference minus catalogue, for the metadata (mas, mag)."""
+def _offsets(found: Matches) -> dict[str, str]:
+    """Metadata: reference minus catalogue in position (mas), catalogue minus reference in mag."""
     values = {
         "astrometric_offset_ra": 1e3 * found.offset[0],
         "astrometric_offset_ra_err": 1e3 * found.offset_err[0],
@@ -171,10 +171,8 @@ def _astrometry(found: Matches) -> dict[str, str]:
     return {name: f"{round(value, 4) + 0.0:.4f}" for name, value in values.items()}
 
 
-def _finish(
-    sources: pd.DataFrame, settings: Crossmatch, field: Mapping[str, float]
-) -> pd.DataFrame:
-    """Sort by flux, number, flag, and keep the columns of the table."""
+def _finish(sources: pd.DataFrame, settings: Crossmatch, zero_point: float) -> pd.DataFrame:
+    """Rows of the ``sources`` table, sorted by flux, numbered and flagged."""
     order = np.lexsort((sources["source_id"].to_numpy(), sources["mag"].to_numpy()))
     sources = sources.iloc[order].reset_index(drop=True)
     bits = {
@@ -185,7 +183,7 @@ def _finish(
         source=np.arange(len(sources), dtype=np.int32),
         pmra=sources["pmra"].fillna(0.0),
         pmdec=sources["pmdec"].fillna(0.0),
-        flux=10.0 ** (-0.4 * (sources["mag"] - field["zero_point"])),
+        flux=10.0 ** (-0.4 * (sources["mag"] - zero_point)),
         origin="catalogue",
         flags=sum(np.int32(bit) * set_ for bit, set_ in bits.items()),
     )

@@ -10,6 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from romanprf import schemas
+from romanprf.config import Shape
 from romanprf.core.large import LOGPOLAR_SIDE
 from romanprf.errors import InputError
 from romanprf.frame.stamps import footprint_radius
@@ -40,6 +41,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     InputError
         If there is no exposure to use.
     """
+    shape = Shape(**params["shape"])
     if not params["exposures"]:
         raise InputError(
             f"{inputs['exposures']}: no exposure has flags = 0, expected one to fit the PRF to"
@@ -50,7 +52,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     area = pixel_area(exposures.to_dict("records")[0])
     with writing(outputs["deltas"], schemas.DELTAS, origin, {"pixel_area": repr(area)}) as table:
         for exposure in tqdm(exposures.to_dict("records"), "deltas", disable=None):
-            table.write(exposure_deltas(exposure, sources, params["shape"], area))
+            table.write(exposure_deltas(exposure, sources, shape, area))
 
 
 def pixel_area(exposure: Mapping[Any, Any]) -> float:
@@ -66,17 +68,16 @@ def pixel_area(exposure: Mapping[Any, Any]) -> float:
 
 
 def exposure_deltas(
-    exposure: Mapping[str, Any], sources: pd.DataFrame, shape: Mapping[str, Any], area: float
+    exposure: Mapping[str, Any], sources: pd.DataFrame, shape: Shape, area: float
 ) -> dict[str, np.ndarray]:
     """Rows of the ``deltas`` table of one exposure.
 
     The radius of each source is where the first guess of the PRF falls under ``flux_cut_off``.
     Pixels are those of the middle of the image, at most `LOGPOLAR_SIDE` per side.
     """
-    guess = LogPolarPRF.first_guess(10, 4, shape["rmin"], shape["cut_r"], shape["rmax"], area)
-    radius = footprint_radius(
-        guess, sources["flux"].to_numpy(), shape["flux_cut_off"], np.sqrt(area)
-    )
+    guess = LogPolarPRF.first_guess(10, 4, shape.rmin, shape.cut_r, shape.rmax, area)
+    flux, scale = sources["flux"].to_numpy(), np.sqrt(area)
+    radius = footprint_radius(guess, flux, shape.flux_cut_off, scale)
     wcs = TangentWCS.from_json(exposure["wcs"])
     ra, dec = positions_at(sources, exposure["time"])
     size = min(exposure["nrows"], LOGPOLAR_SIDE), min(exposure["ncols"], LOGPOLAR_SIDE)

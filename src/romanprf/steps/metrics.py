@@ -1,4 +1,4 @@
-"""Step ``metrics``: light curves, and how good they are."""
+"""Step ``metrics``: light curves and their statistics."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from romanprf import schemas
+from romanprf.config import Metrics
 from romanprf.errors import InputError
 from romanprf.flags import ExposureFlag
 from romanprf.io.exposures import read_exposures
@@ -33,7 +34,7 @@ _FRACTION_EXPOSURES = 16
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Make ``metrics.parquet`` and ``lightcurves.parquet``.
 
-    What the search for missing stars found is in the metadata of the first, key ``search``.
+    The metadata of the first hold the result of the search for uncatalogued stars, key ``search``.
 
     Parameters
     ----------
@@ -47,7 +48,8 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     exposures = read_exposures(inputs["exposures"])
     sources = read_table(inputs["sources"], schemas.SOURCES)
     batches = [str(path) for path in inputs["photometry"]]
-    fraction = psf_fraction(exposures, sources, read_prf(inputs["prf"]), params["metrics"])
+    subpixels = Metrics(**params["metrics"]).subpixels
+    fraction = mean_psf_fraction(exposures, sources, read_prf(inputs["prf"]), subpixels)
     files = {name: inputs[name] for name in ("sources", "prf")}
     files |= {Path(path).name: path for path in batches}
     origin = provenance(files, params)
@@ -63,10 +65,10 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
             lightcurves.write(light_curve_rows(rows, curves))
 
 
-def psf_fraction(
-    exposures: pd.DataFrame, sources: pd.DataFrame, prf: PRF, metrics: Mapping[str, Any]
+def mean_psf_fraction(
+    exposures: pd.DataFrame, sources: pd.DataFrame, prf: PRF, subpixels: int
 ) -> np.ndarray:
-    """`source_psf_fraction` of every source, mean over some usable exposures; NaN without any."""
+    """`source_psf_fraction` of each source, mean over some usable exposures; NaN without any."""
     usable = exposures[(exposures["flags"] & int(ExposureFlag.UNUSABLE)) == 0]
     chosen = np.unique(np.linspace(0, len(usable) - 1, _FRACTION_EXPOSURES).astype(int))
     total = np.full(len(sources), np.nan if usable.empty else 0.0)
@@ -74,7 +76,7 @@ def psf_fraction(
         wcs = TangentWCS.from_json(exposure["wcs"])
         x, y = wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))
         shape = exposure["nrows"], exposure["ncols"]
-        total += source_psf_fraction(prf, x, y, wcs, shape, metrics["subpixels"])
+        total += source_psf_fraction(prf, x, y, wcs, shape, subpixels)
     return total / max(len(chosen), 1)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from romanprf import schemas
+from romanprf.config import Plots
 from romanprf.frame.frame import Frame
 from romanprf.frame.model import FrameModel
 from romanprf.frame.state import FrameState, Shift
@@ -48,7 +49,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     params : mapping
         Section ``plots`` of the configuration; ``flux_cut_off`` (e-/s).
     """
-    settings = params["plots"]
+    settings = Plots(**params["plots"])
     exposures = read_exposures(inputs["exposures"])
     sources = read_table(inputs["sources"], schemas.SOURCES)
     metrics = read_table(inputs["metrics"], schemas.METRICS)
@@ -58,16 +59,16 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
             "prf": _prf(inputs),
             "image": _image(inputs, exposures, sources, params["flux_cut_off"]),
             "scatter": scatter_figure(metrics[_inside(exposures, sources)], truth),
-            "light_curves": _light_curves(inputs, metrics, truth, settings["light_curves"]),
+            "light_curves": _light_curves(inputs, metrics, truth, settings.light_curves),
         }
         for name, figure in pictures.items():
-            save(figure, outputs[name], settings["dpi"])
+            save(figure, outputs[name], settings.dpi)
 
 
 def _prf(inputs: Mapping[str, Any]) -> Figure:
-    """Draw the PRF and how it was learned."""
-    told = read_metadata(inputs["prf"], schemas.PRF)
-    history = told.get("rounds", told["history"])  # the log-polar fit is the tensor model's start
+    """Draw the PRF and the quality of its fit."""
+    metadata = read_metadata(inputs["prf"], schemas.PRF)
+    history = metadata.get("rounds", metadata["history"])  # of the tensor or the log-polar model
     search = read_metadata(inputs["sources"], schemas.SOURCES).get("search", '{"rounds": []}')
     return prf_figure(read_prf(inputs["prf"]), json.loads(history), json.loads(search)["rounds"])
 
@@ -75,7 +76,7 @@ def _prf(inputs: Mapping[str, Any]) -> Figure:
 def _light_curves(
     inputs: Mapping[str, Any], metrics: pd.DataFrame, truth: pd.DataFrame | None, n: int
 ) -> Figure:
-    """Draw what was injected, or else what varies most; only its light curves are read."""
+    """Draw the light curves of injected variables, or else of the sources that vary most."""
     chosen = most_variable(metrics, n) if truth is None else injected(metrics, truth, n)
     wanted = [("source", "in", chosen["source"].tolist())]
     curves = read_table(inputs["lightcurves"], schemas.LIGHTCURVES, filters=wanted)

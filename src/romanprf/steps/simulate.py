@@ -1,8 +1,8 @@
-"""Draw the demo field: its catalogue and truth, and its exposures one by one or as a cube.
+"""Step ``simulate``: the demo field, its catalogue, truth and exposures, or a cube of them.
 
 ``params["simulate"]`` is the section of the configuration; keys that are left out have their
-defaults.  Only the truth and the cube depend on ``exposures``: leave it out elsewhere, and a new
-exposure changes no earlier file.
+defaults.  Only the truth and the cube depend on ``exposures``: jobs of other files leave it out, so
+that a new exposure does not change them.
 """
 
 from __future__ import annotations
@@ -42,4 +42,5 @@ def run_cube(inputs: Mapping, outputs: Mapping, params: Mapping[str, Any]) -> No
 
 
 def _settings(params: Mapping[str, Any]) -> Simulate:
+    # Not `Simulate(**...)`: users call these functions, and a bad value is to be one line.
     return load_config({"simulate": params["simulate"]}).simulate

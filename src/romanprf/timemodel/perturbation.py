@@ -29,6 +29,42 @@ _SAMPLES = 400
 
 
 @dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pixels of one source each, through time.
+
+    Attributes
+    ----------
+    source : ndarray of int, shape (npairs,)
+        The source of each pixel.
+    dx, dy : ndarray, shape (npairs,)
+        Offsets of the pixels from their sources, east and north, arcsec.
+    flux, flux_err : ndarray, shape (nt, npairs)
+        Electrons/s; not used where either is not finite or the error is not positive.
+    """
+
+    source: np.ndarray
+    dx: np.ndarray
+    dy: np.ndarray
+    flux: np.ndarray
+    flux_err: np.ndarray
+
+    def only(self, chosen: np.ndarray) -> Pairs:
+        """Some of the pairs."""
+        return Pairs(
+            source=self.source[chosen],
+            dx=self.dx[chosen],
+            dy=self.dy[chosen],
+            flux=self.flux[:, chosen],
+            flux_err=self.flux_err[:, chosen],
+        )
+
+    @property
+    def distance(self) -> np.ndarray:
+        """Offset along the axis on which it is larger, arcsec, shape (npairs,)."""
+        return np.maximum(np.abs(self.dx), np.abs(self.dy))
+
+
+@dataclass(frozen=True, eq=False)
 class TimeModel:
     """Factor by which the PRF at an offset from its source differs from its mean over time.
 
@@ -122,11 +158,7 @@ class TimeModel:
 
 def fit_time_model(
     vectors: np.ndarray,
-    source: np.ndarray,
-    dx: np.ndarray,
-    dy: np.ndarray,
-    flux: np.ndarray,
-    flux_err: np.ndarray,
+    pairs: Pairs,
     prf: PRF,
     *,
     starts: np.ndarray,
@@ -144,12 +176,8 @@ def fit_time_model(
     ----------
     vectors : ndarray, shape (nt, k)
         In time, of any mean and scale; constant ones are dropped.
-    source : ndarray of int, shape (npairs,)
-        The source of each pair.
-    dx, dy : ndarray, shape (npairs,)
-        Offsets of pixels from their sources, east and north, arcsec.
-    flux, flux_err : ndarray, shape (nt, npairs)
-        Electrons/s; not used where either is not finite or the error is not positive.
+    pairs : Pairs
+        The pixels; those outside the box of the splines are not used.
     prf : PRF
         The mean PRF.
     starts : ndarray of int, shape (nsegments,)
@@ -175,18 +203,20 @@ def fit_time_model(
     ValueError
         If an argument is wrong or the data cannot determine a model.
     """
-    vectors = _checked(vectors, len(flux), resolution)
+    vectors = _checked(vectors, len(pairs.flux), resolution)
     knots = _breakpoints(nknots, radius, spacing)
-    model = TimeModel(vectors, knots, np.zeros((vectors.shape[1], (nknots + 2) ** 2)))
-    bins = _Bins.of(vectors, flux, flux_err, starts, resolution)
-    pairs = _usable(bins, source, np.maximum(np.abs(dx), np.abs(dy)) <= radius)
+    weights = np.zeros((vectors.shape[1], (nknots + 2) ** 2))
+    model = TimeModel(vectors=vectors, knots=knots, weights=weights)
+    bins = _Bins.of(vectors, pairs, starts, resolution)
+    chosen = _usable(bins, pairs.source, pairs.distance <= radius)
     for _ in range(_ITERATIONS):
-        fitted = pairs
-        design, owners = model.design(dx[pairs], dy[pairs]), _owners(source[pairs])
-        weights, chi2 = _improved(model.weights, bins.take(pairs), design, owners)
+        fitted = chosen
+        design = model.design(pairs.dx[chosen], pairs.dy[chosen])
+        owners = _owners(pairs.source[chosen])
+        weights, chi2 = _improved(model.weights, bins.take(chosen), design, owners)
         model = replace(model, weights=weights)
-        pairs = pairs[chi2 - np.median(chi2) <= _CLIP * robust_spread(chi2)]
-    used = np.zeros(source.size, bool)
+        chosen = chosen[chi2 - np.median(chi2) <= _CLIP * robust_spread(chi2)]
+    used = np.zeros(pairs.source.size, bool)
     used[fitted] = True
     return model.normalised(prf), used
 
@@ -204,12 +234,12 @@ class _Bins:
     def of(
         cls,
         vectors: np.ndarray,
-        flux: np.ndarray,
-        flux_err: np.ndarray,
+        pairs: Pairs,
         starts: np.ndarray,
         resolution: int,
     ) -> _Bins:
         """Bin equally within a segment; the flux of a pixel is NaN where few frames are good."""
+        flux, flux_err = pairs.flux, pairs.flux_err
         first = _bin_starts(len(vectors), starts, resolution)
         frames = np.diff(first, append=len(vectors)).astype(float)
         good = np.isfinite(flux) & np.isfinite(flux_err) & (flux_err > 0.0)
@@ -225,7 +255,7 @@ class _Bins:
                 f"{seen.sum()} bins of time_resolution={resolution} frames cannot determine "
                 f"{vectors.shape[1]} vectors; lower time_resolution or give fewer vectors"
             )
-        return cls(mean[seen], error[seen], steps[seen], frames[seen])
+        return cls(flux=mean[seen], error=error[seen], vectors=steps[seen], frames=frames[seen])
 
     def take(self, pairs: np.ndarray) -> _Bins:
         """Return the bins of some pairs."""

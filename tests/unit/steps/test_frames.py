@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,8 +11,6 @@ from romanprf.errors import InputError
 from romanprf.flags import ExposureFlag
 from romanprf.io import images
 from romanprf.io.exposures import read_exposures
-from romanprf.sky.field import inside
-from romanprf.sky.wcs import TangentWCS, deproject
 from romanprf.steps import frames
 
 SETTINGS = {"gain": None, "zero_point": 27.5}
@@ -162,62 +158,3 @@ def test_read_some_exposures(tmp_path: Path) -> None:
     assert table.index.tolist() == [0, 1]
     with pytest.raises(InputError, match=r"exposures\.parquet: no exposure 6"):
         read_exposures(path, [3, 6])
-
-
-# --- field ----------------------------------------------------------------------------------
-
-
-def image_at(ra: float, dec: float, angle: float = 0.3, size: int = 100) -> str:
-    """TangentWCS of a square image with 0.11 arcsec pixels about a point."""
-    scale, middle = 0.11 / 3600, (size - 1) / 2
-    c, s = np.cos(angle), np.sin(angle)
-
-    def sky(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        u, v = (x - middle) * scale, (y - middle) * scale
-        return deproject(c * u - s * v, s * u + c * v, ra, dec)
-
-    return TangentWCS.fit(sky, size, size).to_json()
-
-
-def table_of(*centres: tuple[float, float], size: int = 100) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "exposure": range(len(centres)),
-            "wcs": [image_at(ra, dec, size=size) for ra, dec in centres],
-            "nrows": size,
-            "ncols": size,
-            "time": 2451545.0 + 365.25 * 27.1234,
-            "zero_point": 27.5,
-        }
-    )
-
-
-@pytest.mark.parametrize("centre", [(268.0, -29.2), (0.0, 10.0), (359.99998, 0.0), (120.0, 89.9)])
-def test_field_encloses_every_image(centre: tuple[float, float]) -> None:
-    shift = 5e-4
-    table = table_of(centre, ((centre[0] + shift / np.cos(np.deg2rad(centre[1]))) % 360, centre[1]))
-    field = frames.field(table)
-    assert json.loads(json.dumps(field)) == field
-    assert 0 <= field["ra0"] < 360
-    assert (field["pixel_scale"], field["epoch"], field["zero_point"]) == (0.11, 2027.123, 27.5)
-    for text in table["wcs"]:
-        x, y = (a.ravel() for a in np.meshgrid([-0.5, 99.5], [-0.5, 99.5]))
-        sky = TangentWCS.from_json(text).pixel_to_sky(x, y)
-        assert inside(*sky, field, margin=0.0).all()
-    for axis in ("u", "v"):
-        steps = np.array([field[f"{axis}_min"], field[f"{axis}_max"]]) * 3600 / frames.SNAP
-        np.testing.assert_allclose(steps, np.round(steps), atol=1e-9)
-        assert 3 <= steps[1] - steps[0] <= 6
-
-
-def test_field_ignores_an_ordinary_dither() -> None:
-    first = table_of((268.0, -29.2), size=256)
-    dithers = [
-        (268.0 + dx / 3600, -29.2 + dy / 3600) for dx, dy in ((0, 0), (0.3, -0.5), (-0.6, 0))
-    ]
-    assert frames.field(table_of(*dithers, size=256)) == frames.field(first)
-
-
-def test_field_refuses_opposite_skies() -> None:
-    with pytest.raises(InputError, match="more than 90 degrees apart"):
-        frames.field(table_of((0.0, 0.0), (180.0, 0.0)))

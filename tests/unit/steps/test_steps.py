@@ -220,9 +220,8 @@ def test_deltas_of_a_large_image_are_those_of_its_middle(paths, monkeypatch):
     exposure = read_table(paths.exposures, schemas.EXPOSURES).to_dict("records")[0]
     sources = read_table(paths.catalogue_sources, schemas.SOURCES)
     monkeypatch.setattr(deltas, "LOGPOLAR_SIDE", 20)
-    shape = CONFIG.shape.model_dump()
     area = deltas.pixel_area(exposure)
-    part = pd.DataFrame(deltas.exposure_deltas(exposure, sources, shape, area))
+    part = pd.DataFrame(deltas.exposure_deltas(exposure, sources, CONFIG.shape, area))
     inside = whole[whole["exposure"] == 0]
     inside = inside[inside["row"].between(22, 41) & inside["column"].between(22, 41)]
     pd.testing.assert_frame_equal(part[inside.columns], inside.reset_index(drop=True))

@@ -8,7 +8,7 @@ import fields
 from romanprf.core.statistics import robust_spread
 from romanprf.plots.time_model import time_model_figure
 from romanprf.prf import LogPolarPRF
-from romanprf.timemodel import TimeModel, fit_time_model, polynomials, segment_starts, split
+from romanprf.timemodel import Pairs, TimeModel, fit_time_model, polynomials, segment_starts, split
 from romanprf.timemodel.perturbation import _bin_starts, _owners
 from romanprf.timemodel.solver import normal_equations, posterior
 from romanprf.timemodel.vectors import standardised
@@ -67,8 +67,9 @@ class _Series:
 
     def fit(self, vectors=None, starts=ONE, **settings):
         vectors = polynomials(self.time, 3, False) if vectors is None else vectors
-        pairs = self.source, self.dx, self.dy, self.flux, self.flux_err
-        return fit_time_model(vectors, *pairs, _prf(), starts=starts, **(SETTINGS | settings))
+        names = ("source", "dx", "dy", "flux", "flux_err")
+        pairs = Pairs(**{name: getattr(self, name) for name in names})
+        return fit_time_model(vectors, pairs, _prf(), starts=starts, **(SETTINGS | settings))
 
     def left(self, model):
         """What the model leaves of the true change of the PRF."""
