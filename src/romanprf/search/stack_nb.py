@@ -5,11 +5,13 @@ Letters: p = points, f = frames, k = functions: the PRF, or the PRF and its two 
 
 import numpy as np
 
-from romanprf.core.accelerate import njit, njit_parallel, prange
+from romanprf.core.accelerate import dealt, njit
 
 
-@njit_parallel
+@dealt(0, 256)
 def match(
+    begin: int,
+    end: int,
     x: np.ndarray,
     y: np.ndarray,
     residual: np.ndarray,
@@ -30,35 +32,41 @@ def match(
     nrows, ncols = weight.shape
     fine, k, side = template.shape[2] - 1, template.shape[4], template.shape[5]
     half = side // 2
-    for i in prange(x.size):
-        vector[i] = 0.0
-        matrix[i] = 0.0
+    w, r = np.empty((side, side)), np.empty((side, side))
+    for i in range(begin, end):
+        lit = False
         if -0.5 < x[i] < ncols - 0.5 and -0.5 < y[i] < nrows - 0.5:
             row, column = int(np.floor(y[i] + 0.5)), int(np.floor(x[i] + 0.5))
             u = int((y[i] - row + 0.5) * fine + 0.5)
             v = int((x[i] - column + 0.5) * fine + 0.5)
             near = template[row // cell, column // cell, u, v]
-            top, left = row - half, column - half
-            rows = max(0, top), min(nrows, top + side)
-            columns = max(0, left), min(ncols, left + side)
-            w = weight[rows[0] : rows[1], columns[0] : columns[1]]
-            r = residual[rows[0] : rows[1], columns[0] : columns[1]]
-            t = near[:, rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left]
-            if _lit(w, t[0]) >= 0.5 * near[0].sum():
-                for a in range(k):
-                    vector[i, a] = _triple(w, r, t[a])
-                    for b in range(k):
-                        matrix[i, a, b] = _triple(w, t[a], t[b])
+            _cut(weight, row - half, column - half, w)
+            _cut(residual, row - half, column - half, r)
+            lit = _lit(w, near[0])
+        for a in range(k):
+            vector[i, a] = _triple(w, r, near[a]) if lit else 0.0
+            for b in range(k):
+                matrix[i, a, b] = _triple(w, near[a], near[b]) if lit else 0.0
 
 
 @njit
-def _lit(weight: np.ndarray, light: np.ndarray) -> float:
-    """Sum of ``light`` where there is weight."""
-    total = 0.0
+def _cut(image: np.ndarray, top: int, left: int, out: np.ndarray) -> None:
+    """Pixels of an image from row ``top`` and column ``left`` -> out, 0 outside."""
+    for m in range(out.shape[0]):
+        for n in range(out.shape[1]):
+            inside = 0 <= top + m < image.shape[0] and 0 <= left + n < image.shape[1]
+            out[m, n] = image[top + m, left + n] if inside else 0.0
+
+
+@njit
+def _lit(weight: np.ndarray, light: np.ndarray) -> bool:
+    """Whether at least half of ``light`` is where there is weight."""
+    total = seen = 0.0
     for m in range(weight.shape[0]):
         for n in range(weight.shape[1]):
-            total += light[m, n] * (weight[m, n] > 0.0)
-    return total
+            total += light[m, n]
+            seen += light[m, n] * (weight[m, n] > 0.0)
+    return seen >= 0.5 * total
 
 
 @njit
@@ -71,8 +79,10 @@ def _triple(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
     return total
 
 
-@njit_parallel
+@dealt(-1, 1024)
 def combine(
+    begin: int,
+    end: int,
     vector: np.ndarray,
     matrix: np.ndarray,
     clip: float,
@@ -87,17 +97,48 @@ def combine(
     of the median; of fewer than three nobody can tell, and they say nothing.  summed, precision
     (p,) are filled.
     """
-    for i in prange(summed.size):
-        known = np.flatnonzero(matrix[:, i] > 0.0)
+    flux = np.empty(vector.shape[0])
+    for i in range(begin, end):
         summed[i] = 0.0
         precision[i] = 0.0
-        if known.size > 2:
-            flux = np.empty(known.size)
-            for n in range(known.size):
-                flux[n] = vector[known[n], i] / matrix[known[n], i]
-            median = np.median(flux)
-            for n in range(known.size):
-                variance = 1.0 / matrix[known[n], i] + (spread * median) ** 2
-                if (flux[n] - median) ** 2 <= clip * clip * variance:
-                    summed[i] += vector[known[n], i]
-                    precision[i] += matrix[known[n], i]
+        known = 0
+        for n in range(vector.shape[0]):
+            if matrix[n, i] > 0.0:
+                flux[known] = vector[n, i] / matrix[n, i]
+                known += 1
+        if known > 2:
+            median = _median(flux, known)
+            for n in range(vector.shape[0]):
+                if matrix[n, i] > 0.0:
+                    variance = 1.0 / matrix[n, i] + (spread * median) ** 2
+                    off = vector[n, i] / matrix[n, i] - median
+                    if off * off <= clip * clip * variance:
+                        summed[i] += vector[n, i]
+                        precision[i] += matrix[n, i]
+
+
+@njit
+def _median(values: np.ndarray, count: int) -> float:
+    """Median of the first ``count`` values, which are put in another order (Hoare's selection)."""
+    middle, low, high = count // 2, 0, count - 1
+    while low < high:
+        pivot, i, j = values[middle], low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while pivot < values[j]:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if j < middle:
+            low = i
+        if i > middle:
+            high = j
+    if count % 2:
+        return values[middle]
+    below = values[0]
+    for n in range(1, middle):
+        below = max(below, values[n])
+    return 0.5 * (below + values[middle])
