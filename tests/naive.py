@@ -498,8 +498,8 @@ def multiply(matrix, vector, shared, part, scale):
     return scale * (matrix.toarray() @ vector - part @ shared)
 
 
-def unsettled(vector, scale, tolerance):
-    return (~(abs(vector) / scale <= tolerance)).sum()
+def settled(vector, scale, tolerance):
+    return np.nanmax(abs(vector) / scale) <= tolerance
 
 
 def products(one, two, chunk):
@@ -658,12 +658,21 @@ def match(x, y, residual, weight, template, cell):
     return vector, matrix
 
 
+def cut(image, top, left, size):
+    """The image with a margin of zeros, shifted."""
+    return np.roll(np.pad(image, size), (-top - size, -left - size), (0, 1))[:size, :size]
+
+
 def lit(weight, light):
-    return light[weight > 0.0].sum()
+    return light[weight > 0.0].sum() >= light[weight <= 0.0].sum()
 
 
 def triple(a, b, c):
     return np.einsum("mn,mn,mn", a, b, c)
+
+
+def median(values, count):
+    return np.median(values[:count])
 
 
 def combine(vector, matrix, clip, spread):

@@ -178,12 +178,16 @@ def test_multiply(kernel, tiled, sky):
     assert_allclose(out, naive.multiply(matrix, vector, *sky, scale), rtol=1e-12, atol=1e-14)
 
 
-@both(solver_nb.unsettled)
-def test_unsettled(kernel):
+@both(solver_nb.settled)
+def test_settled(kernel):
     vector, scale = np.random.default_rng(15).normal(size=(2, 60)) ** 2
+    worst = (vector / scale).max()
+    for tolerance in (0.9 * worst, 1.1 * worst):
+        assert kernel(-vector, scale, tolerance) == naive.settled(vector, scale, tolerance)
+    assert kernel(vector, scale, 1.1 * worst)
     vector[7] = np.nan
-    assert 1 < kernel(-vector, scale, 2.0) == naive.unsettled(vector, scale, 2.0) < 60
-    assert kernel(vector[:0], scale[:0], 2.0) == 0
+    assert not kernel(vector, scale, 1.1 * worst)
+    assert kernel(vector[:0], scale[:0], 2.0)
 
 
 def test_solution_is_the_dense_one(tiled):
@@ -291,7 +295,8 @@ def test_orthogonalise_gives_the_square_of_what_is_left(kernel, vectors):
 @both(solver_nb._dot)
 @pytest.mark.parametrize("n", [0, 3, 4, 30])
 def test_dot(kernel, n, vectors):
-    assert kernel(*vectors[:2, :n]) == pytest.approx(vectors[0, :n] @ vectors[1, :n], abs=1e-13)
+    expected = vectors[0, 3 : n + 3] @ vectors[1, 3 : n + 3]
+    assert kernel(*vectors[:2], 3, n + 3) == pytest.approx(expected, abs=1e-13)
 
 
 @both(solver_nb.advance)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import naive
 from naive import both
@@ -43,10 +43,28 @@ def test_combine(kernel):
     assert_allclose(summed[seen] / precision[seen], 20.0, atol=3.0)
 
 
+@both(nb._median)
+@pytest.mark.parametrize("count", [3, 4, 9, 40])
+def test_median(kernel, count):
+    values = np.random.default_rng(5).integers(0, 20, (30, count + 2)) / 7.0
+    expected = [naive.median(row, count) for row in values]
+    assert [kernel(row, count) for row in values] == expected
+
+
+@both(nb._cut)
+def test_cut(kernel):
+    image, out = np.random.default_rng(6).normal(size=(7, 9)), np.empty((4, 4))
+    for top, left in ((2, 3), (-2, 7), (5, -1), (-4, 0), (7, 9)):
+        kernel(image, top, left, out)
+        assert_array_equal(out, naive.cut(image, top, left, 4))
+
+
 @both(nb._lit)
 def test_lit(kernel):
-    weight, light = np.random.default_rng(3).normal(size=(2, 4, 5))
-    assert_allclose(kernel(weight, light), naive.lit(weight, light), atol=1e-14)
+    weights, light = np.random.default_rng(3).uniform(size=(20, 4, 5)), np.ones((4, 5))
+    ours = [kernel(np.where(weight > 0.5, weight, 0.0), light) for weight in weights]
+    assert ours == [naive.lit(weight - 0.5, light) for weight in weights]
+    assert 0 < sum(ours) < 20
 
 
 @both(nb._triple)

@@ -1,27 +1,28 @@
-"""The only place that sets Numba's flags.
+"""The only place that sets Numba's flags, and the threads that share the work of a kernel.
 
 Fast-math keeps NaN and infinity meaningful (no ``nnan``, no ``ninf``): data problems travel
 through the kernels as NaN.  Results do not depend on the number of threads, because every
 output element is written by one iteration of a loop whose order of summation is fixed.
 
-A fast-math kernel that is compiled in this process may differ in the last bit from what later
-processes load from the cache.  Where that matters, because single precision follows and makes 1e-8
-of 1e-16, kernels are exact; and where it costs no time.
+Loops over the elements of vectors are exact: with fast-math the last few iterations of a thread,
+which fill no vector register, would round another way.  A fast-math kernel that is compiled in
+this process may also differ in the last bit from what later processes load from the cache.
+
+Threads are those of Python, because kernels release the GIL.  Numba's own (``parallel=True``) take
+as long to start on a loop, and double the time in which a kernel is compiled.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import logging
 import os
 import platform
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-# Threads that spin while they wait starve each other as soon as anything else runs: on two cores
-# beside one busy process, a fit of 5 ms took 200 ms.  OpenMP reads this when it is first loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import llvmlite.binding
 import numba
@@ -34,6 +35,9 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 _FASTMATH = {"nsz", "arcp", "contract", "reassoc"}
 
+#: A loop is cut into so many pieces for each thread: what takes longest then does not decide.
+_PIECES = 4
+
 
 def njit(function: Callable) -> Any:
     """Compile a serial kernel (cached on disk, releases the GIL)."""
@@ -45,23 +49,76 @@ def njit_exact(function: Callable) -> Any:
     return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
 
 
-def njit_parallel(function: Callable) -> Any:
-    """Compile a kernel whose ``prange`` loops run on ``set_threads`` threads."""
-    return numba.njit(
-        cache=True, nogil=True, parallel=True, fastmath=_FASTMATH, error_model="numpy"
-    )(function)
+def dealt(
+    argument: int, least: int = 1, *, less: int = 0, per: int = 1, exact: bool = False
+) -> Callable[[Callable], Any]:
+    """Compile a kernel whose outermost loop is dealt out to `set_threads` threads.
 
+    The kernel does the iterations ``begin`` to ``end`` - 1, which are its first two arguments.
+    Those who call it give the others alone.
 
-def njit_parallel_exact(function: Callable) -> Any:
-    """As `njit_parallel`, for loops whose iterations are themselves vectorised.
-
-    With fast-math the last few iterations of a thread, which fill no vector, would round another
-    way, and what is kept in single precision afterwards makes 1e-8 of 1e-16.
+    Parameters
+    ----------
+    argument : int
+        Number of the argument (without those two) whose length tells the number of iterations.
+    least : int
+        So many iterations are worth a thread: some 50 us of work.
+    less, per : int
+        The number is (length - less) / per, rounded up.
+    exact : bool
+        As `njit_exact`.
     """
-    return numba.njit(cache=True, nogil=True, parallel=True, error_model="numpy")(function)
+
+    def count(args: tuple[Any, ...]) -> int:
+        return -(-(len(args[argument]) - less) // per)
+
+    def decorate(function: Callable) -> Any:
+        kernel = njit_exact(function) if exact else njit(function)
+
+        @functools.wraps(function)
+        def on_threads(*args: Any) -> None:
+            _deal(kernel, count(args), least, args)
+
+        @functools.wraps(function)
+        def plain(*args: Any) -> None:
+            function(0, count(args), *args)
+
+        vars(on_threads).update(kernel=kernel, py_func=plain)
+        return on_threads
+
+    return decorate
 
 
-prange = numba.prange
+def _deal(kernel: Callable, count: int, least: int, args: tuple[Any, ...]) -> None:
+    """Have threads take pieces of a loop until none is left, this one among them."""
+    pieces = min(count // least, _PIECES * _threads)
+    if pieces < 2 or _threads == 1:
+        kernel(0, count, *args)
+        return
+    bounds = [count * i // pieces for i in range(pieces + 1)]
+    left = itertools.pairwise(bounds)
+
+    def work() -> None:
+        for begin, end in left:
+            kernel(begin, end, *args)
+
+    helpers = [_pool().submit(work) for _ in range(min(_threads, pieces) - 1)]
+    work()
+    for helper in helpers:
+        if not helper.cancel():  # else it has not even started, and nothing is left
+            helper.result()
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_CORES, "kernel")
+
+
+#: A process that is forked has none of the threads.
+os.register_at_fork(after_in_child=_pool.cache_clear)
+#: Cores that this process may use.
+_CORES: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+_threads = _CORES
 
 #: Type of indices in inner loops: Numba looks whether an index that may be negative is, and such a
 #: loop is not vectorised.
@@ -85,24 +142,24 @@ def keep_memory() -> None:
 
 
 def set_threads(threads: int) -> None:
-    """Use this many threads in the parallel kernels of this process, and one in BLAS.
+    """Use this many threads for the kernels of this process, and one in BLAS.
 
     Parameters
     ----------
     threads : int
-        At least 1; silently limited to the number Numba was started with, because a scheduler
-        may grant more cores than the machine lets this process see.
+        At least 1; silently limited to the cores that this process may use, because a scheduler
+        may grant more than the machine lets it see.
     """
+    global _threads  # noqa: PLW0603 - as long as the process
     if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
     threadpool_limits(**ONE_BLAS_THREAD)
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0"):
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    _threads = min(threads, _CORES)
 
 
 def get_threads() -> int:
-    """Threads of the parallel kernels (see `set_threads`)."""
-    return numba.get_num_threads()
+    """Threads of the kernels (see `set_threads`)."""
+    return _threads
 
 
 def only_read_cache() -> None:

@@ -2,7 +2,10 @@
 
 import numpy as np
 
-from romanprf.core.accelerate import njit, njit_parallel, prange
+from romanprf.core.accelerate import dealt, njit, unsigned
+
+#: Rows of an image that are worth a thread.
+ROWS = 64
 
 
 @njit
@@ -13,10 +16,10 @@ def swapped(variance, flux, model, slope, floor):
     return max(variance + (model - max(flux, 0.0)) * slope, floor * variance)
 
 
-@njit_parallel
-def weights(flux, flux_err, model, outlier, slope, floor, out):
+@dealt(0, ROWS)
+def weights(begin, end, flux, flux_err, model, outlier, slope, floor, out):
     """Inverse variance of the pixels -> out; 0 where one is an outlier or its error infinite."""
-    for i in prange(flux.shape[0]):
+    for i in range(unsigned(begin), unsigned(end)):
         for j in range(flux.shape[1]):
             variance = flux_err[i, j] ** 2
             if outlier[i, j] or not np.isfinite(variance):
@@ -25,22 +28,24 @@ def weights(flux, flux_err, model, outlier, slope, floor, out):
                 out[i, j] = 1.0 / swapped(variance, flux[i, j], model[i, j], slope, floor)
 
 
-@njit_parallel
-def weighted_residual(flux, model, weight, out):
+@dealt(0, ROWS)
+def weighted_residual(begin, end, flux, model, weight, out):
     """Flux minus model, times the weight -> out."""
-    for i in prange(flux.shape[0]):
+    for i in range(unsigned(begin), unsigned(end)):
         for j in range(flux.shape[1]):
             out[i, j] = (flux[i, j] - model[i, j]) * weight[i, j]
 
 
-@njit_parallel
-def significance(flux, flux_err, model, rest, leverage, slope, floor, least, prf_error, out):
+@dealt(0, ROWS)
+def significance(
+    begin, end, flux, flux_err, model, rest, leverage, slope, floor, least, prf_error, out
+):
     """Residual of each pixel in units of its error -> out, 0 where its error is infinite.
 
     rest: the model without the light of stars, of which ``prf_error`` may be wrong; leverage: part
     of the pixel's own deviation that the model follows; at least ``least`` is assumed to be left.
     """
-    for i in prange(flux.shape[0]):
+    for i in range(unsigned(begin), unsigned(end)):
         for j in range(flux.shape[1]):
             variance = flux_err[i, j] ** 2
             out[i, j] = 0.0
@@ -51,28 +56,28 @@ def significance(flux, flux_err, model, rest, leverage, slope, floor, least, prf
                 out[i, j] = abs(flux[i, j] - model[i, j]) / np.sqrt(variance)
 
 
-@njit_parallel
-def residuals(flux, model, weight, residual, chi2):
+@dealt(0, ROWS)
+def residuals(begin, end, flux, model, weight, residual, chi2):
     """Flux minus model -> residual, NaN where the weight is 0; its weighted square -> chi2."""
-    for i in prange(flux.shape[0]):
+    for i in range(unsigned(begin), unsigned(end)):
         for j in range(flux.shape[1]):
             left = flux[i, j] - model[i, j]
             residual[i, j] = left if weight[i, j] > 0.0 else np.nan
             chi2[i, j] = weight[i, j] * left * left
 
 
-@njit_parallel
-def brighter(light, flux_err, sigmas, out):
+@dealt(0, ROWS)
+def brighter(begin, end, light, flux_err, sigmas, out):
     """Whether the light of a pixel is more than so many times its error -> out."""
-    for i in prange(light.shape[0]):
+    for i in range(unsigned(begin), unsigned(end)):
         for j in range(light.shape[1]):
             out[i, j] = light[i, j] > sigmas * flux_err[i, j]
 
 
-@njit_parallel
-def add_mesh(rows, columns, rest, out):
+@dealt(-1, ROWS)
+def add_mesh(begin, end, rows, columns, rest, out):
     """Sum over n of rows (rows, n) times columns (columns, n), on top of ``rest`` -> out."""
-    for i in prange(out.shape[0]):
+    for i in range(unsigned(begin), unsigned(end)):
         for j in range(out.shape[1]):
             total = rest[i, j]
             for n in range(rows.shape[1]):

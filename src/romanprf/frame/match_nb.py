@@ -5,11 +5,13 @@ Letters: p = points, k = functions: the PRF, or the PRF and its two derivatives.
 
 import numpy as np
 
-from romanprf.core.accelerate import njit, njit_parallel, prange
+from romanprf.core.accelerate import dealt, njit
 
 
-@njit_parallel
+@dealt(0, 256)
 def match(
+    begin: int,
+    end: int,
     x: np.ndarray,
     y: np.ndarray,
     residual: np.ndarray,
@@ -30,35 +32,41 @@ def match(
     nrows, ncols = weight.shape
     fine, k, side = template.shape[2] - 1, template.shape[4], template.shape[5]
     half = side // 2
-    for i in prange(x.size):
-        vector[i] = 0.0
-        matrix[i] = 0.0
+    w, r = np.empty((side, side)), np.empty((side, side))
+    for i in range(begin, end):
+        lit = False
         if -0.5 < x[i] < ncols - 0.5 and -0.5 < y[i] < nrows - 0.5:
             row, column = int(np.floor(y[i] + 0.5)), int(np.floor(x[i] + 0.5))
             u = int((y[i] - row + 0.5) * fine + 0.5)
             v = int((x[i] - column + 0.5) * fine + 0.5)
             near = template[row // cell, column // cell, u, v]
-            top, left = row - half, column - half
-            rows = max(0, top), min(nrows, top + side)
-            columns = max(0, left), min(ncols, left + side)
-            w = weight[rows[0] : rows[1], columns[0] : columns[1]]
-            r = residual[rows[0] : rows[1], columns[0] : columns[1]]
-            t = near[:, rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left]
-            if _lit(w, t[0]) >= 0.5 * near[0].sum():
-                for a in range(k):
-                    vector[i, a] = _triple(w, r, t[a])
-                    for b in range(k):
-                        matrix[i, a, b] = _triple(w, t[a], t[b])
+            _cut(weight, row - half, column - half, w)
+            _cut(residual, row - half, column - half, r)
+            lit = _lit(w, near[0])
+        for a in range(k):
+            vector[i, a] = _triple(w, r, near[a]) if lit else 0.0
+            for b in range(k):
+                matrix[i, a, b] = _triple(w, near[a], near[b]) if lit else 0.0
 
 
 @njit
-def _lit(weight: np.ndarray, light: np.ndarray) -> float:
-    """Sum of ``light`` where there is weight."""
-    total = 0.0
+def _cut(image: np.ndarray, top: int, left: int, out: np.ndarray) -> None:
+    """Pixels of an image from row ``top`` and column ``left`` -> out, 0 outside."""
+    for m in range(out.shape[0]):
+        for n in range(out.shape[1]):
+            inside = 0 <= top + m < image.shape[0] and 0 <= left + n < image.shape[1]
+            out[m, n] = image[top + m, left + n] if inside else 0.0
+
+
+@njit
+def _lit(weight: np.ndarray, light: np.ndarray) -> bool:
+    """Whether at least half of ``light`` is where there is weight."""
+    total = seen = 0.0
     for m in range(weight.shape[0]):
         for n in range(weight.shape[1]):
-            total += light[m, n] * (weight[m, n] > 0.0)
-    return total
+            total += light[m, n]
+            seen += light[m, n] * (weight[m, n] > 0.0)
+    return seen >= 0.5 * total
 
 
 @njit

@@ -5,12 +5,14 @@ Letters: s = sources; window (s, 4) = row0, row1, column0, column1; offset (s + 
 
 import numpy as np
 
-from romanprf.core.accelerate import njit, njit_parallel, prange, unsigned
+from romanprf.core.accelerate import dealt, njit, unsigned
 
 #: A thread works on so many rows of an image at a time.
 BAND = 64
 #: ... of fewer where it is about the stars of a part of the image.
 RINGS = 32
+#: Sources that are worth a thread.
+SOURCES = 256
 
 
 @njit
@@ -24,7 +26,9 @@ def list_bands(window, nrows):
                 start[band + 1] += 1
     for band in range(bands):
         start[band + 1] += start[band]
-    members, place = np.empty(start[bands], np.int32), start[:-1].copy()
+    members, place = np.empty(start[bands], np.int32), np.empty(bands, np.int64)
+    for band in range(bands):
+        place[band] = start[band]
     for s in range(len(window)):
         if window[s, 0] < window[s, 1]:
             for band in range(window[s, 0] // BAND, (window[s, 1] - 1) // BAND + 1):
@@ -33,37 +37,35 @@ def list_bands(window, nrows):
     return start, members
 
 
-@njit_parallel
-def add(window, offset, values, start, members, flux, rest, image):
+@dealt(3, less=1)
+def add(begin, end, window, offset, values, start, members, flux, rest, image):
     """Image of flux (s,) times the PRF of every source on top of another image, ``rest``.
 
     A pixel gets its sources in their order, whichever thread works on its band of rows; start,
     members: see `list_bands`.
     """
-    for band in prange(start.size - 1):
+    for band in range(begin, end):
         low, high = band * BAND, min((band + 1) * BAND, image.shape[0])
         for row in range(low, high):
             for column in range(image.shape[1]):
                 image[row, column] = rest[row, column]
         for m in range(start[band], start[band + 1]):
-            s = members[m]
+            s = np.int64(members[m])
             row0, row1, column0, column1 = window[s]
             for row in range(max(row0, low), min(row1, high)):
-                n, first = (
-                    unsigned(offset[s] + (row - row0) * (column1 - column0)),
-                    unsigned(column0),
-                )
+                first = unsigned(column0)
+                n = unsigned(offset[s] + (row - row0) * (column1 - column0))
                 for i in range(unsigned(column1 - column0)):
                     image[row, first + i] += flux[s] * values[n + i]
 
 
-@njit_parallel
-def add_listed(window, offset, values, flux, place, out):
+@dealt(4, per=BAND)
+def add_listed(begin, end, window, offset, values, flux, place, out):
     """Add flux (s,) times the PRF of every source to the pixels of a list.
 
     place (rows, columns): number of a pixel in the list, out (pixels,), negative for the others.
     """
-    for band in prange((place.shape[0] + BAND - 1) // BAND):
+    for band in range(begin, end):
         low, high = band * BAND, min((band + 1) * BAND, place.shape[0])
         for s in range(flux.size):
             row0, row1, column0, column1 = window[s]
@@ -75,10 +77,10 @@ def add_listed(window, offset, values, flux, place, out):
                     n += 1
 
 
-@njit_parallel
-def dot(window, offset, values, image, out):
+@dealt(-1, SOURCES)
+def dot(begin, end, window, offset, values, image, out):
     """Sum over each window of PRF times ``image`` -> out (s,)."""
-    for s in prange(out.size):
+    for s in range(unsigned(begin), unsigned(end)):
         row0, row1, column0, column1 = window[s]
         n, first, width = unsigned(offset[s]), unsigned(column0), unsigned(column1 - column0)
         total = 0.0
@@ -89,10 +91,10 @@ def dot(window, offset, values, image, out):
         out[s] = total
 
 
-@njit_parallel
-def dot_two(window, offset, values, first, second, out_first, out_second):
+@dealt(-1, SOURCES)
+def dot_two(begin, end, window, offset, values, first, second, out_first, out_second):
     """`dot` with two images: what takes time is to read the stamps."""
-    for s in prange(out_first.size):
+    for s in range(unsigned(begin), unsigned(end)):
         row0, row1, column0, column1 = window[s]
         n, left, width = unsigned(offset[s]), unsigned(column0), unsigned(column1 - column0)
         one, two = 0.0, 0.0
@@ -104,11 +106,11 @@ def dot_two(window, offset, values, first, second, out_first, out_second):
         out_first[s], out_second[s] = one, two
 
 
-@njit_parallel
-def count_near(x, y, radius, marked, out):
+@dealt(-1, SOURCES)
+def count_near(begin, end, x, y, radius, marked, out):
     """Number of marked pixels within ``radius`` (pixels) of each place -> out (s,)."""
     nrows, ncols = marked.shape
-    for s in prange(out.size):
+    for s in range(unsigned(begin), unsigned(end)):
         out[s] = 0
         for row in range(max(int(y[s] - radius), 0), min(int(y[s] + radius) + 2, nrows)):
             for column in range(max(int(x[s] - radius), 0), min(int(x[s] + radius) + 2, ncols)):
@@ -116,19 +118,16 @@ def count_near(x, y, radius, marked, out):
                     out[s] += (row - y[s]) ** 2 + (column - x[s]) ** 2 <= radius * radius
 
 
-@njit_parallel
-def add_rings(x, y, inner, outer, flux, table, image):
+@dealt(-1, per=RINGS)
+def add_rings(begin, end, x, y, inner, outer, flux, table, image):
     """Add the light of sources between two radii (pixels), inner < r <= outer, all (s,).
 
     table (phases, phases, side, side), float32: PRF by sub-pixel phase (y, x) of the source.
     """
     phases, side = table.shape[1], table.shape[3]
     half = side // 2
-    # Rows that all of them reach, or a thread has bands where there is nothing to do.
-    top = max(int(np.floor(y.min() + 0.5)) - half, 0)
-    bottom = min(int(np.floor(y.max() + 0.5)) + half + 1, image.shape[0])
-    for band in prange((bottom - top + RINGS - 1) // RINGS):
-        low, high = top + band * RINGS, min(top + (band + 1) * RINGS, bottom)
+    for band in range(begin, end):
+        low, high = band * RINGS, min((band + 1) * RINGS, image.shape[0])
         for s in range(x.size):
             row, column = int(np.floor(y[s] + 0.5)), int(np.floor(x[s] + 0.5))
             first, last = max(row - half, low), min(row + half + 1, high)
@@ -139,14 +138,14 @@ def add_rings(x, y, inner, outer, flux, table, image):
                     room = outer[s] ** 2 - (i - y[s]) ** 2
                     if room >= 0.0:
                         prf, line = table[u, v, i - row + half], image[i]
-                        begin, end = _chord(x[s], room, column - half, side, line.size)
+                        start, stop = _chord(x[s], room, column - half, side, line.size)
                         gap = inner[s] ** 2 - (i - y[s]) ** 2
                         if gap >= 0.0:
                             left, right = _chord(x[s], gap, column - half, side, line.size)
-                            left, right = min(left, end), max(right, begin)
-                            _add_part(line, flux[s], prf, column - half, begin, left)
-                            begin = right
-                        _add_part(line, flux[s], prf, column - half, begin, end)
+                            left, right = min(left, stop), max(right, start)
+                            _add_part(line, flux[s], prf, column - half, start, left)
+                            start = right
+                        _add_part(line, flux[s], prf, column - half, start, stop)
 
 
 @njit

@@ -11,8 +11,11 @@ Letters: p = pixels, c = coefficients.
 
 import numpy as np
 
-from romanprf.core.accelerate import njit, njit_parallel, prange
+from romanprf.core.accelerate import dealt, njit
 from romanprf.core.splines_nb import locate, locate_wrapped, uniform_cubic
+
+#: Sources that are worth a thread.
+SOURCES = 16
 
 
 @njit
@@ -37,10 +40,10 @@ def ln_prf(r, phi, table, t_min, t_step):
     return total
 
 
-@njit_parallel
-def evaluate(r, phi, table, t_min, t_step, r_max, out):
+@dealt(0, 1024)
+def evaluate(begin, end, r, phi, table, t_min, t_step, r_max, out):
     """PRF at offsets: r (p,) arcsec, phi (p,) rad -> out (p,); 0 beyond ``r_max``."""
-    for p in prange(r.size):
+    for p in range(begin, end):
         if r[p] < r_max:
             out[p] = np.exp(ln_prf(r[p], phi[p], table, t_min, t_step))
         else:
@@ -92,15 +95,17 @@ def prf_at(dx, dy, jacobian, table, t_min, t_step, r_max):
     return np.exp(ln_prf(r, np.arctan2(north, east), table, t_min, t_step))
 
 
-@njit_parallel
-def fill_stamps(x, y, radius, jacobian, scale, window, offset, table, t_min, t_step, r_max, values):
+@dealt(0, SOURCES)
+def fill_stamps(
+    begin, end, x, y, radius, jacobian, scale, window, offset, table, t_min, t_step, r_max, values
+):
     """PRF of every source on the pixels of its window.
 
     x, y (s,): pixel position; radius (s,): pixels; jacobian (s, 2, 2): (east, north) arcsec per
     (x, y) pixel; scale (s,): pixel area over the model's; window (s, 4): row0, row1, column0,
     column1; offset (s + 1,): start of each stamp in ``values``, which is filled, rows first.
     """
-    for s in prange(x.size):
+    for s in range(begin, end):
         n = offset[s]
         limit = radius[s] * radius[s]
         for row in range(window[s, 0], window[s, 1]):
@@ -114,15 +119,29 @@ def fill_stamps(x, y, radius, jacobian, scale, window, offset, table, t_min, t_s
                 n += 1
 
 
-@njit_parallel
+@dealt(0, SOURCES)
 def integrate_stamps(
-    x, y, radius, jacobian, scale, window, offset, table, t_min, t_step, r_max, points, values
+    begin,
+    end,
+    x,
+    y,
+    radius,
+    jacobian,
+    scale,
+    window,
+    offset,
+    table,
+    t_min,
+    t_step,
+    r_max,
+    points,
+    values,
 ):
     """As `fill_stamps`, with the mean over ``points`` x ``points`` places in each pixel.
 
     ``radius`` still goes by the centres of the pixels.
     """
-    for s in prange(x.size):
+    for s in range(begin, end):
         n = offset[s]
         limit = radius[s] * radius[s]
         for row in range(window[s, 0], window[s, 1]):

@@ -12,8 +12,11 @@ of each stamp in ``values``, rows first; node, share (s, m): what each source ta
 
 import numpy as np
 
-from romanprf.core.accelerate import njit, njit_parallel, prange, unsigned
+from romanprf.core.accelerate import dealt, njit, unsigned
 from romanprf.core.splines_nb import locate, uniform_cubic
+
+#: Sources that are worth a thread.
+SOURCES = 64
 
 
 @njit
@@ -26,9 +29,23 @@ def axis(offset, scale, step, intervals):
     return k, uniform_cubic(u)
 
 
-@njit_parallel
+@dealt(0, SOURCES)
 def fill_stamps(
-    x, y, radius, area, window, offset, node, share, coefficients, scale, step, points, values
+    begin,
+    end,
+    x,
+    y,
+    radius,
+    area,
+    window,
+    offset,
+    node,
+    share,
+    coefficients,
+    scale,
+    step,
+    points,
+    values,
 ):
     """PRF of every source on the pixels of its window, mean over points x points places in each.
 
@@ -37,7 +54,7 @@ def fill_stamps(
     """
     n = coefficients.shape[1]
     reach = 4 if points == 1 else min(n, 5 + int(1.0 / (scale * step)))
-    for s in prange(x.size):
+    for s in range(begin, end):
         row0, row1, column0, column1 = window[s]
         height, width = row1 - row0, column1 - column0
         if height > 0 and width > 0:
@@ -69,20 +86,21 @@ def _local(coefficients, node, share, s, area, below, left, reach):
     rows, columns = unsigned(below[-1] + reach - below[0]), unsigned(left[-1] + reach - left[0])
     own = np.empty((rows, columns), np.float32)
     if node.shape[1] == 1:
-        alone, factor = coefficients[unsigned(node[s, 0])], np.float32(share[s, 0] * area)
+        k0, factor = unsigned(node[s, 0]), np.float32(share[s, 0] * area)
         for i in range(rows):
             for j in range(columns):
-                own[i, j] = factor * alone[i0 + i, j0 + j]
+                own[i, j] = factor * coefficients[k0, i0 + i, j0 + j]
         return own
-    around = share[s].astype(np.float32) * np.float32(area)
-    f0, f1, f2, f3 = around[0], around[1], around[2], around[3]
-    c0, c1 = coefficients[unsigned(node[s, 0])], coefficients[unsigned(node[s, 1])]
-    c2, c3 = coefficients[unsigned(node[s, 2])], coefficients[unsigned(node[s, 3])]
+    factor, c = np.float32(area), coefficients
+    f0, f1 = np.float32(share[s, 0]) * factor, np.float32(share[s, 1]) * factor
+    f2, f3 = np.float32(share[s, 2]) * factor, np.float32(share[s, 3]) * factor
+    k0, k1 = unsigned(node[s, 0]), unsigned(node[s, 1])
+    k2, k3 = unsigned(node[s, 2]), unsigned(node[s, 3])
     for i in range(rows):  # all four in one pass
         p = i0 + i
         for j in range(columns):
             q = j0 + j
-            own[i, j] = f0 * c0[p, q] + f1 * c1[p, q] + f2 * c2[p, q] + f3 * c3[p, q]
+            own[i, j] = f0 * c[k0, p, q] + f1 * c[k1, p, q] + f2 * c[k2, p, q] + f3 * c[k3, p, q]
     return own
 
 
@@ -140,15 +158,15 @@ def _pixel_basis(offset, count, reach, scale, step, n, points):
     return first, weight
 
 
-@njit_parallel
-def gather(x, y, radius, light, window, node, share, image, scale, step, total):
+@dealt(-1)
+def gather(begin, end, x, y, radius, light, window, node, share, image, scale, step, total):
     """Transpose of `fill_stamps` (one point a pixel) times ``light`` (s,): sums over the pixels.
 
     total (t, k, n, n) is added to: what ``image`` (rows, columns) says of each coefficient.  The
     sources are dealt out to the chunks, so that the sums do not depend on the number of threads.
     """
     chunks, n = total.shape[0], total.shape[2]
-    for chunk in prange(chunks):
+    for chunk in range(begin, end):
         line = np.empty(n)
         for s in range(chunk, x.size, chunks):
             row0, row1, column0, column1 = window[s]
@@ -195,8 +213,8 @@ def _sum_row(pixels, offset, room, left, along_x, line):
                 line[j + a] += along_x[p, a] * pixels[p]
 
 
-@njit_parallel
-def add_own_terms(x, y, radius, light, window, node, share, weight, scale, step, band):
+@dealt(-1)
+def add_own_terms(begin, end, x, y, radius, light, window, node, share, weight, scale, step, band):
     """Add what sources alone, without their neighbours, give to the normal matrix.
 
     weight (rows, columns): inverse variance; band (t, k, n, 4, 7, n): entry (i, a, b, j) is that
@@ -204,7 +222,7 @@ def add_own_terms(x, y, radius, light, window, node, share, weight, scale, step,
     as the matrix is symmetric.
     """
     chunks, n = band.shape[0], band.shape[2]
-    for chunk in prange(chunks):
+    for chunk in range(begin, end):
         line = np.empty((4, n))
         for s in range(chunk, x.size, chunks):
             row0, row1, column0, column1 = window[s]
@@ -248,10 +266,10 @@ def _spread(line, low, high, along_y, factor, band):
                     _add_scaled(line[d], product, low, size, band[a, c - a, 3 - d, d:])
 
 
-@njit_parallel
-def first_below(profile, threshold, out):
+@dealt(-1, 4096)
+def first_below(begin, end, profile, threshold, out):
     """Index of the first element of a falling profile that is not above a threshold -> out (s,)."""
-    for s in prange(out.size):
+    for s in range(begin, end):
         low, high = 0, profile.size
         while low < high:
             middle = (low + high) // 2

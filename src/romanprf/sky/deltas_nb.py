@@ -5,7 +5,7 @@ Letters: s = sources, p = pixels, n = pairs; images are (rows, columns).
 
 import numpy as np
 
-from romanprf.core.accelerate import njit, njit_parallel, prange
+from romanprf.core.accelerate import dealt, njit
 
 DEGREE = np.pi / 180.0
 ARCSEC = DEGREE / 3600.0
@@ -35,10 +35,10 @@ def offset(ra, dec, ra0, dec0):
     )
 
 
-@njit_parallel
-def count_pairs(x, y, radius, nrows, ncols, count):
+@dealt(0, 64)
+def count_pairs(begin, end, x, y, radius, nrows, ncols, count):
     """Number of pixels within ``radius`` (pixels) of each source: count (s,)."""
-    for s in prange(x.size):
+    for s in range(begin, end):
         total = 0
         for row in range(max(int(np.ceil(y[s] - radius[s])), 0), nrows):
             if row > y[s] + radius[s]:
@@ -51,9 +51,25 @@ def count_pairs(x, y, radius, nrows, ncols, count):
         count[s] = total
 
 
-@njit_parallel
+@dealt(0, 16)
 def fill_pairs(
-    x, y, radius, ra, dec, pixel_ra, pixel_dec, start, source, row, column, dra, ddec, r, phi
+    begin,
+    end,
+    x,
+    y,
+    radius,
+    ra,
+    dec,
+    pixel_ra,
+    pixel_dec,
+    start,
+    source,
+    row,
+    column,
+    dra,
+    ddec,
+    r,
+    phi,
 ):
     """List the pixels of each source and their offsets.
 
@@ -61,7 +77,7 @@ def fill_pairs(
     start (s,): first pair of each source; the rest (n,) is filled.
     """
     nrows, ncols = pixel_ra.shape
-    for s in prange(x.size):
+    for s in range(begin, end):
         n = start[s]
         for i in range(max(int(np.ceil(y[s] - radius[s])), 0), nrows):
             if i > y[s] + radius[s]:
@@ -77,13 +93,13 @@ def fill_pairs(
                     n += 1
 
 
-@njit_parallel
-def all_offsets(ra, dec, pixel_ra, pixel_dec, dra, ddec, r, phi):
+@dealt(0, 4)
+def all_offsets(begin, end, ra, dec, pixel_ra, pixel_dec, dra, ddec, r, phi):
     """Offsets of every pixel from every source.
 
     ra, dec (s,) and pixel_ra, pixel_dec (p,): degrees; the rest (s, p) is filled.
     """
-    for s in prange(ra.size):
+    for s in range(begin, end):
         for p in range(pixel_ra.size):
             dra[s, p], ddec[s, p], r[s, p], phi[s, p] = offset(
                 pixel_ra[p], pixel_dec[p], ra[s], dec[s]

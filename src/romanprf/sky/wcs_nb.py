@@ -6,7 +6,10 @@ where degrees are said.  Equations: Calabretta & Greisen 2002, A&A 395, 1077, se
 
 import numpy as np
 
-from romanprf.core.accelerate import njit_exact, njit_parallel_exact, prange
+from romanprf.core.accelerate import dealt, njit_exact
+
+#: Points that are worth a thread.
+POINTS = 1024
 
 
 @njit_exact
@@ -34,21 +37,21 @@ def _unit(value, lower, upper):
     return (2.0 * value - lower - upper) / (upper - lower)
 
 
-@njit_parallel_exact
-def chebyshev2d(u, v, coefficients, out):
+@dealt(-1, POINTS, exact=True)
+def chebyshev2d(begin, end, u, v, coefficients, out):
     """Sum of c_ij T_i(u) T_j(v), coefficients (n, n), at u, v (p,) -> out (p,)."""
-    for p in prange(out.size):
+    for p in range(begin, end):
         out[p] = _value(u[p], v[p], coefficients)
 
 
-@njit_parallel_exact
-def sky_to_pixel(ra, dec, ra0, dec0, plane, inverse, x, y):
+@dealt(0, POINTS, exact=True)
+def sky_to_pixel(begin, end, ra, dec, ra0, dec0, plane, inverse, x, y):
     """Pixel positions -> x, y (p,), NaN outside the domain, of ra, dec (p,), degrees.
 
     ra0, dec0: tangent point, degrees; plane: its domain, degrees; inverse (2, n, n).
     """
     sin0, cos0 = np.sin(np.deg2rad(dec0)), np.cos(np.deg2rad(dec0))
-    for p in prange(x.size):
+    for p in range(begin, end):
         dra, angle = np.deg2rad(ra[p] - ra0), np.deg2rad(dec[p])
         sin_dec, cos_dec, cos_dra = np.sin(angle), np.cos(angle), np.cos(dra)
         depth = sin0 * sin_dec + cos0 * cos_dec * cos_dra
@@ -61,8 +64,8 @@ def sky_to_pixel(ra, dec, ra0, dec0, plane, inverse, x, y):
                 x[p], y[p] = _value(u, v, inverse[0]), _value(u, v, inverse[1])
 
 
-@njit_parallel_exact
-def jacobian(x, y, dec0, pixel, forward, by_u, by_v, out):
+@dealt(0, POINTS, exact=True)
+def jacobian(begin, end, x, y, dec0, pixel, forward, by_u, by_v, out):
     """Derivatives of (east, north) by (x, y), degrees per pixel, at x, y (p,) -> out (p, 2, 2).
 
     dec0: of the tangent point, degrees; pixel: the domain; forward (2, n, n), in degrees, and its
@@ -70,7 +73,7 @@ def jacobian(x, y, dec0, pixel, forward, by_u, by_v, out):
     """
     sin0, cos0 = np.sin(np.deg2rad(dec0)), np.cos(np.deg2rad(dec0))
     du, dv = 2.0 / (pixel[1] - pixel[0]), 2.0 / (pixel[3] - pixel[2])
-    for p in prange(x.size):
+    for p in range(begin, end):
         u, v = _unit(x[p], pixel[0], pixel[1]), _unit(y[p], pixel[2], pixel[3])
         xi, eta = np.deg2rad(_value(u, v, forward[0])), np.deg2rad(_value(u, v, forward[1]))
         xi_x, eta_x = du * _value(u, v, by_u[0]), du * _value(u, v, by_u[1])

@@ -7,11 +7,13 @@ Letters: s = sources, k = entries; the matrix is symmetric, CSR, columns sorted,
 
 import numpy as np
 
-from romanprf.core.accelerate import njit, njit_parallel, prange, unsigned
+from romanprf.core.accelerate import dealt, njit, unsigned
 from romanprf.frame.stamps_nb import BAND
 
 #: Sources are listed by cells of so many pixels, changes of pixels by finer ones.
 CELL, FINE = 8, 4
+#: Sources that are worth a thread: where little is done for each, and where more is.
+LIGHT, HEAVY = 4096, 256
 #: Two numbers in one: what is sorted by the first takes the second along.
 HALF, LOWER = 32, 2**32 - 1
 
@@ -27,7 +29,9 @@ def bin_sources(x, y, nrows, ncols):
         start[cell[s] + 1] += 1
     for c in range(down * across):
         start[c + 1] += start[c]
-    members, place = np.empty(x.size, np.int32), start[:-1].copy()
+    members, place = np.empty(x.size, np.int32), np.empty(down * across, np.int64)
+    for c in range(down * across):
+        place[c] = start[c]
     for s in range(x.size):
         members[place[cell[s]]] = s
         place[cell[s]] += 1
@@ -63,10 +67,10 @@ def _shared(window, s, o):
     )
 
 
-@njit_parallel
-def count_candidates(x, y, radius, start, across, out):
+@dealt(0, LIGHT)
+def count_candidates(begin, end, x, y, radius, start, across, out):
     """Number of sources in the cells that `list_own` looks at for each -> out (s,)."""
-    for s in prange(x.size):
+    for s in range(unsigned(begin), unsigned(end)):
         first, last, top, bottom = _cells_around(x[s], y[s], 2.0 * radius[s], start, across)
         out[s] = 0
         for i in range(top, bottom + 1):
@@ -77,36 +81,36 @@ def count_candidates(x, y, radius, start, across, out):
 def _cells_around(x, y, far, start, across):
     """First and last cell within ``far`` of a place, along columns and rows."""
     down = (start.size - 1) // across
-    columns = _cell(x - far, across), _cell(x + far, across)
-    return *columns, _cell(y - far, down), _cell(y + far, down)
+    left, right = _cell(x - far, across), _cell(x + far, across)
+    return left, right, _cell(y - far, down), _cell(y + far, down)
 
 
-@njit_parallel
-def list_own(x, y, radius, window, start, members, across, first, indices, count):
+@dealt(0, HEAVY)
+def list_own(begin, end, x, y, radius, window, start, members, across, first, indices, count):
     """List the sources whose entry with s is its own, itself the first of them.
 
     first (s + 1,): where each list may begin in ``indices``, with room for all candidates and for
     one more; count (s,): length of each.
     """
-    for s in prange(x.size):
-        own = indices[first[s] : first[s + 1]]
-        own[0], n = s, 1
+    for s in range(unsigned(begin), unsigned(end)):
+        own, n = unsigned(first[s]), 1
+        indices[own] = s
         left, right, top, bottom = _cells_around(x[s], y[s], 2.0 * radius[s], start, across)
         for i in range(top, bottom + 1):
             for m in range(start[i * across + left], start[i * across + right + 1]):
-                o = members[m]
+                o = np.int64(members[m])
                 dx, dy, reach = x[s] - x[o], y[s] - y[o], radius[s] + radius[o]
                 near = (dx * dx + dy * dy <= reach * reach) & (o != s)
                 # Written in any case and kept if it counts: a branch would be guessed wrong.
-                own[n] = o
+                indices[own + unsigned(n)] = o
                 n += near & _owns(radius, s, o) & _overlap(window, s, o)
         count[s] = n
 
 
-@njit_parallel
-def pack(first, lists, start, out):
+@dealt(-2, LIGHT, less=1)
+def pack(begin, end, first, lists, start, out):
     """Lists that begin at first[s], of start[s + 1] - start[s] elements, one behind the other."""
-    for s in prange(start.size - 1):
+    for s in range(unsigned(begin), unsigned(end)):
         for k in range(unsigned(start[s + 1] - start[s])):
             out[unsigned(start[s]) + k] = lists[unsigned(first[s]) + k]
 
@@ -127,7 +131,9 @@ def mirrored(start, own):
                 full[own[k] + 1] += 1
     for s in range(n):
         full[s + 1] += full[s]
-    entries, end = np.empty(full[n], np.int64), full[:-1].copy()
+    entries, end = np.empty(full[n], np.int64), np.empty(n, np.int64)
+    for s in range(n):
+        end[s] = full[s]
     for s in range(n):
         for k in range(start[s], start[s + 1]):
             o = np.int64(own[k])
@@ -139,10 +145,10 @@ def mirrored(start, own):
     return full, entries
 
 
-@njit_parallel
-def sort_rows(indptr, entries, columns, place):
+@dealt(0, HEAVY, less=1)
+def sort_rows(begin, end, indptr, entries, columns, place):
     """Sort the entries of each row, by insertion, and take them apart: columns, place (k,)."""
-    for s in prange(indptr.size - 1):
+    for s in range(unsigned(begin), unsigned(end)):
         low = indptr[s]
         for k in range(low + 1, indptr[s + 1]):
             entry, m = entries[k], k
@@ -154,15 +160,16 @@ def sort_rows(indptr, entries, columns, place):
             columns[k], place[k] = entries[k] >> HALF, entries[k] & LOWER
 
 
-@njit_parallel
-def changes(old, new, share, count):
+@dealt(-1, 16, less=1)
+def changes(begin, end, old, new, share, count):
     """Keep the ``old`` weights that hardly change, and count those that do by cells of pixels.
 
     old, new (rows, columns): ``old`` becomes ``new`` where they differ by more than ``share`` of
     the old one; count (cells_y + 1, cells_x + 1): changed pixels in each cell, from (1, 1).
     """
-    for i in prange(count.shape[0] - 1):
-        count[i + 1] = 0
+    for i in range(begin, end):
+        for cell in range(count.shape[1]):
+            count[i + 1, cell] = 0
         for row in range(i * FINE, min((i + 1) * FINE, old.shape[0])):
             for column in range(old.shape[1]):
                 if abs(new[row, column] - old[row, column]) > share * old[row, column]:
@@ -178,29 +185,29 @@ def touched(total, row0, row1, column0, column1):
     return total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left] > 0
 
 
-@njit_parallel
-def fill_own(window, offset, values, weight, prior, total, start, own, data):
+@dealt(0, 64)
+def fill_own(begin, end, window, offset, values, weight, prior, total, start, own, data):
     """Owned entries of the normal matrix, data (j,), where the weight has changed.
 
     weight (rows, columns): inverse variance; prior (s,): that of each flux; total: see `touched`;
     start (s + 1,), own (j,): see `pack`.
     """
-    for s in prange(prior.size):
+    for s in range(unsigned(begin), unsigned(end)):
         if window[s, 1] <= window[s, 0]:
             data[start[s]] = prior[s]  # its only entry
         elif _pair_touched(total, window, s, s):
             light = _weighted(window, offset, values, weight, s)
             for j in range(start[s], start[s + 1]):
-                o = own[j]
+                o = np.int64(own[j])
                 if _pair_touched(total, window, s, o):
                     entry = _common(light, window, offset, values, s, o)
                     data[j] = entry + prior[s] if o == s else entry
 
 
-@njit_parallel
-def take(own, place, out):
+@dealt(-1, 65536)
+def take(begin, end, own, place, out):
     """Entries of the whole matrix, from the owned ones and the place of each among them."""
-    for k in prange(out.size):
+    for k in range(unsigned(begin), unsigned(end)):
         out[k] = own[unsigned(place[k])]
 
 
@@ -241,18 +248,20 @@ def _common(own, window, offset, values, s, o):
     return total
 
 
-@njit_parallel
-def leverage(x, y, window, offset, values, start, members, weight, precision, core, out):
+@dealt(5, less=1)
+def leverage(
+    begin, end, x, y, window, offset, values, start, members, weight, precision, core, out
+):
     """Largest part that a pixel has in the flux of one star, w p^2 / A_ss -> out, which is 0.
 
     start, members: see `romanprf.frame.stamps_nb.list_bands`; weight, out (rows, columns);
     precision (s,): diagonal of the normal matrix; core: pixels on either side of a star, further
     out its parts are nothing.
     """
-    for band in prange(start.size - 1):
+    for band in range(begin, end):
         low, high = band * BAND, min((band + 1) * BAND, out.shape[0])
         for m in range(start[band], start[band + 1]):
-            s = members[m]
+            s = np.int64(members[m])
             row0, row1, column0, column1 = window[s]
             row, column = int(y[s] + 0.5), int(x[s] + 0.5)
             left, right = max(column0, column - core), min(column1, column + core + 1)

@@ -26,8 +26,8 @@ def shift_equations(
     slopes (2, p): change of the light of the stars with a shift in x and y.  The PRF may be off by
     ``prf_error`` of the light; pixels that are off by ``clip`` sigmas do not count.
     """
-    normal[:] = 0.0
-    right[:] = 0.0
+    for a in range(2):
+        right[a] = normal[a, 0] = normal[a, 1] = 0.0
     for p in range(flux.size):
         model = stars[p] + rest[p]
         left = flux[p] - model

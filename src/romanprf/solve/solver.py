@@ -223,7 +223,7 @@ class Solver:
         kept: list[_Direction] = []
         for _ in range(_MAX_ITERATIONS):
             step = self._tile_by_tile(scaled, shared)
-            if solver_nb.unsettled(step, sigma, tolerance) == 0:
+            if solver_nb.settled(step, sigma, tolerance):
                 return solution + step
             new = _orthogonal(step, self._multiply(step, shared, sigma), kept)
             size = _product(residual, new.taken) / new.square

@@ -8,17 +8,8 @@ are what the core knows after the halo has been marginalised.
 
 import numpy as np
 
-from romanprf.core.accelerate import (
-    njit,
-    njit_exact,
-    njit_parallel,
-    njit_parallel_exact,
-    prange,
-    unsigned,
-)
+from romanprf.core.accelerate import dealt, njit, njit_exact, unsigned
 
-#: Tiles are dealt out to so many chunks, each with a list of all sources of its own.
-CHUNKS = 32
 #: Elements of vectors that are worked on together: they stay near the processor.
 CHUNK = 2048
 
@@ -43,28 +34,36 @@ def _list_halo(tile, x, y, size, halo, across, down, core_start, core_members, o
     return count
 
 
-@njit_parallel
-def count_halo(x, y, size, halo, across, down, core_start, core_members, n_halo):
+@dealt(-1, 256)
+def count_halo(begin, end, x, y, size, halo, across, down, core_start, core_members, n_halo):
     """Number of halo sources of each tile -> n_halo (t,).
 
     core_start (t + 1,), core_members (s,): sources by the tile they are in.
     """
     nothing = np.empty(0, np.int64)
-    for tile in prange(n_halo.size):
+    for tile in range(begin, end):
         n_halo[tile] = _list_halo(
             tile, x, y, size, halo, across, down, core_start, core_members, nothing
         )
 
 
-@njit_parallel
-def list_slots(x, y, size, halo, across, down, core_start, core_members, start, n_halo, members):
+@dealt(-2, 128)
+def list_slots(
+    begin, end, x, y, size, halo, across, down, core_start, core_members, start, n_halo, members
+):
     """Sources of each tile, its halo in order -> members (m,), from start (t + 1,)."""
-    for tile in prange(n_halo.size):
+    for tile in range(begin, end):
         middle = start[tile] + n_halo[tile]
         own = members[start[tile] : middle]
         _list_halo(tile, x, y, size, halo, across, down, core_start, core_members, own)
-        own.sort()
-        members[middle : start[tile + 1]] = core_members[core_start[tile] : core_start[tile + 1]]
+        for k in range(1, own.size):
+            s, m = own[k], k
+            while m > 0 and own[m - 1] > s:
+                own[m] = own[m - 1]
+                m -= 1
+            own[m] = s
+        for m in range(core_start[tile], core_start[tile + 1]):
+            members[middle + m - core_start[tile]] = core_members[m]
 
 
 @njit_exact
@@ -154,39 +153,52 @@ def _dense(indptr, indices, data, members, place):
     return a
 
 
-@njit_parallel_exact
+@dealt(4, 4, exact=True)
 def invert_tiles(
-    indptr, indices, data, start, n_halo, members, stale, inverse_start, inverse, variance
+    begin,
+    end,
+    indptr,
+    indices,
+    data,
+    start,
+    n_halo,
+    members,
+    stale,
+    inverse_start,
+    inverse,
+    variance,
 ):
     """Rows of the inverse of each tile's matrix that belong to its core, for ``stale`` tiles (t,).
 
     inverse (q,), float32: (core, slots) of tile t, row by row, from inverse_start[t];
     variance (s,): its diagonal.
     """
-    tiles = start.size - 1
-    for chunk in prange(CHUNKS):
-        place = np.full(variance.size, -1, np.int32)
-        for t in range(chunk * tiles // CHUNKS, (chunk + 1) * tiles // CHUNKS):
-            own = members[start[t] : start[t + 1]]
-            if stale[t] and own.size > n_halo[t]:
-                a = _dense(indptr, indices, data, own, place)
-                _upper(a)
-                columns = _last_columns(a, n_halo[t])
-                q = inverse_start[t]
-                for c in range(columns.shape[1]):
-                    variance[own[n_halo[t] + c]] = columns[n_halo[t] + c, c]
-                    for i in range(own.size):
-                        inverse[q] = columns[i, c]
-                        q += 1
+    place = np.empty(variance.size, np.int32)
+    for s in range(place.size):
+        place[s] = -1
+    for t in range(begin, end):
+        own = members[start[t] : start[t + 1]]
+        if stale[t] and own.size > n_halo[t]:
+            a = _dense(indptr, indices, data, own, place)
+            _upper(a)
+            columns = _last_columns(a, n_halo[t])
+            q = inverse_start[t]
+            for c in range(columns.shape[1]):
+                variance[own[n_halo[t] + c]] = columns[n_halo[t] + c, c]
+                for i in range(own.size):
+                    inverse[q] = columns[i, c]
+                    q += 1
 
 
-@njit_parallel
-def solve_tiles(start, n_halo, members, inverse_start, inverse, residual, response, part, out):
+@dealt(1, 32)
+def solve_tiles(
+    begin, end, start, n_halo, members, inverse_start, inverse, residual, response, part, out
+):
     """What each tile makes of the residual for its core, and the sky for all: out (s,).
 
     response (k, s), part (k,): the fluxes follow each coefficient of the sky, and by how much.
     """
-    for t in prange(start.size - 1):
+    for t in range(begin, end):
         own = members[start[t] : start[t + 1]]
         local = np.empty(own.size, np.float32)
         for i in range(own.size):
@@ -203,14 +215,14 @@ def solve_tiles(start, n_halo, members, inverse_start, inverse, residual, respon
             q += unsigned(own.size)
 
 
-@njit_parallel_exact
-def multiply(indptr, indices, data, vector, shared, part, scale, out):
+@dealt(-1, 1024, exact=True)
+def multiply(begin, end, indptr, indices, data, vector, shared, part, scale, out):
     """Sparse matrix times vector, less what the sky takes, each element times ``scale`` (s,).
 
     shared (k, s), part (k,): rows that border the matrix, and their factors.  In the order that is
     written, because vector registers gather elements one by one.
     """
-    for s in prange(out.size):
+    for s in range(unsigned(begin), unsigned(end)):
         total = 0.0
         for k in range(unsigned(indptr[s]), unsigned(indptr[s + 1])):
             total += data[k] * vector[unsigned(indices[k])]
@@ -219,57 +231,57 @@ def multiply(indptr, indices, data, vector, shared, part, scale, out):
         out[s] = scale[s] * total
 
 
-@njit_parallel
-def unsettled(vector, scale, tolerance):
-    """Number of elements that are more than ``tolerance`` times ``scale`` (s,), or NaN."""
-    count = 0
-    for s in prange(vector.size):
-        count += not abs(vector[s]) <= tolerance * scale[s]
-    return count
+@njit
+def settled(vector, scale, tolerance):
+    """Whether no element is more than ``tolerance`` times ``scale`` (s,), or NaN."""
+    s = 0
+    while s < vector.size and abs(vector[s]) <= tolerance * scale[s]:
+        s += 1
+    return s == vector.size
 
 
-@njit_parallel_exact
-def orthogonalise(part, before, its, following, step, taken, partial):
+@dealt(-1, 32, exact=True)
+def orthogonalise(begin, end, part, before, its, following, step, taken, partial):
     """Take ``part`` of an earlier step from a new one, and the same of what they take (all s,).
 
     Products of what is left of ``taken`` with ``following``, which may be ``taken`` itself, of each
     ``CHUNK`` elements -> partial; their sum does not depend on the number of threads.
     """
-    for c in prange(partial.size):
+    for c in range(begin, end):
         first, last = c * CHUNK, min((c + 1) * CHUNK, taken.size)
         for s in range(unsigned(first), unsigned(last)):
             step[s] -= part * before[s]
             taken[s] -= part * its[s]
-        partial[c] = _dot(taken[first:last], following[first:last])
+        partial[c] = _dot(taken, following, first, last)
 
 
-@njit_parallel_exact
-def products(one, two, partial):
+@dealt(-1, 64, exact=True)
+def products(begin, end, one, two, partial):
     """Products of two vectors (s,) of each ``CHUNK`` elements -> partial."""
-    for c in prange(partial.size):
+    for c in range(begin, end):
         first, last = c * CHUNK, min((c + 1) * CHUNK, one.size)
-        partial[c] = _dot(one[first:last], two[first:last])
+        partial[c] = _dot(one, two, first, last)
 
 
 @njit_exact
-def _dot(one, two):
-    """Product of two vectors, in four sums that need not wait for each other."""
-    whole = one.size // 4 * 4
+def _dot(one, two, first, last):
+    """Product of two vectors between two indices, in four sums that do not wait for each other."""
+    whole = first + (last - first) // 4 * 4
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    for s in range(unsigned(0), unsigned(whole), unsigned(4)):
+    for s in range(unsigned(first), unsigned(whole), unsigned(4)):
         a += one[s] * two[s]
         b += one[s + 1] * two[s + 1]
         c += one[s + 2] * two[s + 2]
         d += one[s + 3] * two[s + 3]
-    for s in range(unsigned(whole), unsigned(one.size)):
+    for s in range(unsigned(whole), unsigned(last)):
         a += one[s] * two[s]
     return (a + b) + (c + d)
 
 
-@njit_parallel_exact
-def advance(size, step, taken, sigma, solution, residual, scaled):
+@dealt(-1, 32768, exact=True)
+def advance(begin, end, size, step, taken, sigma, solution, residual, scaled):
     """Go ``size`` along a step that takes ``taken`` of the residual; residual / sigma -> scaled."""
-    for s in prange(sigma.size):
+    for s in range(unsigned(begin), unsigned(end)):
         solution[s] += size * step[s]
         residual[s] -= size * taken[s]
         scaled[s] = residual[s] / sigma[s]

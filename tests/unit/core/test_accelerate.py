@@ -1,17 +1,20 @@
-"""Jobs load compiled kernels and store none, and leave BLAS one thread."""
+"""Threads share the work of a kernel; jobs only load compiled ones, and BLAS has one thread."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from romanprf.core.accelerate import set_threads
+from romanprf.core import accelerate
+from romanprf.core.accelerate import dealt, get_threads, set_threads
 
 pytestmark = pytest.mark.slow
 
@@ -68,3 +71,74 @@ def test_blas_has_one_thread():
             assert set(threads()) == {1}
         else:
             pytest.skip("this BLAS has one thread")
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """More of them than any machine of a test has cores."""
+    monkeypatch.setattr(accelerate, "_CORES", 3)
+    accelerate._pool.cache_clear()
+    before = get_threads()
+    set_threads(3)
+    yield 3
+    set_threads(before)
+    accelerate._pool.cache_clear()
+
+
+@dealt(-1, 10, less=1, per=2)
+def doubled(begin, end, x, out):
+    for i in range(begin, end):
+        for j in range(2 * i, 2 * i + 2):
+            out[j] += 2.0 * x[j]
+
+
+def is_whole(pairs: int) -> bool:
+    x, out = np.arange(2.0 * pairs + 1.0), np.zeros(2 * pairs + 1)
+    doubled(x, out)
+    return bool((out[:-1] == 2.0 * x[:-1]).all() and out[-1] == 0.0)
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 9, 19, 20, 21, 1234])
+def test_each_iteration_is_done_once(threads, pairs):
+    assert is_whole(pairs)
+
+
+def test_one_piece_waits_for_nobody(threads):
+    """Short loops stay in the thread that calls, long ones go to others too."""
+    seen = []
+
+    def kernel(begin, end):
+        seen.append((begin, end, threading.current_thread().name))
+
+    accelerate._deal(kernel, 19, 10, ())
+    assert seen == [(0, 19, threading.current_thread().name)]
+    del seen[:]
+    barrier = threading.Barrier(threads)
+    accelerate._deal(lambda begin, end: (barrier.wait(30), kernel(begin, end)), 3, 1, ())
+    assert sorted(part[:2] for part in seen) == [(0, 1), (1, 2), (2, 3)]
+    assert len({name for _, _, name in seen}) == threads
+
+
+def test_what_a_helper_raises_is_raised(threads):
+    def kernel(begin, end):
+        if threading.current_thread() is not here:
+            raise OverflowError
+        done.wait(0.05)
+
+    here, done = threading.current_thread(), threading.Event()
+    with pytest.raises(OverflowError):
+        accelerate._deal(kernel, 1000, 1, ())
+
+
+def test_forked_process_has_threads_of_its_own(threads):
+    assert is_whole(1000)  # so that there are some
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert all(pool.map_async(is_whole, [1000] * 8).get(60))
+    assert is_whole(1000)
+
+
+def test_threads_are_limited_to_the_cores(threads):
+    set_threads(1_000)
+    assert get_threads() == threads
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        set_threads(0)
