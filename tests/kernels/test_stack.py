@@ -4,10 +4,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import naive
 from naive import both
-from romanprf.search import stack_nb as nb
+from romanprf.frame import match_nb
+from romanprf.search import stack_nb
 
 
-@both(nb.match)
+@both(match_nb.match)
 @pytest.mark.parametrize("k", [1, 3])
 def test_match(kernel, k):
     rng = np.random.default_rng(1)
@@ -25,7 +26,7 @@ def test_match(kernel, k):
     assert 30 < (matrix[:, 0, 0] == 0.0).sum() < n - 50
 
 
-@both(nb.combine)
+@both(stack_nb.combine)
 def test_combine(kernel):
     rng = np.random.default_rng(2)
     matrix = rng.uniform(1.0, 4.0, (7, 50))
@@ -43,7 +44,7 @@ def test_combine(kernel):
     assert_allclose(summed[seen] / precision[seen], 20.0, atol=3.0)
 
 
-@both(nb._median)
+@both(stack_nb._median)
 @pytest.mark.parametrize("count", [3, 4, 9, 40])
 def test_median(kernel, count):
     values = np.random.default_rng(5).integers(0, 20, (30, count + 2)) / 7.0
@@ -51,7 +52,7 @@ def test_median(kernel, count):
     assert [kernel(row, count) for row in values] == expected
 
 
-@both(nb._cut)
+@both(match_nb._cut)
 def test_cut(kernel):
     image, out = np.random.default_rng(6).normal(size=(7, 9)), np.empty((4, 4))
     for top, left in ((2, 3), (-2, 7), (5, -1), (-4, 0), (7, 9)):
@@ -59,7 +60,7 @@ def test_cut(kernel):
         assert_array_equal(out, naive.cut(image, top, left, 4))
 
 
-@both(nb._lit)
+@both(match_nb._lit)
 def test_lit(kernel):
     weights, light = np.random.default_rng(3).uniform(size=(20, 4, 5)), np.ones((4, 5))
     ours = [kernel(np.where(weight > 0.5, weight, 0.0), light) for weight in weights]
@@ -67,7 +68,7 @@ def test_lit(kernel):
     assert 0 < sum(ours) < 20
 
 
-@both(nb._triple)
+@both(match_nb._triple)
 def test_triple(kernel):
     images = np.random.default_rng(4).normal(size=(3, 4, 5))
     assert_allclose(kernel(*images), naive.triple(*images), atol=1e-14)
