@@ -205,7 +205,7 @@ def test_solution_is_the_dense_one(tiled):
 
 
 @pytest.mark.parametrize("off", [0.0, 0.3], ids=["response known", "response 30 % off"])
-def test_sky_is_eliminated(tiled, off):
+def test_background_is_eliminated(tiled, off):
     matrix, tiles, _ = tiled
     rng = np.random.default_rng(19)
     shared, rhs = rng.uniform(0.5, 1.0, (2, 60)), rng.normal(size=60)
@@ -213,7 +213,7 @@ def test_sky_is_eliminated(tiled, off):
     gram += shared @ np.linalg.solve(dense, shared.T)  # positive with the fluxes free
     response = np.linalg.solve(dense, shared.T).T
     covariance = np.linalg.inv(gram - shared @ response.T)
-    known = solver.Sky(shared, gram, response * (1.0 + off * rng.normal(size=60)), covariance)
+    known = solver.Unknowns(shared, gram, response * (1.0 + off * rng.normal(size=60)), covariance)
     solved = solver.Solver(matrix, tiles)
     solution = solved.solve(rhs, np.zeros(60), 1e-12, known)
     expected = np.linalg.solve(dense - shared.T @ np.linalg.solve(gram, shared), rhs)
