@@ -12,8 +12,6 @@ from romanprf.io.catalogues import read_catalogue
 from romanprf.io.cutouts import read_cutouts
 from romanprf.io.images import exposure_rows, read_image
 
-pytestmark = pytest.mark.real_data
-
 ZERO_POINT = 27.5777
 FORMATS = {
     "roman_l2": ("roman_l2/*_cal.asdf", "roman_l2/catalog.ecsv", "icrs"),

@@ -9,8 +9,6 @@ from scipy.interpolate import BSpline
 
 from romanprf.prf.shape_files import read_shape, write_shape
 
-pytestmark = pytest.mark.real_data
-
 N_R, N_PHI, RMIN, RMAX, CUT_R, CUT = 10, 15, 1.0, 16.0, 6.0, 4
 PIXEL_AREA = 3.98**2
 
@@ -30,8 +28,8 @@ def evaluated(r, phi, weights):
 
 @pytest.mark.parametrize("pixels", ["ffi", "tpf"])
 @pytest.mark.parametrize("package", ["psfmachine", "romanlcs"])
-def test_their_fits_load_and_survive(data_dir, tmp_path, pixels, package):
-    with np.load(data_dir / "real_sky" / f"kepler_{pixels}_reference.npz") as reference:
+def test_their_fits_load_and_survive(small_dir, tmp_path, pixels, package):
+    with np.load(small_dir / "real_sky" / f"kepler_{pixels}_reference.npz") as reference:
         weights = reference[f"{package}_psf_w"]
     column = fits.Column(name="psf_w", array=weights, format="D")
     table = fits.BinTableHDU.from_columns([column])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import roman_datamodels as rdm
 from astropy.coordinates import SkyCoord
 
 from romanprf.flags import PixelFlag
@@ -17,8 +18,6 @@ from romanprf.io.images import exposure_rows, read_image
 from romanprf.sky.field import SNAP, SkyRegion
 from romanprf.sky.wcs import TangentWCS
 from romanprf.steps import frames
-
-pytestmark = pytest.mark.real_data
 
 ZERO_POINT = 27.5777
 FORMATS = {
@@ -75,9 +74,16 @@ def test_stars_fall_on_peaks(data_dir: Path, name: str) -> None:
     assert np.median(np.hypot(dx, dy)) < 0.1 * np.sqrt(2)
 
 
+def test_l2_files_are_official(data_dir: Path) -> None:
+    for path in data_dir.glob(FORMATS["roman_l2"][0]):
+        with rdm.open(path) as model:
+            assert isinstance(model, rdm.datamodels.ImageModel)
+            model.validate()
+
+
 def test_l2_facts(data_dir: Path) -> None:
     rows = exposures(data_dir, "roman_l2")
-    assert len({row["exposure"] for row in rows}) == 12
+    assert len({row["exposure"] for row in rows}) == len(rows) >= 6
     assert {row["detector"] for row in rows} == {"WFI02"}
     assert np.diff([row["time"] for row in rows]) == pytest.approx(12.1 / 1440, rel=0.01)
     assert rows[0]["zero_point"] == pytest.approx(27.578, abs=5e-4)
@@ -90,11 +96,9 @@ def test_l2_facts(data_dir: Path) -> None:
 
 
 def test_l2_wcs_agrees_with_gwcs(data_dir: Path) -> None:
-    import roman_datamodels
-
     row = exposures(data_dir, "roman_l2", files=1)[0]
-    x, y = np.random.default_rng(3).uniform(-100, 356, (2, 300))
-    with roman_datamodels.open(row["file"]) as model:
+    x, y = np.random.default_rng(3).uniform(-100, row["ncols"] + 100, (2, 300))
+    with rdm.open(row["file"]) as model:
         truth = SkyCoord(*model.meta.wcs(x, y, with_bounding_box=False), unit="deg")
     wcs = TangentWCS.from_json(row["wcs"])
     ours = SkyCoord(*wcs.pixel_to_sky(x, y), unit="deg")
@@ -132,7 +136,7 @@ def test_frames_step(data_dir: Path, tmp_path: Path, name: str) -> None:
     }
     frames.run({"images": paths}, outputs, params)
     table = read_exposures(outputs["exposures"])
-    assert len(table) == {"roman_l2": 12, "rimtimsim": 20}.get(name, 12)
+    assert len(table) == (12 if len(paths) == 1 else len(paths))  # planes of a cube, or files
     assert (table["flags"] == 0).all()
     assert table["content_hash"].nunique() == len(table)
     region = SkyRegion.of(table)

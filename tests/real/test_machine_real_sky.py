@@ -9,8 +9,6 @@ from numpy.testing import assert_allclose
 
 from romanprf import Machine
 
-pytestmark = pytest.mark.real_data
-
 KEPLER = {
     "rmin": 1,
     "rmax": 16,
@@ -40,8 +38,8 @@ def residual(machine: Machine, chosen=True) -> float:
 
 
 @pytest.fixture(scope="module")
-def folder(data_dir):
-    return data_dir / "real_sky"
+def folder(small_dir):
+    return small_dir / "real_sky"
 
 
 @pytest.fixture(scope="module")
