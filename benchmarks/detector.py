@@ -195,7 +195,7 @@ def observation(
 
 def noise(rate: np.ndarray) -> np.ndarray:
     """1 sigma of a pixel, e-/s."""
-    electrons = (rate + wfi.SKY) * wfi.EXPOSURE_TIME + wfi.READ_NOISE**2
+    electrons = (rate + wfi.BACKGROUND) * wfi.EXPOSURE_TIME + wfi.READ_NOISE**2
     return np.sqrt(electrons) / wfi.EXPOSURE_TIME
 
 

@@ -1,4 +1,4 @@
-"""Every setting of the workflow: one frozen model, from which the YAML and its schema are made.
+"""Every setting of the workflow: a frozen model, which the YAML file and its schema are made from.
 
 ``python -m romanprf.config yaml`` prints ``config/config.yaml`` and ``python -m romanprf.config
 schema`` prints ``config/schema.json``; a test keeps the files equal to what is printed.
@@ -84,8 +84,8 @@ class Crossmatch(_Section):
         12.0,
         ge=0,
         le=100,
-        description="Keep sources up to this far outside the images (pixels), bright ones up to "
-        "100: their wings fall inside.",
+        description="Keep sources up to this far outside the images (pixels); bright ones, whose "
+        "wings reach inside, up to 100.",
     )
     match_radius: float = Field(
         0.25, gt=0, description="Largest separation of candidate matches (arcsec)."
@@ -99,22 +99,24 @@ class Crossmatch(_Section):
     magnitude_error: float = Field(
         0.3,
         gt=0,
-        description="1 sigma of the magnitude difference of a match that colours make, added to "
-        "the errors that the catalogues give (mag).",
+        description="1 sigma of the difference of the magnitudes of a match that is due to its "
+        "colour (mag), added in quadrature to the errors of the catalogues.",
     )
     blend_limit: float = Field(
         0.03,
         ge=0,
-        description="Sources closer than this are one source (arcsec); the brightest keeps its id.",
+        description="Sources closer than this (arcsec) are merged; the brightest keeps its id.",
     )
     saturation_magnitude: float = Field(
         15.5, description="Brighter sources are flagged SATURATED (AB mag)."
     )
     contaminant_radius: float = Field(
-        0.22, ge=0, description="A source this close (arcsec) to a much brighter one ..."
+        0.22,
+        ge=0,
+        description="Flag a source CONTAMINANT if a much brighter one is this close (arcsec).",
     )
     contaminant_contrast: float = Field(
-        2.0, gt=0, description="... by this many magnitudes is flagged CONTAMINANT."
+        2.0, gt=0, description="By how much that source has to be brighter (mag)."
     )
 
 
@@ -134,10 +136,15 @@ class Shape(_Section):
         "first.",
     )
     joint_exposures: int = Field(
-        16, ge=1, description="Fit the tensor PRF to this many usable exposures, the same way."
+        16,
+        ge=1,
+        description="Fit the tensor PRF to this many usable exposures, the lowest numbers first.",
     )
     rounds: int = Field(
-        8, ge=1, le=20, description="Most repeats of the tensor fit: shifts, fluxes, then the PRF."
+        8,
+        ge=1,
+        le=20,
+        description="Largest number of rounds of the tensor fit: shifts, fluxes, then the PRF.",
     )
     nodes: int | None = Field(
         None,
@@ -150,25 +157,26 @@ class Shape(_Section):
         3,
         ge=0,
         le=10,
-        description="With the tensor PRF, search so many times at most for stars that the "
-        "catalogue lacks; 0: never.",
+        description="Largest number of searches for uncatalogued stars, with the tensor PRF; 0: "
+        "none.",
     )
     search_threshold: float = Field(
         5.0,
         ge=3,
-        description="Least significance (sigmas in all exposures of the fit) of such a star.",
+        description="Least significance of a star that the search adds (sigma, all exposures of "
+        "the fit together).",
     )
     reach: float = Field(
-        100.0, ge=5, le=120, description="The tensor PRF ends here (pixels along either axis)."
+        100.0, ge=5, le=120, description="The tensor PRF ends here (pixels along each axis)."
     )
     n_r_knots: int = Field(28, ge=5, le=60, description="Radial knots, uniform in sqrt(r).")
     n_phi_knots: int = Field(24, ge=4, le=60, description="Angular knots, wrapped.")
     rmin: float = Field(
         0.01,
         ge=0,
-        description="First radial knot (arcsec); they go on at the same step to the centre.",
+        description="First radial knot (arcsec); knots continue at the same step to the centre.",
     )
-    rmax: float = Field(2.2, gt=0, description="The model ends here (arcsec).")
+    rmax: float = Field(2.2, gt=0, description="The log-polar model ends here (arcsec).")
     cut_r: float = Field(
         0.05,
         ge=0,
@@ -187,11 +195,14 @@ class Shape(_Section):
         0.1,
         gt=0,
         lt=1,
-        description="Use pixels where all other sources give less than this fraction of a "
-        "source's own light.",
+        description="Fit the log-polar PRF to pixels in which all other sources give less than "
+        "this fraction of the source's own light.",
     )
     iterations: int = Field(
-        4, ge=1, le=20, description="Repeats of masking, subtracting neighbours and fitting."
+        4,
+        ge=1,
+        le=20,
+        description="Iterations of the log-polar fit: mask, subtract neighbours, fit.",
     )
 
     @model_validator(mode="after")
@@ -204,7 +215,7 @@ class Shape(_Section):
 
 
 class Fit(_Section):
-    """All fluxes of a frame at once."""
+    """The joint fit of all fluxes of a frame."""
 
     prior_width: float = Field(
         20.0,
@@ -222,28 +233,30 @@ class Fit(_Section):
         2,
         ge=0,
         le=5,
-        description="Repeats of the fit with the photon noise of its own model, without outliers.",
+        description="Repeats of the fit, with the photon noise of the fitted model and without "
+        "outliers.",
     )
     clip: float = Field(
         6.0,
         gt=3,
-        description="Between the repeats, leave out pixels this many sigmas off the model, the "
-        "error of the PRF allowed for: cosmic rays.",
+        description="Between the repeats, mask pixels with residuals above this many sigma of "
+        "noise and error of the PRF: cosmic rays.",
     )
     background_nodes: int = Field(
         1,
         ge=1,
         le=16,
-        description="Sky of each exposure: a spline mesh of so many functions per axis, solved "
+        description="Spline functions per axis of the background of each exposure, which is solved "
         "with the fluxes; 1: constant, 2: tilted.",
     )
     register_frames: bool = Field(
-        True, description="Solve a shift of each exposure: pointings are not known to 0.002 pixel."
+        True,
+        description="Measure the shift of each exposure: its WCS is not exact to 0.002 pixel.",
     )
 
 
 class Metrics(_Section):
-    """Judging the result."""
+    """Statistics of the results."""
 
     subpixels: int = Field(
         5, ge=1, le=20, description="Sub-pixel grid per axis for source_psf_fraction."
@@ -268,8 +281,8 @@ class Simulate(_Section):
         0.0,
         ge=0,
         le=4088,
-        description="Over the image the PRF changes as over this many pixels of the detector: 4088 "
-        "shows all of it on a small field; 0: that of the detector's centre for all stars.",
+        description="The PRF changes across the image as it does across this many pixels of the "
+        "detector: 4088 shows a whole detector on a small field; 0: the PRF of its centre.",
     )
     ra: float = Field(268.0, ge=0, lt=360, description="Field centre (degrees ICRS).")
     dec: float = Field(-29.2, ge=-90, le=90, description="Field centre (degrees ICRS).")

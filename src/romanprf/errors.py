@@ -1,4 +1,4 @@
-"""The one exception that tells a user what is wrong with what they gave."""
+"""The exception for input that cannot be used."""
 
 
 class InputError(ValueError):

@@ -1,4 +1,4 @@
-"""The one registry of tables: columns, types, units, meaning, nullability.
+"""All tables: columns, types, units, meaning, nullability.
 
 A change of columns raises the version of the table; readers refuse another version.
 """
@@ -31,7 +31,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """One kind of table; ``row_group`` is the number of rows that are read together at least."""
+    """One kind of table; its files are read in groups of ``row_group`` rows at least."""
 
     name: str
     version: int
@@ -95,7 +95,7 @@ EXPOSURES = TableSchema(
 SOURCES = TableSchema(
     "sources",
     1,
-    "The sources of a reduction, numbered 0 ... n-1: those of the catalogue, then those found.",
+    "The sources of a reduction, numbered 0 ... n-1: of the catalogue, then found by the search.",
     (
         Column("source", _I4, "", "row number, the key of all later tables"),
         Column("source_id", _I8, "", "identifier in the input catalogue; of stars found: negative"),
@@ -115,7 +115,7 @@ SOURCES = TableSchema(
         Column("match_ambiguous", _BOOL, "", "another candidate was nearly as good"),
         Column("nearest", _F8, "arcsec", "distance to the nearest other source", nullable=True),
         Column("n_merged", _I4, "", "catalogue rows merged into this source, at least 1"),
-        Column("origin", _STR, "", "catalogue, or residual: found in what the model leaves"),
+        Column("origin", _STR, "", "catalogue, or residual: found by the search in the residuals"),
         Column("flags", _I4, "", "bits of romanprf.flags.SourceFlag, 0 = good"),
     ),
 )
@@ -148,7 +148,7 @@ PRF = TableSchema(
         Column("i", _I4, "", "tensor: function along rows (y); log-polar: radial function"),
         Column("j", _I4, "", "tensor: along columns (x); log-polar: angular, -1: angle-free"),
         Column("coefficient", _F8, "", "of the PRF (tensor) or of its log10 (log-polar)"),
-        Column("errors", pa.list_(_F4), "", "likely errors of it, mean square = variance (tensor)"),
+        Column("errors", pa.list_(_F4), "", "jackknife errors, mean square = variance (tensor)"),
     ),
 )
 
@@ -172,8 +172,8 @@ PHOTOMETRY = TableSchema(
             "model_err",
             _F4,
             "electron / s",
-            "1 sigma from the error of the PRF and from unknown stars, the same in all exposures: "
-            "of the flux, not of its changes; null if unknown",
+            "1 sigma due to the error of the PRF and to uncatalogued stars; it is common to all "
+            "exposures, so it does not affect changes of the flux; null if unknown",
             nullable=True,
             rounded=True,
         ),
@@ -193,7 +193,7 @@ PHOTOMETRY = TableSchema(
             "fit used: without rejected pixels, outliers and what lies beyond the footprint",
             rounded=True,
         ),
-        Column("n_outliers", pa.int8(), "", "pixels within 1.5 pixels left out as outliers"),
+        Column("n_outliers", pa.int8(), "", "outliers within 1.5 pixels, left out of the fit"),
         Column("flags", _I4, "", "bits of romanprf.flags.SourceFlag, 0 = good"),
     ),
     row_group=65536,  # 1024 stars of 64 frames: a light curve needs one group of each batch
@@ -209,11 +209,17 @@ FRAME_STATS = TableSchema(
         Column("n_sources", _I4, "", "sources with a flux"),
         Column("n_pixels", _I8, "", "pixels used"),
         Column("n_masked", _I8, "", "pixels rejected, outliers included"),
-        Column("n_outliers", _I8, "", "pixels left out because they stand out of the model"),
-        Column("shift_x", _F8, "pix", "stars are off their WCS place by, along columns"),
-        Column("shift_y", _F8, "pix", "the same along rows"),
+        Column("n_outliers", _I8, "", "outliers, which the fit leaves out"),
+        Column("shift_x", _F8, "pix", "shift of the stars from their WCS positions, along columns"),
+        Column("shift_y", _F8, "pix", "the same, along rows"),
         Column("shift_err", _F8, "pix", "1 sigma of either, the larger", nullable=True),
-        Column("background", _F8, "electron / s", "per pixel, mean of those used", nullable=True),
+        Column(
+            "background",
+            _F8,
+            "electron / s",
+            "per pixel, mean over used pixels",
+            nullable=True,
+        ),
         Column("background_err", _F8, "electron / s", "1 sigma", nullable=True),
         Column(
             "background_mesh",
@@ -231,7 +237,7 @@ FRAME_STATS = TableSchema(
 METRICS = TableSchema(
     "metrics",
     1,
-    "One row per source: how well the model and the light curve are.",
+    "One row per source: statistics of its light curve.",
     (
         Column("source", _I4, "", "source number"),
         Column("source_id", _I8, "", "as in sources"),
@@ -278,7 +284,7 @@ LIGHTCURVES = TableSchema(
 TRUTH = TableSchema(
     "truth",
     1,
-    "What was drawn into a simulated field.",
+    "The stars of a simulated field, as drawn.",
     (
         Column("source_id", _I8, "", "identifier, as in the simulated catalogue"),
         Column("ra", _F8, "deg", "right ascension, ICRS"),

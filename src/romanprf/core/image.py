@@ -39,13 +39,13 @@ class Image:
 
 
 def enough_rows(usable: np.ndarray, pixels: int) -> slice:
-    """Rows of an image, evenly spread, with about so many pixels; all if none there is usable."""
+    """Evenly spread rows that hold about ``pixels`` pixels; all rows if none of those is usable."""
     some = slice(None, None, max(usable.size // pixels, 1))
     return some if usable[some].any() else slice(None)
 
 
 def checked_flags(flux: np.ndarray, flux_err: np.ndarray, flags: np.ndarray) -> np.ndarray:
-    """Add the flags of pixels whose value or error is no number or whose error is not positive."""
+    """Flags, with BAD and NO_ERROR set where a value or error is not finite or not positive."""
     flags = np.array(flags, dtype=np.int32)
     flags[~np.isfinite(flux)] |= int(PixelFlag.BAD)
     flags[~(np.isfinite(flux_err) & (flux_err > 0))] |= int(PixelFlag.NO_ERROR)

@@ -1,4 +1,4 @@
-"""Robust measures that all steps share."""
+"""Robust statistics."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,11 +15,11 @@ def robust_spread(values: np.ndarray) -> float:
 
 
 def small_sample_scatter(n: ArrayLike) -> np.ndarray:
-    """Median of 1.4826 MAD of ``n`` normal deviates of width 1, for n >= 3: 0.93 for 16.
+    """Median of 1.4826 MAD of ``n`` >= 3 normal deviates of unit width: 0.93 for 16.
 
-    Divide the scatter of few values by it, or it looks better than it is (Croux & Rousseeuw 1992,
-    Computational Statistics 1, 411).  The expression was fitted to 400 000 draws of 3 to 100
-    deviates, and follows them to 0.005.
+    Dividing by it corrects the low bias of the scatter of a small sample (Croux & Rousseeuw 1992,
+    Computational Statistics 1, 411).  The expression was fitted to 400 000 samples of 3 to 100
+    deviates; it agrees with them to 0.005.
     """
     n = np.asarray(n, float)
     return 1.0 - 1.08 / n - 0.95 / n**2
@@ -28,11 +28,12 @@ def small_sample_scatter(n: ArrayLike) -> np.ndarray:
 def typical_ratio(
     measured: np.ndarray, reference: np.ndarray, part: int, fewest: int = 10
 ) -> float:
-    """Biweight location of ``measured / reference`` over the largest references.
+    """Biweight location of ``measured / reference`` over the largest references; 1 without any.
 
-    These tell it best: one in ``part``, at least ``fewest``, with all that equal the last of them;
-    1 if there are none.  A median's error is a sixth larger, and blends that are not in the
-    catalogue shift it three times as far (Beers, Flynn & Gebhardt 1990, AJ 100, 32).
+    One reference in ``part`` is used, the largest, but at least ``fewest`` and all that are equal
+    to the last of them: their ratios are the most precise.  The error of a median would be a sixth
+    larger, and uncatalogued blends would shift it three times as far (Beers, Flynn & Gebhardt 1990,
+    AJ 100, 32).
     """
     from astropy.stats import biweight_location  # noqa: PLC0415  (slow to import)
 

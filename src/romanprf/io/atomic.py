@@ -1,4 +1,4 @@
-"""Files that exist whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; rename it to ``path`` if the block succeeds.
 
-    The temporary file is removed if the block raises.  That of a process that was killed stays
-    until the same path is written again; nothing reads it.
+    The temporary file is removed if the block raises.  That of a killed process stays until the
+    same path is written again; nothing reads it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}.tmp-"
     for leftover in path.parent.glob(f"{glob.escape(prefix)}*"):
         leftover.unlink(missing_ok=True)
-    # Not the process's number: another node may have the same one.
+    # Not the process number: a process on another node may have the same one.
     temporary = path.with_name(prefix + uuid.uuid4().hex[:12])
     try:
         yield temporary
@@ -49,10 +49,10 @@ def disk_full(error: BaseException | None) -> bool:
 
 
 def _to_disk(path: Path) -> None:
-    """Wait until a file is stored.
+    """Wait until the content of a file is on the disk.
 
-    A name can reach the disk before the content does: a machine that loses power would leave an
-    empty table.  And network file systems tell only now that the quota is used up.
+    The name could otherwise reach the disk first, and a power failure would leave an empty table.
+    Network file systems also report an exceeded quota only here.
     """
     file = os.open(path, os.O_RDONLY)
     try:

@@ -30,7 +30,7 @@ class _Role(NamedTuple):
     aliases: dict[str, str]  # built-in names of files, in order of preference -> unit there
 
 
-#: The columns we know.  A unit stated by the file itself goes before the one given here.
+#: The columns that are read.  A unit that the file states takes precedence over the one here.
 _ROLES = {
     "source_id": _Role("", {"source_id": "", "sicbro_id": "", "label": "", "id": ""}),
     "ra": _Role("deg", {"ra_psf": "deg", "ra": "deg", "ra_deg": "deg"}),
@@ -124,7 +124,7 @@ def _open(path: str | Path) -> _Raw:
 
 @contextmanager
 def _readable(path: str | Path) -> Iterator[None]:
-    """Turn what the table libraries raise on a damaged file into one line that names it."""
+    """Turn exceptions of the table libraries on a damaged file into one line that names it."""
     try:
         yield
     except InputError:
@@ -157,7 +157,7 @@ def _ecsv(path: Path) -> _Raw:
 
 def _astropy(path: Path, form: str) -> _Raw:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # units that astropy does not know are not our concern
+        warnings.simplefilter("ignore")  # unknown units matter only in columns that are used
         table = Table.read(path, format=form)
     units = {name: str(table[name].unit or "") for name in table.colnames}
 
@@ -184,7 +184,7 @@ def _csv(path: Path) -> _Raw:
     layout = arrow_csv.ReadOptions(column_names=names, skip_rows=skipped + 1)
 
     def read(wanted: list[str]) -> pd.DataFrame:
-        # Arrow's parser refuses rows of another length, which pandas shifts or cuts
+        # Arrow's parser refuses rows of another length; pandas would shift or cut them.
         convert = arrow_csv.ConvertOptions(include_columns=wanted)
         return arrow_csv.read_csv(path, layout, convert_options=convert).to_pandas()
 
@@ -192,7 +192,7 @@ def _csv(path: Path) -> _Raw:
 
 
 def _choose(names: list[str], columns: dict[str, str], path: str | Path) -> dict[str, str]:
-    """The file's column of each role it has."""
+    """Column of the file for each role."""
     _check_map(names, columns, path)
     others = (role for role in _ROLES if role not in columns)
     matches = {role: _match(names, _ROLES[role].aliases, path) for role in others}
@@ -273,7 +273,7 @@ def _ids(column: pd.Series, path: str | Path) -> np.ndarray:
     expected = "a whole number below 2**63"
     if not pd.api.types.is_integer_dtype(column.dtype) or column.isna().any():
         numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-        # 2**53: beyond it floats skip whole numbers, so that ids would silently change
+        # Beyond 2**53 floats skip whole numbers: ids would silently change.
         _refuse(
             ~((numbers == np.round(numbers)) & (np.abs(numbers) < 2**53)),
             values,
@@ -299,7 +299,7 @@ def _ids(column: pd.Series, path: str | Path) -> np.ndarray:
 def _refuse(
     bad: np.ndarray, values: np.ndarray, name: str, expected: str, path: str | Path
 ) -> None:
-    """Complain of the first bad row."""
+    """Raise an error about the first bad row, if there is one."""
     if bad.any():
         row = int(np.argmax(bad))
         raise InputError(f"{path}: row {row + 1}: {name} is {values[row]}, expected {expected}")

@@ -1,4 +1,4 @@
-"""Cut-outs of Roman images that follow a place on the sky."""
+"""Cut-outs of Roman images about a fixed position on the sky."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def read_cutouts(
     InputError
         If a file cannot be read, does not go with the others, or has nothing of the cut-out.
     ValueError, TypeError
-        If ``files``, ``position`` or ``size`` cannot be meant.
+        If ``files`` is empty, or ``position`` or ``size`` has no valid form.
     """
     shape = _shape(position, size)
     exposures = _exposures(files, gain, zero_point)
@@ -155,7 +155,7 @@ def _sky_position(position: Any, first: Mapping[str, Any]) -> tuple[float, float
 def _window(
     exposure: Mapping[str, Any], sky: tuple[float, float], shape: tuple[int, int]
 ) -> Window:
-    """Where a cut-out lies in an image."""
+    """Place of a cut-out in an image."""
     x, y = TangentWCS.from_json(exposure["wcs"]).sky_to_pixel(*map(np.asarray, sky))
     size = (exposure["nrows"], exposure["ncols"])
     try:

@@ -38,7 +38,7 @@ def detect_format(path: str | Path) -> str:
     Raises
     ------
     InputError
-        If it is none of these, or not a readable file.
+        If the file has another format or cannot be read.
     """
     magic = first_bytes(path, 6, _EXPECTED)
     if magic == b"SIMPLE":
@@ -111,7 +111,7 @@ def read_image(exposure: Mapping[str, Any]) -> Image:
     Raises
     ------
     InputError
-        If the file is gone, damaged or no longer what the exposures table says.
+        If the file is missing, is damaged or differs from the exposures table.
     """
     first_bytes(exposure["file"], 1, _EXPECTED)
     return _FORMATS[exposure["format"]].read_image(exposure)

@@ -1,4 +1,4 @@
-"""Light curves for others: one long table, or the objects of lightkurve."""
+"""Export of light curves: one long table, or the objects of lightkurve."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FLUX_UNIT = u.electron / u.s
 
 
 def source_ids(sources: pd.DataFrame) -> np.ndarray:
-    """Names of sources: their column ``source_id``, or ``designation``, or else their index."""
+    """Names of sources: the column ``source_id`` or ``designation``, or else the index."""
     for name in ("source_id", "designation"):
         if name in sources:
             return sources[name].to_numpy()
@@ -40,7 +40,7 @@ def light_curve_table(
         psf_flux and psf_flux_err, and perturbed_flux and perturbed_flux_err where there is a
         time model; electrons per second.
     meta : mapping
-        Its texts and numbers go to the table's.
+        Its text and number entries are copied to the meta of the table.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def _header(meta: Mapping[str, Any]) -> dict[str, str | int | float]:
 
 
 def _plain(ids: np.ndarray) -> np.ndarray:
-    """Texts as a string array, which every format of tables can hold."""
+    """Texts as a string array, which tables of every format can hold."""
     return np.array([str(name) for name in ids]) if ids.dtype.kind == "O" else ids
 
 

@@ -1,4 +1,4 @@
-"""Pixels through time: what every way into `romanprf.machine.machine.Machine` gives."""
+"""Time series of pixels: the input of `romanprf.machine.machine.Machine` from every format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class PixelPosition(NamedTuple):
-    """A place on the detector, in the pixels of `PixelSeries.row` and ``column``."""
+    """A position on the detector, in the pixels of `PixelSeries.row` and ``column``."""
 
     row: float
     column: float
@@ -32,9 +32,9 @@ class PixelSeries:
     row, column : ndarray of int, shape of ``ra``
         Detector pixels.
     meta : dict
-        What holds for all pixels: mission, detector, filter, time scale ...
+        Properties of the series: mission, detector, filter, time scale ...
     extra : dict of str to ndarray
-        Further series, the time along the first axis, and properties of the pixels.
+        Further series, with time along the first axis, and properties of the pixels.
     """
 
     time: np.ndarray

@@ -1,4 +1,4 @@
-"""What the readers of the image formats share: pixels in, checked rows and images out."""
+"""Functions that the readers of the image formats share."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ Pixels = Callable[[slice], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def summarised(row: dict[str, Any], pixels: Pixels, glance: Pixels | None = None) -> dict[str, Any]:
-    """Complete a row of `romanprf.schemas.EXPOSURES` with what its pixels tell.
+    """Complete a row of `romanprf.schemas.EXPOSURES`: usable fraction, flags and content hash.
 
-    A small image is read.  Of a large one a few rows are looked at, by ``glance`` if the format
-    has a cheaper way than ``pixels``, and all of it only if none of those has a usable pixel.
-    The hash is that of all other columns but the file's name and of the pixels, for which the
-    size and date of a large image's file stand.
+    A small image is read whole.  Of a large one a few rows are read, with ``glance`` if the format
+    has a cheaper way than ``pixels``; all of it only if these hold no usable pixel.  The hash
+    covers the other columns, without the name of the file, and the pixels; for those of a large
+    image the size and date of the file stand.
     """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps({k: v for k, v in row.items() if k != "file"}).encode())
@@ -79,7 +79,7 @@ def _usable(image: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
 
 
 def file_stamp(path: str | Path) -> tuple[int, int]:
-    """Size and date (ns) of a file: as long as they stay, so does what is in it.
+    """Size and date (ns) of a file: while they stay the same, its content is taken to be the same.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def file_stamp(path: str | Path) -> tuple[int, int]:
 
 @contextmanager
 def readable(path: str | Path, kind: str) -> Iterator[None]:
-    """Turn what the libraries raise on a damaged file into one line that names it."""
+    """Turn exceptions of the libraries on a damaged file into one line that names it."""
     try:
         yield
     except InputError:
@@ -108,12 +108,12 @@ def readable(path: str | Path, kind: str) -> Iterator[None]:
 
 
 def first_bytes(path: str | Path, n: int, expected: str) -> bytes:
-    """The first ``n`` bytes of a file, by which its format is told.
+    """First ``n`` bytes of a file, which identify its format.
 
     Raises
     ------
     InputError
-        If there is no file or nothing in it; ``expected`` says what should be.
+        If there is no file or it is empty; ``expected`` says what it should be.
     """
     path = Path(path)
     if path.is_dir():
@@ -173,7 +173,7 @@ def header_zero_point(header: Any, zero_point: float | None, path: str | Path) -
 
 
 def configured(value: float | None, key: str, meaning: str, path: str | Path) -> float:
-    """A setting of the section ``exposures`` that the file makes necessary."""
+    """Setting of the section ``exposures`` that replaces what the file does not state."""
     if value is None:
         raise InputError(f"{path}: does not state {meaning}, set exposures.{key} in the config")
     return float(value)

@@ -110,7 +110,7 @@ def _open(path: str) -> Iterator[tuple[fits.Header, np.ndarray, np.ndarray]]:
 
 
 def _check_size(path: str, hdus: fits.HDUList) -> None:
-    """Refuse a truncated file: astropy maps what is left, or drops a header cut in two."""
+    """Refuse a truncated file: astropy maps the rest of it, or drops a header cut in two."""
     end = max(info["datLoc"] + info["datSpan"] for hdu in hdus if (info := hdu.fileinfo()))
     size = Path(path).stat().st_size
     if size < end or (size > end and len(hdus) < 2):

@@ -93,9 +93,9 @@ def _quietly(path: str) -> Iterator[None]:
 
 @functools.lru_cache(maxsize=1)
 def _kept_open(path: str, stamp: tuple[int, int]) -> asdf.AsdfFile:
-    """A cube, its arrays on disk; the one read last stays open.
+    """A cube, its arrays on disk; the cube that was read last stays open.
 
-    The WCS of a season's exposures take seconds to parse, which every frame would wait for.
+    Parsing the WCS of a season's exposures takes seconds, and would delay each frame.
     """
     del stamp  # a changed file is opened anew
     return asdf.open(path, memmap=True, lazy_tree=True)

@@ -1,8 +1,8 @@
-"""Official Roman WFI Level 2 images: ASDF, DN/s, gwcs, flat-fielded, sky included.
+"""Official Roman WFI Level 2 images: ASDF, DN/s, gwcs, flat-fielded, background included.
 
-What matters of the format: some files carry the conversion to flux density and the pixel area
-with a negative sign; pixels without a fit have err = 0; the frame of the WCS may be FK5; the
-gain is not in the file; arrays are on disk and close with the model.
+Peculiarities of the format: in some files the conversion to flux density and the pixel area are
+negative; pixels without a ramp fit have err = 0; the frame of the WCS may be FK5; the file does not
+state the gain; arrays stay on disk and close with the model.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
 def read_image(exposure: Mapping[str, Any]) -> Image:
     """Pixels of a file in e-/s.
 
-    ``poisson_slope`` is the median of photon variance over flux, because the ramp fit's weights
-    make it differ from 1 / exposure time; it is 1 / exposure time if the file has no
-    ``var_poisson`` or no pixel with flux.
+    ``poisson_slope`` is the median of photon variance over flux, which differs from
+    1 / exposure time because of the weights of the ramp fit.  It is 1 / exposure time if the file
+    has no ``var_poisson`` or no pixel with flux.
     """
     gain = exposure["gain"]
     with _open(exposure["file"]) as model:
@@ -123,7 +123,7 @@ def _open(path: str) -> Iterator[Any]:
 
 
 def _pixels(model: Any, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Flux, error and flags, valid as long as the model is open."""
+    """Flux, error and flags; valid while the model is open."""
     return (
         np.asarray(model.data[rows]),
         np.asarray(model.err[rows]),
@@ -132,7 +132,7 @@ def _pixels(model: Any, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def _quality(model: Any, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels as their data quality tells them: compressed files need only that array."""
+    """Pixels that are usable where the data quality allows: only that array is read."""
     flags = from_roman_dq(np.asarray(model.dq[rows]))
     one = np.broadcast_to(np.float32(1.0), flags.shape)
     return one, one, flags

@@ -1,4 +1,4 @@
-"""Images that a step needs again, out of its memory."""
+"""Images that are kept on disk, not in memory, until a step needs them again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from romanprf.io.atomic import disk_full
 
 
 def kept(image: np.ndarray) -> np.ndarray:
-    """Copy of an image, float32, in a temporary file that is gone with the array.
+    """Copy of an image, float32, in a temporary file that is deleted with the array.
 
     Raises
     ------
@@ -21,7 +21,7 @@ def kept(image: np.ndarray) -> np.ndarray:
     """
     try:
         with tempfile.TemporaryFile() as file:
-            # Written, not assigned to the map: a full disk would kill the process (SIGBUS).
+            # Written, not assigned to the map, where a full disk would kill the process (SIGBUS).
             file.write(np.asarray(image, np.float32, order="C").data)
             file.flush()
             return np.memmap(file, np.float32, "r+", shape=image.shape)

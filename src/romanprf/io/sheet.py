@@ -61,7 +61,7 @@ def read_sheet(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and cells of the lines that count."""
+    """Number and cells of each line that is neither blank nor a comment."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from romanprf.io.tables import write_table
 from romanprf.schemas import TRUTH
 from romanprf.simulate import Field, SimulatedExposure, wfi
 
+#: Half an exposure, days.
 _HALF = 0.5 * wfi.EXPOSURE_TIME / 86400.0
 
 
@@ -82,7 +83,7 @@ def write_cube(path: str | Path, exposures: Sequence[SimulatedExposure]) -> None
 
 
 def _row_first(wcs: WCS) -> WCS:
-    """The same world coordinates with the row as axis 1, as these formats have it."""
+    """The same world coordinates with the row as axis 1, the convention of these formats."""
     swapped = wcs.deepcopy()
     swapped.wcs.crpix = wcs.wcs.crpix[::-1]
     swapped.wcs.pc = wcs.wcs.pc[:, ::-1]
@@ -104,7 +105,7 @@ def write_catalogue(path: str | Path, field: Field, limit: float) -> None:
 
 
 def write_truth(path: str | Path, field: Field, exposures: int, origin: Mapping[str, str]) -> None:
-    """Write what was drawn, with the light curves of variable stars (`schemas.TRUTH`)."""
+    """Write the stars as drawn, with the light curves of variable ones (`schemas.TRUTH`)."""
     stars = field.stars
     numbers = np.arange(exposures)
     times = wfi.to_time(numbers)

@@ -28,9 +28,9 @@ _COMPRESSION = "zstd"
 def provenance(
     inputs: Mapping[str, str | Path] | None = None, params: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """What made a table: package version, commit, parameters and hashes of its input files.
+    """Origin of a table: package version, commit, hashes of the parameters and of the input files.
 
-    Nothing in it depends on when or where the step runs, so the same inputs give the same bytes.
+    It does not depend on when or where the step runs: the same inputs give the same bytes.
     """
     settings = json.dumps(params or {}, sort_keys=True, default=str)
     return {
@@ -80,7 +80,7 @@ def writing(
     origin: Mapping[str, str],
     metadata: Mapping[str, str] | None = None,
 ) -> Iterator[TableWriter]:
-    """Open a table for writing; it appears under its name only when the block succeeds.
+    """Open a table for writing; the file appears only when the block succeeds.
 
     Parameters
     ----------
@@ -103,9 +103,9 @@ def writing(
 
 
 def _encodings(schema: pa.Schema) -> dict[str, list[str]]:
-    """Options of the writer: bytes of float32 values apart, dictionaries for all else.
+    """Options of the writer: byte streams for float32 columns, dictionaries for all others.
 
-    Float32 are measurements: no value comes twice, but exponents resemble each other.
+    Float32 values are measurements: hardly one occurs twice, but their exponents are alike.
     """
     flat = {
         f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name: (

@@ -98,7 +98,7 @@ def read_target_pixels(tpfs: Iterable[Any], quality: int | str = "default") -> P
     InputError
         If a file is no target pixel file, or does not go with the others.
     ValueError, TypeError
-        If ``tpfs`` is empty or holds something else, or ``quality`` cannot be meant.
+        If ``tpfs`` is empty or holds other objects, or ``quality`` has no valid form.
     """
     if quality not in ("default", "none") and not isinstance(quality, (int, np.integer)):
         raise ValueError(f"quality is {quality!r}, expected 'default', 'none' or a bit mask")
@@ -111,7 +111,7 @@ def read_target_pixels(tpfs: Iterable[Any], quality: int | str = "default") -> P
 
 
 def _joined(targets: list[_Target], cadence: np.ndarray) -> PixelSeries:
-    """All pixels, each once, at the cadences that all files have."""
+    """Each pixel once, at the cadences that all files have."""
     index = [np.intersect1d(cadence, t.cadence, return_indices=True)[2] for t in targets]
     row, column, ra, dec = (
         np.concatenate([getattr(t, name) for t in targets])
@@ -221,7 +221,7 @@ def _good_cadences(table: Any, quality: int | str, mission: str) -> np.ndarray:
 
 
 def _check_layout(name: str, hdus: fits.HDUList) -> None:
-    """Refuse what is no target pixel file."""
+    """Refuse a file that is no target pixel file."""
     if len(hdus) < 3 or not isinstance(hdus[1], fits.BinTableHDU) or not hdus[2].is_image:
         raise InputError(
             f"{name}: no target pixel file, expected a table of cadences in extension 1 and the "

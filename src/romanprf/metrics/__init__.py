@@ -1,1 +1,1 @@
-"""How well the model and the light curves are."""
+"""Statistics of the light curves and of the light of each source on the images."""

@@ -50,7 +50,7 @@ def light_curve_statistics(
 
 
 def _nanmedian(values: np.ndarray) -> np.ndarray:
-    """Median along the second axis without NaN; NaN where there is nothing."""
+    """Median along the second axis, without NaN; NaN where all values are."""
     out = np.full(values.shape[0], np.nan)
     some = np.isfinite(values).any(axis=1)
     out[some] = np.nanmedian(values[some], axis=1)

@@ -1,4 +1,4 @@
-"""How much of each source's light is in the data."""
+"""Fraction of the light of each source that falls on an image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def source_psf_fraction(
     Returns
     -------
     ndarray, shape (nsources,)
-        In [0, 1]; a source in the middle has what the PRF holds within ``rmax``.
+        In [0, 1]; for a source far from the edges, the integral of the PRF within ``rmax``.
     """
     jacobian = wcs.jacobian(*image_centre(shape))
     scale = np.sqrt(stretch(jacobian))

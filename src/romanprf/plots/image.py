@@ -1,4 +1,4 @@
-"""Picture of one exposure, its model and what the model leaves."""
+"""Picture of one exposure, its model and the residual."""
 
 from __future__ import annotations
 

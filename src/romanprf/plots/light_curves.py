@@ -84,7 +84,7 @@ def light_curves_figure(chosen: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     for ax in axes[len(chosen) :]:
         ax.set_axis_off()
     for ax in axes[max(0, len(chosen) - _COLUMNS) : len(chosen)]:
-        ax.tick_params(labelbottom=True)  # also above a panel that is not there
+        ax.tick_params(labelbottom=True)  # also where the panel below is empty
     if "kind" in chosen:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     figure.supxlabel(f"time since the first exposure [{'d' if days else 'h'}]", size="medium")
@@ -95,7 +95,7 @@ def light_curves_figure(chosen: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 def _panel(
     ax: Axes, row: Mapping[Any, Any], curve: Mapping[Any, Any], start: float, scale: float
 ) -> None:
-    """One light curve, its median 1; with its truth, the flux out of the event is 1."""
+    """One light curve, in units of its median, or of the flux out of the event if that is known."""
     good = ((curve["flags"] & BAD_MEASUREMENT) == 0) & np.isfinite(curve["psf_flux"])
     time, flux, error = (
         curve[name][good].astype(float) for name in ("time", "psf_flux", "psf_flux_err")

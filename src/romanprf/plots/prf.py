@@ -35,9 +35,9 @@ def prf_figure(
         The model.
     history : sequence of mapping
         Iterations of its fit (`romanprf.learn.logpolar.Iteration`), or the rounds of the tensor
-        model (`romanprf.learn.tensor.Round`); the last one is told.
+        model (`romanprf.learn.tensor.Round`); the numbers of the last one are shown.
     searches : sequence of mapping
-        What each search for missing stars found (`romanprf.search.complete.Learned`).
+        Results of the searches for uncatalogued stars (`romanprf.search.complete.Learned`).
     """
     figure = new_figure(3.1)
     left, right = figure.subplots(1, 2, width_ratios=[1.0, 1.15], gridspec_kw={"wspace": 0.08})
@@ -52,7 +52,7 @@ def prf_figure(
         quality = f"rms of the pixels {last['rms']:.3f} dex"
     facts = [used, quality, f"integral {prf.integral():.3f}"]
     if searches:
-        facts += [f"{searches[-1]['n_kept']} missing stars found"]
+        facts += [f"{searches[-1]['n_kept']} uncatalogued stars found"]
     right.text(
         0.98,
         0.76,

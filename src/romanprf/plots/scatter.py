@@ -47,8 +47,8 @@ def running_median(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def scatter_figure(metrics: pd.DataFrame, truth: pd.DataFrame | None = None) -> Figure:
     """Draw the scatter of light curves, its ratio to the photon limit, and the bias of the flux.
 
-    The photon limit is the marginal error of the joint fit, ``expected_scatter``; the bias is
-    drawn of simulated stars.
+    The photon limit is the marginal error of the joint fit, ``expected_scatter``.  The bias is
+    drawn for simulated stars only.
 
     Parameters
     ----------
@@ -127,6 +127,6 @@ def _bias(ax: Axes, rows: pd.DataFrame, true_flux: np.ndarray) -> None:
 
 
 def _points(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """Small dots, the smaller the more there are."""
+    """Draw grey dots, smaller ones if there are more."""
     size = float(np.clip(250.0 / np.sqrt(len(x) + 1.0), 0.8, 4.0))
     ax.plot(x, y, ".", ms=size, mew=0, color=GREY)

@@ -1,4 +1,4 @@
-"""Picture of a shape model beside the pixels it was learned from."""
+"""Picture of a shape model and of the pixels that it was learned from."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def shape_model_figure(
         Offset of a pixel, or of a bin of pixels, from a source: east and north, arcsec.
     value : ndarray, shape (npairs,)
         Flux of the pixel over that of the source.  Zero or less, which has no logarithm, is
-        white among the data; what is not finite is not drawn.
+        white among the data; values that are not finite are not drawn.
     model : ndarray, shape (npairs,)
         PRF at the offsets.  Where it is zero only the data are drawn.
     title : str
-        What was fitted to what.
+        Title of the picture.
     """
     dra, ddec, value, model = (np.asarray(a, dtype=float) for a in (dra, ddec, value, model))
     measured, defined = np.isfinite(value), model > 0.0
@@ -65,7 +65,7 @@ def shape_model_figure(
         sky.set_title(name)
         _points(sky, dra[shown], ddec[shown], colour, norm, cmap)
         points.append(_points(polar, phi[shown], r[shown], colour, norm, cmap))
-    _label(axes, float(r[measured | defined].max()) or 1.0)  # all at the centre: any radius
+    _label(axes, float(r[measured | defined].max()) or 1.0)  # any radius if all are at the centre
     _bar(figure, axes[:, :2], points[0], "pixel flux / source flux")
     _bar(figure, axes[:, 2], points[2], r"(data $-$ model) / model")
     figure.suptitle(title, x=0.01, ha="left", size="large")
@@ -74,7 +74,7 @@ def shape_model_figure(
 
 
 def _light(value: np.ndarray, model: np.ndarray) -> LogNorm:
-    """Logarithmic colours from the faintest pixels to the brightest, outliers apart."""
+    """Logarithmic colours from the faintest pixels to the brightest, without outliers."""
     low, high = np.percentile(value[value > 0.0], [2.0, 99.5])
     high = max(high, model.max())
     low = max(min(low, high / _LEAST), high / _SPAN)
@@ -82,7 +82,7 @@ def _light(value: np.ndarray, model: np.ndarray) -> LogNorm:
 
 
 def _excess(residual: np.ndarray) -> Normalize:
-    """Colours that hold nine in ten residuals, at most those up to 1."""
+    """Colours that span 90 % of the residuals, at most -1 to 1."""
     typical = np.percentile(np.abs(residual), 90.0)
     limit = _LIMITS[min(np.searchsorted(_LIMITS, typical), _LIMITS.size - 1)]
     return Normalize(-limit, limit)
@@ -91,7 +91,7 @@ def _excess(residual: np.ndarray) -> Normalize:
 def _points(
     ax: Axes, x: np.ndarray, y: np.ndarray, colour: np.ndarray, norm: Normalize, cmap: Colormap
 ) -> PathCollection:
-    """Draw dots that together cover about the panel."""
+    """Draw dots whose total area is about that of the panel."""
     diameter = np.clip(_PANEL / np.sqrt(x.size), _SMALLEST, _LARGEST)
     return ax.scatter(
         x, y, s=diameter**2, c=colour, norm=norm, cmap=cmap, linewidths=0.0, rasterized=True
@@ -125,7 +125,7 @@ def _bar(figure: Figure, axes: np.ndarray, points: PathCollection, label: str) -
 
 
 def _facts(value: np.ndarray, model: np.ndarray) -> str:
-    """What is drawn, and the residual as one number."""
+    """Numbers of points, and the relative rms of the residual, as text."""
     compared = np.isfinite(value) & (model > 0.0)
     left = value[compared] - model[compared]
     counts = (

@@ -1,4 +1,4 @@
-"""Picture of how far from each source its pixels are used."""
+"""Picture of the radius of the pixel mask of each source."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def source_mask_figure(
     radius: np.ndarray,
     limit: float,
 ) -> Figure:
-    """Draw the fall of the light with radius, and the radius of each source that follows from it.
+    """Draw pixel fluxes against radius, and the mask radius of each source that follows from them.
 
     Parameters
     ----------
     r : ndarray, shape (npairs,)
         Distance of a pixel from a source, arcsec.
     ratio : ndarray, shape (npairs,)
-        Flux of the pixel over that of the source; what is not above zero is counted, not drawn.
+        Flux of the pixel over that of the source; values at or below zero are counted, not drawn.
     trend : callable
-        The line that was fitted: log10 of the ratio at radii in arcsec.
+        The fitted line: log10 of the ratio at radii in arcsec.
     flux, radius : ndarray, shape (nsources,)
         Flux of each source (e-/s), and the radius of its mask (arcsec).
     limit : float
@@ -48,7 +48,7 @@ def source_mask_figure(
 
 
 def _fall(ax: Axes, r: np.ndarray, ratio: np.ndarray, trend: Trend) -> None:
-    """Draw the pixels and the line through them."""
+    """Draw the pixels and the fitted trend."""
     shown = _positive(ratio)
     _dots(ax, r[shown], ratio[shown])
     ends = np.linspace(0.0, r[shown].max(), 200)
@@ -66,7 +66,7 @@ def _fall(ax: Axes, r: np.ndarray, ratio: np.ndarray, trend: Trend) -> None:
 
 
 def _radii(ax: Axes, flux: np.ndarray, radius: np.ndarray, trend: Trend, limit: float) -> None:
-    """Draw the sources, and where the trend falls to the limit."""
+    """Draw the sources, and the radius at which the trend falls to the limit."""
     shown = _positive(flux)
     _dots(ax, flux[shown], radius[shown])
     reach = np.linspace(0.0, 1.05 * radius[shown].max(), 100)
@@ -84,17 +84,17 @@ def _radii(ax: Axes, flux: np.ndarray, radius: np.ndarray, trend: Trend, limit: 
 
 
 def _positive(value: np.ndarray) -> np.ndarray:
-    """What has a place on a logarithmic axis."""
+    """Whether values are finite and positive, as a logarithmic axis needs."""
     return np.isfinite(value) & (value > 0.0)
 
 
 def _title(shown: np.ndarray, what: str) -> str:
-    """Say how many are drawn and how many are not."""
+    """Title with the numbers of points that are drawn and left out."""
     hidden = int(np.sum(~shown))
     return f"{shown.sum()} {what}" + (f", {hidden} without positive flux" if hidden else "")
 
 
 def _dots(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """Draw dots, the smaller the more there are."""
+    """Draw dots, smaller ones if there are more."""
     size = float(np.clip(150.0 / np.sqrt(x.size), 1.5, 8.0))
     ax.plot(x, y, ".", ms=size, mew=0.0, color=BLUE, alpha=0.5, rasterized=True)

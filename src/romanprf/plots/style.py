@@ -1,4 +1,4 @@
-"""The common look of all pictures, and their one way to a file."""
+"""Common style of all pictures, and how they are written to files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw in our style, whatever the user's own Matplotlib settings are."""
+    """Draw in the style of the package, independent of the user's Matplotlib settings."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
@@ -48,13 +48,13 @@ def drawing() -> Iterator[None]:
 
 
 class Picture(Figure):
-    """A figure that a notebook shows, and that keeps our style when it is drawn later.
+    """A figure that a notebook shows, and that keeps its style when it is drawn later.
 
-    Matplotlib shows only figures of pyplot by itself, which would be kept open until closed.
+    By itself a notebook shows figures of pyplot only, and those stay in memory until closed.
     """
 
     def draw(self, renderer: RendererBase) -> None:
-        """Draw; ticks take the settings of the moment at which they are first drawn."""
+        """Draw in the style of the package: Matplotlib makes ticks when they are first drawn."""
         with drawing():
             super().draw(renderer)
 
@@ -73,13 +73,13 @@ def new_figure(
 
 
 def save(figure: Figure, path: str | Path, dpi: int) -> None:
-    """Write a figure as PNG whose bytes depend on the figure alone."""
+    """Write a figure as PNG; its bytes depend on the figure only."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
 
 
 def empty(reason: str) -> Figure:
-    """Return a picture that says why there is nothing to see."""
+    """Picture with the reason why there is nothing to draw."""
     figure = new_figure(2.0)
     ax = figure.add_subplot()
     ax.set_axis_off()

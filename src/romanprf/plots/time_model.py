@@ -23,7 +23,7 @@ _DOT = (2.0, 30.0)
 def time_model_figure(
     model: TimeModel, dx: np.ndarray, dy: np.ndarray, flux_normalised: np.ndarray, used: np.ndarray
 ) -> Figure:
-    """Draw how the PRF differs from its mean in the first and last frame: data, model, residual.
+    """Draw the change of the PRF in the first and last frame: data, model, residual.
 
     The spread of a panel is 1.4826 times the median absolute deviation.
 
@@ -36,7 +36,7 @@ def time_model_figure(
     flux_normalised : ndarray, shape (nt, npairs)
         From `TimeModel.relative_flux`; finite in the first and last frame where used.
     used : ndarray of bool, shape (npairs,)
-        Pairs the model was fitted to; the others are not drawn.
+        Pairs that the model was fitted to; only these are drawn.
     """
     dx, dy = dx[used], dy[used]
     frames = np.array([0, len(flux_normalised) - 1])

@@ -1,4 +1,4 @@
-"""What the detector adds: noise, saturation, cosmic rays and bad pixels."""
+"""Effects of the detector: noise, saturation, cosmic rays and bad pixels."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def expose(
     hits : ndarray, shape (rows, columns)
         Charge of cosmic rays, electrons.
     bad : ndarray of bool, shape (rows, columns)
-        Pixels that do not work.
+        Dead pixels.
     random : Generator
         For the noise.
 
     Returns
     -------
     flux, flux_err : ndarray of float32, shape (rows, columns)
-        e-/s, the sky subtracted.  The error is that of the flux as measured, like in the RImTimSim
+        e-/s, without the background.  The error is that of the measured flux, as in RImTimSim
         frames, and 0 where the pixel is saturated (flux clipped) or bad (flux NaN).
     """
     t = wfi.EXPOSURE_TIME
-    light = np.maximum(rate, 0.0) + wfi.SKY  # the table of the PRF dips to -1e-8 here and there
+    light = np.maximum(rate, 0.0) + wfi.BACKGROUND  # the tabulated PRF is as low as -1e-8 in places
     electrons = random.poisson(light * t) + hits + random.normal(0.0, wfi.READ_NOISE, rate.shape)
-    flux = electrons / t - wfi.SKY
-    variance = (np.maximum(flux, 0.0) + wfi.SKY) / t + (wfi.READ_NOISE / t) ** 2
+    flux = electrons / t - wfi.BACKGROUND
+    variance = (np.maximum(flux, 0.0) + wfi.BACKGROUND) / t + (wfi.READ_NOISE / t) ** 2
     saturated = flux > wfi.SATURATION_RATE
     flux = np.where(bad, np.nan, np.minimum(flux, wfi.SATURATION_RATE))
     flux_err = np.where(saturated | bad, 0.0, np.sqrt(variance))
@@ -46,7 +46,7 @@ def expose(
 
 
 def bad_pixels(shape: tuple[int, int], fraction: float, random: np.random.Generator) -> np.ndarray:
-    """Mask of pixels that do not work."""
+    """Mask of dead pixels, a random fraction."""
     return random.random(shape) < fraction
 
 

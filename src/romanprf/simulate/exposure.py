@@ -21,7 +21,7 @@ _R2 = 1.0 / 1.32471795724474602596 ** np.array([1, 2])
 
 @dataclass(frozen=True, eq=False)
 class SimulatedExposure:
-    """One exposure, as it comes out of a calibration pipeline.
+    """One calibrated exposure.
 
     Attributes
     ----------
@@ -32,8 +32,8 @@ class SimulatedExposure:
     sca : int
         Detector, 1 ... 18.
     flux, flux_err : ndarray of float32, shape (rows, columns)
-        e-/s, without the sky.  ``flux_err`` is 0 where a pixel is saturated or bad, and ``flux``
-        is NaN where it is bad.  Cosmic-ray hits are not marked.
+        e-/s, without the background.  ``flux_err`` is 0 where a pixel is saturated or bad, and
+        ``flux`` is NaN where it is bad.  Cosmic-ray hits are not marked.
     wcs : astropy.wcs.WCS
         ICRS; axis 1 is the column, as astropy expects.
     """
@@ -49,7 +49,7 @@ class SimulatedExposure:
 def make_exposure(field: Field, settings: Simulate, number: int) -> SimulatedExposure:
     """Observe a field.
 
-    An exposure depends on the settings and its number only, not on how many are made.
+    The exposure depends on the settings and on its number, not on the number of exposures.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def make_exposure(field: Field, settings: Simulate, number: int) -> SimulatedExp
 def dither(settings: Simulate, number: int) -> tuple[float, float]:
     """Shift of the stars along columns and rows, pixels.
 
-    The sub-pixel phase fills the pixel evenly whatever the number of exposures, the whole pixels
-    are random.
+    Sub-pixel phases fill the pixel evenly, whatever the number of exposures; whole pixels are
+    random.
     """
     width = 2.0 * settings.dither
     whole = max(int(width), 1)

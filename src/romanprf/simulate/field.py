@@ -25,17 +25,17 @@ _CONTAMINATION_RADIUS = 3.0
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """The truth of a simulated field.
+    """The true stars of a simulated field.
 
     Attributes
     ----------
     stars : DataFrame
         ``source_id``; ``ra``, ``dec`` (degrees ICRS); ``x``, ``y`` (column and row in an exposure
         without dither, pixels); ``mag`` (F146, AB), ``flux`` (e-/s), both out of events;
-        ``catalogue_mag`` (as measured by someone else).  Extends beyond the images as far as the
-        wings of stars reach.
+        ``catalogue_mag`` (with the error of a catalogue).  Stars outside the images are included as
+        far as their wings reach.
     events : tuple of Microlensing or Dips
-        The variable ones; ``event.star`` is a row of ``stars``.
+        Events of the variable stars; ``event.star`` is a row of ``stars``.
     """
 
     stars: pd.DataFrame
@@ -50,7 +50,7 @@ class Field:
 
 
 def make_field(settings: Simulate) -> Field:
-    """Draw a field; it does not depend on the number of exposures.
+    """Draw a field, which does not depend on the number of exposures.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def plane_matrix() -> np.ndarray:
 
 
 def _draw_stars(settings: Simulate) -> pd.DataFrame:
-    """A Poisson number of stars, uniform on the sky."""
+    """Stars at uniform positions, their number from a Poisson distribution."""
     rng = random(settings.seed, Stream.STARS)
     border = RADIUS + int(np.ceil(settings.dither))
     side = settings.size + 2 * border
@@ -121,7 +121,7 @@ def _draw_events(stars: pd.DataFrame, settings: Simulate) -> tuple[variability.E
 
 
 def _candidates(stars: pd.DataFrame, settings: Simulate) -> np.ndarray:
-    """Stars of a fit brightness whose core is on every exposure."""
+    """Stars of suitable magnitude whose core is on every exposure."""
     margin = min(settings.dither + 8.0, settings.size / 4)
     on_image = stars[["x", "y"]].sub(0.5 * (settings.size - 1)).abs().max(axis=1)
     fit = stars["mag"].between(*VARIABLE_MAGNITUDES) & (on_image < 0.5 * settings.size - margin)

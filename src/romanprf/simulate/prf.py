@@ -17,7 +17,7 @@ WAVELENGTH = 1472.4357507
 OVERSAMPLING = 5
 #: A star is drawn at most this far along rows and columns, pixels: 99.5 % of its light.
 RADIUS = 100
-#: A star is drawn as far as a pixel gets this flux, e-/s: 1/150 of the noise of the sky.
+#: A star is drawn as far as a pixel gets this flux, e-/s: 1/150 of the noise of the background.
 FAINTEST = 0.002
 #: Places per axis of a detector at which GalSim draws the PRF, the edges included.  Bilinear
 #: interpolation between them is off by at most 2.2e-4 of the peak (7e-4 with 3 places).
@@ -26,7 +26,7 @@ NODES = 5
 
 @dataclass(frozen=True, eq=False)
 class SampledPRF:
-    """PRF of one place on a detector.
+    """PRF at one position on a detector.
 
     Attributes
     ----------
@@ -88,13 +88,16 @@ def nodes_at(
 
 @cache
 def sample_prf(sca: int, x: float = SIDE / 2, y: float = SIDE / 2) -> SampledPRF:
-    """Draw the PRF of a detector (1 ... 18) at a column and row with GalSim; default: its centre.
+    """Draw the PRF of a detector (1 ... 18) with GalSim, by default that of its centre.
+
+    ``x`` and ``y`` are distances from the outer edge of the first column and row, pixels: 0 to
+    `SIDE`.
 
     One image is drawn for each sub-pixel phase at the true pixel scale, and the images are
-    interleaved.  Drawing once with small pixels is not the same: GalSim then keeps power
-    beyond the telescope's cut-off, and the peak comes out 0.9 % lower.
+    interleaved.  A single image with small pixels would keep power beyond the cut-off of the
+    telescope, with a peak 0.9 % lower.
     """
-    # Slow imports, which injection and the steps need only here.
+    # Slow imports that only this function needs.
     import galsim.roman  # noqa: PLC0415
     from scipy.ndimage import spline_filter  # noqa: PLC0415
 
@@ -105,7 +108,7 @@ def sample_prf(sca: int, x: float = SIDE / 2, y: float = SIDE / 2) -> SampledPRF
     table = np.empty((pixels * OVERSAMPLING, pixels * OVERSAMPLING))
     middle = OVERSAMPLING // 2
     for row, column in np.ndindex(OVERSAMPLING, OVERSAMPLING):
-        # Sample (row, column) of each pixel lies right of the centre of a star moved left.
+        # A star moved to the left is sampled to the right of its centre.
         offset = galsim.PositionD(middle - column, middle - row) / OVERSAMPLING
         image = galsim.ImageD(pixels, pixels, scale=PIXEL_SCALE)
         prf.drawImage(image, method="no_pixel", offset=offset)

@@ -1,4 +1,4 @@
-"""Stars into images."""
+"""Drawing of stars into images."""
 
 from __future__ import annotations
 

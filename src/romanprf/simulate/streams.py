@@ -1,7 +1,7 @@
 """Independent random numbers for each part of a simulation.
 
-The numbers of one exposure depend on the seed and on its number alone, so a longer simulation
-repeats a shorter one exactly.
+The random numbers of an exposure depend on the seed and on its number only: a longer simulation
+starts with exactly the exposures of a shorter one.
 """
 
 from enum import IntEnum
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What the random numbers are for."""
+    """Part of a simulation that draws random numbers."""
 
     STARS = 1
     EVENTS = 2

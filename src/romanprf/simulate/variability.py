@@ -1,7 +1,7 @@
 """Variable stars: microlensing events, planetary transits and eclipsing binaries.
 
-All time scales are fractions of `SPAN`, so that a demo of three hours shows whole events.  They
-do not depend on how many exposures are made: later exposures see the periodic ones again.
+All time scales are fractions of `SPAN`, so that a demo of three hours shows whole events.  They do
+not depend on the number of exposures; periodic events recur in later ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The instrument and the sky of the simulation: F146 exposures of the bulge survey."""
+"""Instrument, background and star counts of the simulation: F146 exposures of the bulge survey."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ CADENCE = 12.1 * 60
 #: Middle of exposure 0, Julian date (February 2027).
 START = 2461450.0
 #: Zodiacal and thermal light, e-/s per pixel; subtracted from the images, which keep its noise.
-SKY = 5.2
+BACKGROUND = 5.2
 #: Effective read noise of a fitted ramp, electrons.
 READ_NOISE = 11.0
 #: Flux of a pixel at which it saturates, e-/s: the second read of the ramp then reaches the full

@@ -1,1 +1,1 @@
-"""Places on the sky: coordinates, motion, catalogues."""
+"""Positions on the sky: coordinates, proper motion, catalogues."""

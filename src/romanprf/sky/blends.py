@@ -1,4 +1,4 @@
-"""Neighbours on the sky: duplicates and blends merged, contaminants found.
+"""Neighbours on the sky: merging of duplicates and blends, detection of contaminants.
 
 Distances are between unit vectors, so nothing changes at RA 0 or near a pole.
 """
@@ -47,7 +47,7 @@ def nearest(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
 def contaminated(
     ra: np.ndarray, dec: np.ndarray, mag: np.ndarray, radius: float, contrast: float
 ) -> np.ndarray:
-    """Tell which sources have a much brighter one beside them.
+    """Whether each source has a much brighter one close to it.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def contaminated(
 
 
 def merge(sources: pd.DataFrame, limit: float) -> pd.DataFrame:
-    """Merge duplicates and sources too close to be told apart.
+    """Merge duplicates and sources too close to be separated.
 
     Sources connected by pairs of at most ``limit`` become one: the brightest keeps its row
     (of equals, the one with the lowest ``source_id``), the fluxes add, the position is the mean
@@ -118,5 +118,5 @@ def merge(sources: pd.DataFrame, limit: float) -> pd.DataFrame:
     remain = np.ones(n, dtype=bool)
     remain[crowd] = False
     remain[kept] = True
-    # A mean position can be close to a source that none of its members was close to.
+    # The mean position may be close to a source that was close to none of the members.
     return merge(sources[remain], limit)

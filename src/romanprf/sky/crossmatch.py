@@ -110,7 +110,7 @@ def match(
     offset = _first_offset(*points, reference["mag"].to_numpy(), settings.match_radius, typical)
     candidates = _candidates(catalogue, reference, points, errors, offset, settings)
 
-    # Random pairs spread evenly over the circle: the closest tell the magnitude offset best.
+    # Chance pairs are spread evenly over the circle: among the closest pairs, most are true.
     distance = np.hypot(*((candidates.delta - offset) / candidates.sigma).T)
     magnitude_offset = _median(candidates.magnitude[distance < settings.match_sigma])
     for _ in range(_MAX_ITERATIONS):
@@ -160,7 +160,7 @@ def _median(values: np.ndarray) -> float:
 
 
 def _median_error(residuals: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """1 sigma of a median over rows, per axis; from the scatter where there is one."""
+    """1 sigma of a median over rows, per axis; from the scatter if there are 3 rows or more."""
     if len(residuals) == 0:
         return np.full(2, np.nan)
     scatter = MAD_SCALE * np.median(np.abs(residuals), axis=0)
@@ -173,7 +173,7 @@ def _pairs(first: np.ndarray, second: np.ndarray, radius: float) -> tuple[np.nda
     """Row numbers of all pairs at most ``radius`` (arcsec) apart, by first, then second."""
     if not len(first) or not len(second):
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    # Points of the field's plane, laid on the sky at RA 0, Dec 0.
+    # Points of the tangent plane, projected to the sky about RA 0, Dec 0.
     sky = [
         SkyCoord(*deproject(p[:, 0] / ARCSEC, p[:, 1] / ARCSEC, 0.0, 0.0), unit="deg")
         for p in (first, second)
@@ -247,7 +247,7 @@ def _mutual_best(
 
 
 def _ranking(member: np.ndarray, chi2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tell which candidate is the best of its member, and its lead in chi2 over the second."""
+    """Whether each candidate is the best of its member, and its lead in chi2 over the second."""
     order = np.lexsort((chi2, member))
     starts = np.diff(member[order], prepend=-1) != 0
     best = np.zeros(len(member), dtype=bool)

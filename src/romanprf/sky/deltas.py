@@ -1,4 +1,4 @@
-"""The sparse table of source-pixel pairs: which pixels are near a source, and where."""
+"""Source-pixel pairs: the pixels near each source and their offsets from it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find_deltas(
     wcs : TangentWCS
         Of the frame.
     shape : tuple of int
-        Rows and columns of the frame, or of the part of it that counts.
+        Rows and columns of the frame, or of a part of it.
     sky : ndarray, shape (2, nrows, ncols), optional
         ra and dec of all pixels, degrees; those of the WCS if not given.
     corner : tuple of int

@@ -18,7 +18,7 @@ SNAP = 4.0
 
 @dataclass(frozen=True)
 class SkyRegion:
-    """Rectangle about all images of a reduction, and what the first one sets for all.
+    """Rectangle about all images of a reduction; scale, epoch and zero point of the first one.
 
     Numbers are rounded so that they rarely change when an image is added: the sources of a
     reduction depend on them.  ``SkyRegion(**numbers)`` is the inverse of `dataclasses.asdict`.

@@ -1,4 +1,4 @@
-"""What the sources table tells of the neighbours of a source."""
+"""Columns of the sources table that describe neighbours and saturation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from romanprf.sky import blends
 
 
 def described(sources: pd.DataFrame, settings: Crossmatch) -> pd.DataFrame:
-    """Sources with the distance to the nearest one, flagged for neighbours and saturation."""
+    """Sources with the column ``nearest`` and the flags SATURATED and CONTAMINANT."""
     ra, dec, mag = (sources[name].to_numpy() for name in ("ra", "dec", "mag"))
     radius, contrast = settings.contaminant_radius, settings.contaminant_contrast
     bits = {

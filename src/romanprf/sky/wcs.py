@@ -91,8 +91,8 @@ def _plane_polynomial(
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Polynomial in pixels that follows ``plane``, shape (npixels, 2), degrees.
 
-    Its degree, up to 3, rises as long as that halves the residual: target pixel files bring only
-    a local linear solution each, and what their mismatch lends to a cubic is nonsense outside.
+    Its degree rises, up to 3, as long as that halves the residual: each target pixel file has a
+    local linear solution, and a cubic that follows their mismatch diverges outside the pixels.
     """
     centre_x, centre_y = x.mean(), y.mean()
     spread = max(float(np.ptp(x)), float(np.ptp(y)), 1.0)
@@ -196,7 +196,7 @@ class TangentWCS:
         Raises
         ------
         ValueError
-            If the pixels lie on one line, so that they do not tell the second direction.
+            If the pixels lie on one line, which leaves the other direction undetermined.
         """
         x, y = np.asarray(x, float), np.asarray(y, float)
         start = float(ra[0]), float(dec[0])
@@ -211,7 +211,7 @@ class TangentWCS:
         return cls.fit(sky, int(y.max()) + 1, int(x.max()) + 1, margin)
 
     def seen_from(self, column: int, row: int) -> TangentWCS:
-        """The same for a cut-out whose first pixel is this one of the image."""
+        """WCS of a cut-out whose first pixel is (row, column) of this image."""
         x0, x1, y0, y1 = self.pixel_domain
         domain = (x0 - column, x1 - column, y0 - row, y1 - row)
         inverse = self.inverse.copy()
@@ -261,7 +261,7 @@ class TangentWCS:
         return stretch(self.jacobian(x, y)) / STERADIAN
 
     def to_json(self) -> str:
-        """Text that `from_json` turns back into exactly this object."""
+        """JSON text, from which `from_json` makes exactly this object."""
         fields = {
             "ra0": self.ra0,
             "dec0": self.dec0,
@@ -287,7 +287,7 @@ class TangentWCS:
 
 
 def points(u: ArrayLike, v: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of one shape, as the arrays in one piece for which kernels are compiled."""
+    """Coordinates broadcast to one shape, as contiguous arrays: what the kernels take."""
     u, v = np.broadcast_arrays(np.asarray(u, float), np.asarray(v, float))
     one, two = (np.require(a, requirements=["C", "W"]).reshape(u.shape) for a in (u, v))
     return one, two

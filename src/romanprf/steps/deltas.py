@@ -72,8 +72,8 @@ def exposure_deltas(
 ) -> dict[str, np.ndarray]:
     """Rows of the ``deltas`` table of one exposure.
 
-    The radius of each source is where the first guess of the PRF falls under ``flux_cut_off``.
-    Pixels are those of the middle of the image, at most `LOGPOLAR_SIDE` per side.
+    Pixels are those of the middle of the image, at most `LOGPOLAR_SIDE` per side, within the radius
+    at which the first guess of the PRF of a source falls below ``flux_cut_off``.
     """
     guess = LogPolarPRF.first_guess(10, 4, shape.rmin, shape.cut_r, shape.rmax, area)
     flux, scale = sources["flux"].to_numpy(), np.sqrt(area)

@@ -84,7 +84,7 @@ def _light_curves(
 
 
 def _inside(exposures: pd.DataFrame, sources: pd.DataFrame) -> np.ndarray:
-    """Whether each source is well inside the first exposure, shape (nsources,)."""
+    """Whether each source is further than `_BORDER` inside the first exposure, shape (n,)."""
     exposure = exposures.to_dict("records")[0]
     whole = slice(0, exposure["nrows"]), slice(0, exposure["ncols"])
     return _near(exposure, sources, whole, -_BORDER)

@@ -1,4 +1,4 @@
-"""How the PRF changes during a series of frames that are not dithered."""
+"""Model of the change of the PRF during a series of frames that are not dithered."""
 
 from romanprf.timemodel.perturbation import Pairs, TimeModel, fit_time_model
 from romanprf.timemodel.vectors import polynomials, segment_starts, split

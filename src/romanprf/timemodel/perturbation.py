@@ -98,7 +98,7 @@ class TimeModel:
         offsets = np.clip(np.stack([dx, dy], axis=-1), -self.radius, self.radius)
         knots = np.pad(self.knots, 3, mode="edge")
         matrix = NdBSpline.design_matrix(offsets, (knots, knots), (3, 3))
-        # SciPy leaves out the last columns if they are empty
+        # SciPy leaves out empty columns at the end.
         shape = (len(offsets), self.weights.shape[1])
         return csr_array((matrix.data, matrix.indices, matrix.indptr), shape=shape)
 
@@ -123,9 +123,9 @@ class TimeModel:
     def relative_flux(
         self, flux: np.ndarray, source: np.ndarray, dx: np.ndarray, dy: np.ndarray
     ) -> np.ndarray:
-        """Flux of pairs over the light of their sources and over its mean in time.
+        """Flux of pairs, relative to the light of their source and to the mean in time.
 
-        What `factor` describes, without the variability of the stars.
+        This is the quantity that `factor` models, free of the variability of the stars.
 
         Parameters
         ----------
@@ -146,7 +146,7 @@ class TimeModel:
     def normalised(self, prf: PRF) -> TimeModel:
         """Make the mean of the factor over the light of ``prf`` equal to 1 at all times.
 
-        As the B-splines add up to 1, that is a constant off the coefficients of each vector.
+        The B-splines add up to 1, so this subtracts a constant from the coefficients of a vector.
         """
         step = 2.0 * prf.rmax / _SAMPLES
         centre = step * (np.arange(_SAMPLES) + 0.5) - prf.rmax
@@ -167,10 +167,10 @@ def fit_time_model(
     spacing: str,
     resolution: int,
 ) -> tuple[TimeModel, np.ndarray]:
-    """Fit how the PRF changes, to pixels of one source each.
+    """Fit the change of the PRF to pixels of one source each.
 
     Flux over its mean in time is modelled as the light of the source, free in each bin of time,
-    times the factor: a star may vary without a trace in the model.
+    times the factor: variability of a star does not enter the model.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def fit_time_model(
     model : TimeModel
         The perturbation.
     used : ndarray of bool, shape (npairs,)
-        Pairs it was fitted to.
+        Pairs that it was fitted to.
 
     Raises
     ------
@@ -238,7 +238,7 @@ class _Bins:
         starts: np.ndarray,
         resolution: int,
     ) -> _Bins:
-        """Bin equally within a segment; the flux of a pixel is NaN where few frames are good."""
+        """Bin frames of each segment; the flux of a pixel is NaN where few frames are good."""
         flux, flux_err = pairs.flux, pairs.flux_err
         first = _bin_starts(len(vectors), starts, resolution)
         frames = np.diff(first, append=len(vectors)).astype(float)
@@ -249,7 +249,7 @@ class _Bins:
         mean = np.add.reduceat(_interpolated(flux, good), first, axis=0) / size
         error = np.sqrt(np.add.reduceat(np.where(good, flux_err, 0.0) ** 2, first, axis=0)) / count
         steps = np.add.reduceat(vectors, first, axis=0) / frames[:, None]
-        seen = np.isfinite(mean).any(axis=1)  # a frame that is bad as a whole costs no pixels
+        seen = np.isfinite(mean).any(axis=1)  # bins without any good pixel are left out
         if seen.sum() < vectors.shape[1]:
             raise ValueError(
                 f"{seen.sum()} bins of time_resolution={resolution} frames cannot determine "
@@ -258,12 +258,12 @@ class _Bins:
         return cls(flux=mean[seen], error=error[seen], vectors=steps[seen], frames=frames[seen])
 
     def take(self, pairs: np.ndarray) -> _Bins:
-        """Return the bins of some pairs."""
+        """The same bins, of some pairs only."""
         return replace(self, flux=self.flux[:, pairs], error=self.error[:, pairs])
 
 
 def _interpolated(flux: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Flux with bad frames filled in time: leaving them out would shift the centre of a bin."""
+    """Flux with bad frames interpolated: leaving them out would shift the centre of a bin."""
     filled, bad = flux.astype(float), ~good.all(axis=0)
     series = pd.DataFrame(np.where(good[:, bad], flux[:, bad], np.nan))
     filled[:, bad] = series.interpolate(limit_direction="both").to_numpy()
@@ -285,7 +285,7 @@ def _usable(bins: _Bins, source: np.ndarray, inside: np.ndarray) -> np.ndarray:
     bright = finite & (bins.frames @ bins.flux / total > _SIGNAL_TO_NOISE * error)
     pairs = np.flatnonzero(bright)
     owners = _owners(source[pairs])
-    # a lone pixel cannot tell its star's variability from a change of shape, nor can dark stars
+    # A single pixel cannot separate variability from a change of shape; a star needs light, too.
     light = bins.flux[:, pairs] @ owners
     shining = (light > 0.0).all(axis=0) & (owners.sum(axis=0) > 1)
     pairs = pairs[owners @ shining.astype(float) > 0.0]
@@ -308,10 +308,10 @@ def _owners(source: np.ndarray) -> csr_array:
 def _constant_shape(
     flux: np.ndarray, owners: csr_array, factor: np.ndarray, frames: np.ndarray
 ) -> np.ndarray:
-    """Flux of pairs if the PRF kept its mean shape: level of the pixel times light of its source.
+    """Flux of pairs for a PRF of constant shape: level of the pixel times light of its source.
 
-    Light is what a source's pixels hold over what they would hold if it were constant and the
-    factor as given, so that drift across the edge of the pixels is not taken for variability.
+    The light is the total flux of a source's pixels relative to that of a constant source with the
+    given factor: a drift across the edge of the pixels does not count as variability.
     """
     level = frames @ flux / (frames @ factor)
     light = (flux @ owners) / ((level * factor) @ owners)
@@ -321,7 +321,7 @@ def _constant_shape(
 
 
 def _perturbation(vectors: np.ndarray, weights: np.ndarray, design: csr_array) -> np.ndarray:
-    """Return sum_k v_k S_k; shape (npairs,) or (nframes, npairs)."""
+    """Sum over k of v_k S_k, shape (npairs,) or (nframes, npairs)."""
     return (design @ (vectors @ weights).T).T
 
 
@@ -332,7 +332,7 @@ def _improved(
     known = _perturbation(bins.vectors, weights, design)
     scale = _constant_shape(bins.flux, owners, 1.0 + known, bins.frames)
     change, error = bins.flux / scale - 1.0, bins.error / scale
-    # At first all change counts as noise, so that no bright pixel that is wrong rules the fit.
+    # In the first fit all change counts as noise, so that bright outliers do not dominate it.
     weight = 1.0 / _variance(change - known, error)
     matrix, vector = normal_equations(design, owners, bins.vectors, change, weight)
     weights = posterior(matrix, vector)[0].reshape(weights.shape)
@@ -342,15 +342,15 @@ def _improved(
 
 
 def _variance(left: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Variance of pixels: of their noise, and of what the splines cannot follow (the same for all).
+    """Variance of pixels: that of their noise plus a common s^2, of changes beyond the splines.
 
-    If that is s^2, left^2 / 0.4549 - error^2 has the median s^2 in each pixel, so in all together.
+    The median of left^2 / 0.4549 - error^2 is s^2 in each pixel, and so in all together.
     """
     return error**2 + max(np.median(left**2 / _MEDIAN_CHI2 - error**2), 0.0)
 
 
 def _checked(vectors: np.ndarray, nt: int, resolution: int) -> np.ndarray:
-    """Return vectors ready for a fit to ``nt`` frames."""
+    """Checked and standardised vectors for a fit to ``nt`` frames."""
     if nt < 3:
         raise ValueError(f"{nt} frames; a time model needs 3 or more")
     if resolution < 1:

@@ -1,4 +1,4 @@
-"""The linear solution of the time model, with the light of the sources left free."""
+"""Linear solution of the time model, with the light of each source as a free parameter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def normal_equations(
     source in each bin.
 
     In a bin the perturbation is kron(v, design) times the coefficients, so its share of the
-    normal matrix is kron(v v^T, X^T W X - what the light takes), and the whole design matrix
+    normal matrix is kron(v v^T, X^T W X - share of the light), and the whole design matrix
     (nbins * npairs rows) is never formed.  Operations per bin: 256 npairs + nsources n^2 + (k n)^2.
 
     Parameters
@@ -63,8 +63,8 @@ def normal_equations(
 def posterior(matrix: np.ndarray, vector: np.ndarray) -> tuple[np.ndarray, float]:
     """Coefficients under a Gaussian prior of mean 0 whose sigma makes the data likeliest.
 
-    The sigma maximises the marginal likelihood (MacKay 1992, Neural Computation 4, 415).  The one
-    eigendecomposition that serves all its values takes some 10 (k n)^3 operations.
+    The sigma maximises the marginal likelihood (MacKay 1992, Neural Computation 4, 415).  One
+    eigendecomposition serves all values of sigma; it takes some 10 (k n)^3 operations.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ def polynomials(time: np.ndarray, order: int, segments: bool) -> np.ndarray:
 
 
 def split(vectors: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Give each segment vectors of its own, and each but the first a level of its own.
+    """Vectors of each segment, and the level of each segment but the first.
 
     Parameters
     ----------

@@ -133,7 +133,9 @@ def test_noise_and_errors_agree(field, exposure):
     x, y = field.stars["x"] + dx, field.stars["y"] + dy
     model = inject(np.zeros(exposure.flux.shape), x, y, field.fluxes(exposure.time), dark.sca)
     good = exposure.flux_err > 0
-    variance = (model + wfi.SKY) / wfi.EXPOSURE_TIME + (wfi.READ_NOISE / wfi.EXPOSURE_TIME) ** 2
+    variance = (model + wfi.BACKGROUND) / wfi.EXPOSURE_TIME + (
+        wfi.READ_NOISE / wfi.EXPOSURE_TIME
+    ) ** 2
     total = ((exposure.flux - model) ** 2 / variance)[good].sum()
     assert chi2(good.sum()).cdf(total) == pytest.approx(0.5, abs=0.499)
     flux, error = exposure.flux[good], exposure.flux_err[good]

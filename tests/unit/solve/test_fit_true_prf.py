@@ -30,9 +30,11 @@ def _stamps(x, y, shape, flux=1e9, cut_off=0.0) -> Stamps:
 
 def _image(light, rng) -> Image:
     """Exposure as the simulation makes it, without saturation."""
-    electrons = rng.poisson((light + wfi.SKY) * TIME) + rng.normal(0, wfi.READ_NOISE, light.shape)
-    data = electrons / TIME - wfi.SKY
-    variance = (np.maximum(data, 0.0) + wfi.SKY) / TIME + (wfi.READ_NOISE / TIME) ** 2
+    electrons = rng.poisson((light + wfi.BACKGROUND) * TIME) + rng.normal(
+        0, wfi.READ_NOISE, light.shape
+    )
+    data = electrons / TIME - wfi.BACKGROUND
+    variance = (np.maximum(data, 0.0) + wfi.BACKGROUND) / TIME + (wfi.READ_NOISE / TIME) ** 2
     return masked_image(data, np.sqrt(variance), np.zeros(light.shape, int), 1.0 / TIME)
 
 
