@@ -25,8 +25,8 @@ import yaml
 
 from romanprf.io.tables import write_table
 from romanprf.schemas import EXPOSURES
-from romanprf.sky.field import SkyRegion
 from romanprf.sky.wcs import TangentWCS, deproject
+from romanprf.steps.frames import sky_region
 from romanprf.workflow.paths import Paths
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +64,7 @@ def prepare(folder: Path, exposures: int) -> None:
     (folder / "config" / "config.yaml").write_text(yaml.safe_dump(settings))
     rows = exposure_rows(files)
     # The outlines of a season differ only by dithers: a few of them give the region.
-    metadata = {"field": json.dumps(asdict(SkyRegion.of(rows.iloc[:100])))}
+    metadata = {"field": json.dumps(asdict(sky_region(rows.iloc[:100].to_dict("records"))))}
     write_table(folder / Paths("results").exposures, rows, EXPOSURES, {}, metadata)
 
 

@@ -15,9 +15,10 @@ from romanprf.flags import PixelFlag
 from romanprf.io.catalogues import read_catalogue
 from romanprf.io.exposures import read_exposures
 from romanprf.io.images import exposure_rows, read_image
-from romanprf.sky.field import SNAP, SkyRegion
+from romanprf.sky.field import SNAP
 from romanprf.sky.wcs import TangentWCS
 from romanprf.steps import frames
+from romanprf.steps.frames import sky_region
 
 ZERO_POINT = 27.5777
 FORMATS = {
@@ -139,7 +140,7 @@ def test_frames_step(data_dir: Path, tmp_path: Path, name: str) -> None:
     assert len(table) == (12 if len(paths) == 1 else len(paths))  # planes of a cube, or files
     assert (table["flags"] == 0).all()
     assert table["content_hash"].nunique() == len(table)
-    region = SkyRegion.of(table)
+    region = sky_region(table.to_dict("records"))
     assert region.pixel_scale == pytest.approx(0.1085, abs=0.003)
     assert region.epoch == pytest.approx(2027.17, abs=0.1)
     side = 3600 * (region.u_max - region.u_min)

@@ -12,9 +12,9 @@ from astropy.coordinates import SkyCoord
 from astropy.nddata import NoOverlapError, overlap_slices
 
 from romanprf.errors import InputError
+from romanprf.io.exposure import Exposure
 from romanprf.io.images import check_one_setup, exposure_rows, read_image
 from romanprf.io.pixel_series import PixelPosition, PixelSeries
-from romanprf.sky.wcs import TangentWCS
 
 #: Slices of the image, slices of the cut-out, array row and column of the cut-out's first pixel.
 Window = tuple[tuple[slice, slice], tuple[slice, slice], tuple[int, int]]
@@ -144,7 +144,7 @@ def _sky_position(position: Any, first: Mapping[str, Any]) -> tuple[float, float
             f"position is {given}, expected (ra, dec) in degrees, one SkyCoord or a PixelPosition"
         ) from None
     if isinstance(position, PixelPosition):
-        wcs = TangentWCS.from_json(first["wcs"])
+        wcs = Exposure.from_row(first).wcs
         ra, dec = wcs.pixel_to_sky(two - first["column0"], one - first["row0"])
         one, two = float(ra), float(dec)
     if not (np.isfinite(one) and -90.0 <= two <= 90.0):
@@ -156,7 +156,7 @@ def _window(
     exposure: Mapping[str, Any], sky: tuple[float, float], shape: tuple[int, int]
 ) -> Window:
     """Place of a cut-out in an image."""
-    x, y = TangentWCS.from_json(exposure["wcs"]).sky_to_pixel(*map(np.asarray, sky))
+    x, y = Exposure.from_row(exposure).wcs.sky_to_pixel(*map(np.asarray, sky))
     size = (exposure["nrows"], exposure["ncols"])
     try:
         image, cut = overlap_slices(size, shape, (float(y), float(x)), mode="partial")
@@ -193,7 +193,7 @@ def _coordinates(
         if key not in grids:
             y, x = (axis.ravel() for axis in np.indices(shape))
             y, x = y + row0, x + column0
-            sky = TangentWCS.from_json(exposure["wcs"]).pixel_to_sky(x, y)
+            sky = Exposure.from_row(exposure).wcs.pixel_to_sky(x, y)
             grids[key] = (*sky, y + exposure["row0"], x + exposure["column0"])
     if len(grids) == 1:
         ra, dec, row, column = grids[keys[0]]

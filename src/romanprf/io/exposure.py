@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from romanprf.core.image import Image
-from romanprf.sky.wcs import STERADIAN, TangentWCS, stretch
+from romanprf.sky.wcs import STERADIAN, TangentWCS, image_centre, stretch
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Exposure:
     @property
     def centre(self) -> tuple[float, float]:
         """Column and row of the middle of the image."""
-        return (self.shape[1] - 1) / 2.0, (self.shape[0] - 1) / 2.0
+        return image_centre(self.shape)
 
     @cached_property
     def jacobian(self) -> np.ndarray:
@@ -72,8 +72,8 @@ class Exposure:
     @property
     def pixel_area(self) -> float:
         """Area (arcsec^2) of the pixels of a flat-fielded image, or of the central pixel."""
-        area = stretch(self.jacobian) if self.area is None else STERADIAN * self.area
-        return float(area)
+        area = self.wcs.pixel_area(*self.centre) if self.area is None else self.area
+        return float(STERADIAN * area)
 
     @property
     def pixel_scale(self) -> float:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from romanprf.errors import InputError
@@ -14,6 +14,9 @@ from romanprf.sky.wcs import ARCSEC, TangentWCS, image_centre, project, stretch
 
 #: Step by which the sky region grows, arcsec: a new dither rarely changes it.
 SNAP = 4.0
+
+#: WCS and shape (rows, columns) of an image.
+Image = tuple[TangentWCS, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -51,26 +54,26 @@ class SkyRegion:
     zero_point: float
 
     @classmethod
-    def of(cls, exposures: pd.DataFrame) -> SkyRegion:
-        """Region of the exposures of a reduction.
+    def of(cls, images: Sequence[Image], time: float, zero_point: float) -> SkyRegion:
+        """Region of the images of a reduction.
 
         Parameters
         ----------
-        exposures : DataFrame
-            Rows of `romanprf.schemas.EXPOSURES`, sorted by exposure.
+        images : sequence of (TangentWCS, shape)
+            WCS and shape (rows, columns) of each, sorted by exposure.
+        time, zero_point : float
+            Julian date and AB magnitude of 1 e-/s of the first.
 
         Raises
         ------
         InputError
             If the images lie more than 90 degrees apart.
         """
-        first = exposures.iloc[0]
-        wcs = TangentWCS.from_json(first["wcs"])
-        jacobian = wcs.jacobian(*image_centre((first["nrows"], first["ncols"])))
+        wcs, shape = images[0]
+        jacobian = wcs.jacobian(*image_centre(shape))
         ra0, dec0 = round(wcs.ra0, 4) % 360.0, round(wcs.dec0, 4)
         angle = round(float(np.rad2deg(np.arctan2(jacobian[1, 0], jacobian[0, 0]))), 1)
-        columns = (exposures[name] for name in ("wcs", "nrows", "ncols"))
-        outlines = [_outline(*row) for row in zip(*columns, strict=True)]
+        outlines = [_outline(*image) for image in images]
         ra, dec = (np.concatenate(values) for values in zip(*outlines, strict=True))
         u, v = _turned_plane(ra, dec, ra0, dec0, angle)
         u_min, u_max = _snapped(u)
@@ -84,8 +87,8 @@ class SkyRegion:
             v_min=v_min,
             v_max=v_max,
             pixel_scale=round(float(np.sqrt(stretch(jacobian))), 4),
-            epoch=round(julian_year(float(first["time"])), 3),
-            zero_point=float(first["zero_point"]),
+            epoch=round(julian_year(float(time)), 3),
+            zero_point=float(zero_point),
         )
 
     def plane(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -127,12 +130,13 @@ def _turned_plane(
     return xi * cos + eta * sin, eta * cos - xi * sin
 
 
-def _outline(wcs: str, nrows: int, ncols: int) -> tuple[np.ndarray, np.ndarray]:
+def _outline(wcs: TangentWCS, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Sky positions along the outer edges of an image."""
+    nrows, ncols = shape
     x, y = np.linspace(-0.5, ncols - 0.5, 17), np.linspace(-0.5, nrows - 0.5, 17)
     xs = np.concatenate([x, x, np.full(17, x[0]), np.full(17, x[-1])])
     ys = np.concatenate([np.full(17, y[0]), np.full(17, y[-1]), y, y])
-    return TangentWCS.from_json(wcs).pixel_to_sky(xs, ys)
+    return wcs.pixel_to_sky(xs, ys)
 
 
 def _snapped(values: np.ndarray) -> tuple[float, float]:

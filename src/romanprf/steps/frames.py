@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from romanprf.config import Exposures
 from romanprf.errors import InputError
+from romanprf.io.exposure import Exposure
 from romanprf.io.images import check_one_setup, exposure_rows
 from romanprf.io.reading import file_stamp
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
@@ -58,9 +59,16 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     rows.sort(key=lambda row: row["exposure"])
     _check_together(rows)
     table = pd.DataFrame(rows)
-    metadata = {"files": json.dumps(keys), "field": json.dumps(asdict(SkyRegion.of(table)))}
+    metadata = {"files": json.dumps(keys), "field": json.dumps(asdict(sky_region(rows)))}
     for path in (outputs["exposures"], params["cache"]):
         write_table(path, table, EXPOSURES, origin, metadata)
+
+
+def sky_region(rows: Sequence[Mapping[Any, Any]]) -> SkyRegion:
+    """Region of the sky that rows of the exposures table cover, sorted by exposure."""
+    exposures = [Exposure.from_row(row) for row in rows]
+    images = [(exposure.wcs, exposure.shape) for exposure in exposures]
+    return SkyRegion.of(images, exposures[0].time, rows[0]["zero_point"])
 
 
 def _known(path: str | Path) -> dict[str, list[dict]]:

@@ -15,14 +15,13 @@ from romanprf import schemas
 from romanprf.config import Metrics
 from romanprf.errors import InputError
 from romanprf.flags import ExposureFlag
+from romanprf.frame.frame import Frame
 from romanprf.io.exposures import read_exposures
 from romanprf.io.tables import provenance, read_metadata, read_table, writing
 from romanprf.metrics.lightcurves import light_curve_statistics
 from romanprf.metrics.psf import source_psf_fraction
 from romanprf.prf import PRF
 from romanprf.prf.table import read_prf
-from romanprf.sky.motion import positions_at
-from romanprf.sky.wcs import TangentWCS
 
 #: Measurements read at once: bounds the memory of the step.
 _CHUNK = 4_000_000
@@ -72,11 +71,9 @@ def mean_psf_fraction(
     usable = exposures[(exposures["flags"] & int(ExposureFlag.UNUSABLE)) == 0]
     chosen = np.unique(np.linspace(0, len(usable) - 1, _FRACTION_EXPOSURES).astype(int))
     total = np.full(len(sources), np.nan if usable.empty else 0.0)
-    for exposure in usable.iloc[chosen if len(usable) else []].to_dict("records"):
-        wcs = TangentWCS.from_json(exposure["wcs"])
-        x, y = wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))
-        shape = exposure["nrows"], exposure["ncols"]
-        total += source_psf_fraction(prf, x, y, wcs, shape, subpixels)
+    for row in usable.iloc[chosen if len(usable) else []].to_dict("records"):
+        frame = Frame.from_row(row, sources)
+        total += source_psf_fraction(prf, *frame.places(), frame.wcs, frame.shape, subpixels)
     return total / max(len(chosen), 1)
 
 

@@ -17,7 +17,6 @@ from romanprf.frame.frame import Frame
 from romanprf.frame.model import FrameModel
 from romanprf.frame.state import FrameState, Shift
 from romanprf.io.exposures import read_exposures
-from romanprf.io.images import read_image
 from romanprf.io.tables import read_metadata, read_table
 from romanprf.plots.image import image_figure
 from romanprf.plots.light_curves import injected, light_curves_figure, most_variable
@@ -25,8 +24,6 @@ from romanprf.plots.prf import prf_figure
 from romanprf.plots.scatter import scatter_figure
 from romanprf.plots.style import drawing, empty, save
 from romanprf.prf.table import read_prf
-from romanprf.sky.motion import positions_at
-from romanprf.sky.wcs import TangentWCS
 from romanprf.solve.fit import model_image
 
 #: Largest side of the image that is shown, pixels: the stars of a larger one are too small to see.
@@ -85,18 +82,14 @@ def _light_curves(
 
 def _inside(exposures: pd.DataFrame, sources: pd.DataFrame) -> np.ndarray:
     """Whether each source is further than `_BORDER` inside the first exposure, shape (n,)."""
-    exposure = exposures.to_dict("records")[0]
-    whole = slice(0, exposure["nrows"]), slice(0, exposure["ncols"])
-    return _near(exposure, sources, whole, -_BORDER)
+    first = Frame.from_row(exposures.to_dict("records")[0], sources)
+    nrows, ncols = first.shape
+    return _near(first, (slice(0, nrows), slice(0, ncols)), -_BORDER)
 
 
-def _near(
-    exposure: Mapping[Any, Any], sources: pd.DataFrame, part: tuple[slice, slice], reach: float
-) -> np.ndarray:
-    """Whether each source is within ``reach`` pixels of a part of an exposure."""
-    wcs = TangentWCS.from_json(exposure["wcs"])
-    x, y = wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))
-    rows, columns = part
+def _near(frame: Frame, part: tuple[slice, slice], reach: float) -> np.ndarray:
+    """Whether each source is within ``reach`` pixels of a part of a frame."""
+    (x, y), (rows, columns) = frame.places(), part
     return (
         (x >= columns.start - reach)
         & (x <= columns.stop - 1 + reach)
@@ -116,17 +109,16 @@ def _image(
     only = [("exposure", "==", stats["exposure"])]
     columns = ["psf_flux", "psf_flux_err"]
     fluxes = read_table(inputs["photometry"][batch], schemas.PHOTOMETRY, columns, only)
-    [exposure] = exposures[exposures["exposure"] == stats["exposure"]].to_dict("records")
-    prf, image = read_prf(inputs["prf"]), read_image(exposure)
-    part = _middle(exposure["nrows"]), _middle(exposure["ncols"])
-    near = _near(exposure, sources, part, 1.1 * prf.rmax / np.sqrt(prf.pixel_area))
+    [row] = exposures[exposures["exposure"] == stats["exposure"]].to_dict("records")
+    frame, prf = Frame.from_row(row, sources), read_prf(inputs["prf"])
+    part = _middle(frame.shape[0]), _middle(frame.shape[1])
+    near = _near(frame, part, 1.1 * prf.rmax / prf.pixel_scale)
     light, error = (fluxes[name].to_numpy()[near] for name in columns)
-    stars = sources[near]
     shift = Shift(stats["shift_x"], stats["shift_y"], stats["shift_err"], stats["shift_err"])
-    flux = stars["flux"].to_numpy(copy=True)  # pandas' own is read-only
-    frame = Frame.from_row(exposure, stars)
-    scene = FrameModel(frame, prf, flux, flux_cut_off, FrameState(shift))
+    flux = sources["flux"].to_numpy()[near]
+    scene = FrameModel(frame.only(near), prf, flux, flux_cut_off, FrameState(shift))
     model = model_image(scene, light, error, np.asarray(stats["background_mesh"]))
+    image = frame.read()
     shown = replace(
         image, flux=image.flux[part], flux_err=image.flux_err[part], flags=image.flags[part]
     )

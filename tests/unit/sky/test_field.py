@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from romanprf.errors import InputError
@@ -60,30 +59,24 @@ def image_at(ra: float, dec: float, angle: float = 0.3, size: int = 100) -> str:
     return TangentWCS.fit(sky, size, size).to_json()
 
 
-def table_of(*centres: tuple[float, float], size: int = 100) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "exposure": range(len(centres)),
-            "wcs": [image_at(ra, dec, size=size) for ra, dec in centres],
-            "nrows": size,
-            "ncols": size,
-            "time": 2451545.0 + 365.25 * 27.1234,
-            "zero_point": 27.5,
-        }
-    )
+def region_of(*centres: tuple[float, float], size: int = 100) -> tuple[SkyRegion, list]:
+    """Region of images at these places, and their WCS."""
+    wcs = [TangentWCS.from_json(image_at(ra, dec, size=size)) for ra, dec in centres]
+    images = [(one, (size, size)) for one in wcs]
+    return SkyRegion.of(images, 2451545.0 + 365.25 * 27.1234, 27.5), wcs
 
 
 @pytest.mark.parametrize("centre", [(268.0, -29.2), (0.0, 10.0), (359.99998, 0.0), (120.0, 89.9)])
 def test_region_encloses_every_image(centre: tuple[float, float]) -> None:
     shift = 5e-4
-    table = table_of(centre, ((centre[0] + shift / np.cos(np.deg2rad(centre[1]))) % 360, centre[1]))
-    found = SkyRegion.of(table)
+    ra = (centre[0] + shift / np.cos(np.deg2rad(centre[1]))) % 360
+    found, images = region_of(centre, (ra, centre[1]))
     assert SkyRegion(**json.loads(json.dumps(asdict(found)))) == found
     assert 0 <= found.ra0 < 360
     assert (found.pixel_scale, found.epoch, found.zero_point) == (0.11, 2027.123, 27.5)
-    for text in table["wcs"]:
+    for wcs in images:
         x, y = (a.ravel() for a in np.meshgrid([-0.5, 99.5], [-0.5, 99.5]))
-        sky = TangentWCS.from_json(text).pixel_to_sky(x, y)
+        sky = wcs.pixel_to_sky(x, y)
         assert found.contains(*sky).all()
     for limits in ((found.u_min, found.u_max), (found.v_min, found.v_max)):
         steps = np.array(limits) * 3600 / SNAP
@@ -92,13 +85,13 @@ def test_region_encloses_every_image(centre: tuple[float, float]) -> None:
 
 
 def test_region_ignores_an_ordinary_dither() -> None:
-    first = table_of((268.0, -29.2), size=256)
+    first, _ = region_of((268.0, -29.2), size=256)
     dithers = [
         (268.0 + dx / 3600, -29.2 + dy / 3600) for dx, dy in ((0, 0), (0.3, -0.5), (-0.6, 0))
     ]
-    assert SkyRegion.of(table_of(*dithers, size=256)) == SkyRegion.of(first)
+    assert region_of(*dithers, size=256)[0] == first
 
 
 def test_region_refuses_opposite_skies() -> None:
     with pytest.raises(InputError, match="more than 90 degrees apart"):
-        SkyRegion.of(table_of((0.0, 0.0), (180.0, 0.0)))
+        region_of((0.0, 0.0), (180.0, 0.0))

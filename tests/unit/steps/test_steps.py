@@ -11,6 +11,7 @@ from astropy.io import fits
 from romanprf import schemas
 from romanprf.config import load_config
 from romanprf.flags import ExposureFlag, SourceFlag
+from romanprf.frame.frame import Frame
 from romanprf.io.tables import read_metadata, read_table
 from romanprf.prf.table import read_prf
 from romanprf.reduce import reduce
@@ -220,8 +221,9 @@ def test_deltas_of_a_large_image_are_those_of_its_middle(paths, monkeypatch):
     exposure = read_table(paths.exposures, schemas.EXPOSURES).to_dict("records")[0]
     sources = read_table(paths.catalogue_sources, schemas.SOURCES)
     monkeypatch.setattr(deltas, "LOGPOLAR_SIDE", 20)
-    area = deltas.pixel_area(exposure)
-    part = pd.DataFrame(deltas.exposure_deltas(exposure, sources, CONFIG.shape, area))
+    frame, flux = Frame.from_row(exposure, sources), sources["flux"].to_numpy()
+    area = frame.exposure.pixel_area
+    part = pd.DataFrame(deltas.frame_deltas(frame, flux, CONFIG.shape, area))
     inside = whole[whole["exposure"] == 0]
     inside = inside[inside["row"].between(22, 41) & inside["column"].between(22, 41)]
     pd.testing.assert_frame_equal(part[inside.columns], inside.reset_index(drop=True))
