@@ -22,6 +22,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/snakemake --lint
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest --quiet tests/kernels
 	$(BIN)/pytest -n auto --dist loadfile

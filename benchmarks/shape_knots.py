@@ -48,7 +48,7 @@ def accuracy(config: Config) -> list[list[str]]:
     stars = pd.read_parquet(paths.metrics).join(
         truth[["kind", "flux"]].add_prefix("true_"), on="source_id", how="inner"
     )
-    whole = stars["source_psf_fraction"] > 0.9 * stars["source_psf_fraction"].max()
+    whole = stars["image_fraction"] > 0.9 * stars["image_fraction"].max()
     stars = stars[whole & (stars["true_kind"] == "constant") & (stars["n_good"] > 2)]
     rows = []
     for low, high in BINS:

@@ -21,7 +21,7 @@ def main(results: Path) -> None:
     measured = stars[stars["n_good"] > 0]
     print(f"{results}: {len(exposures)} exposures, {len(stars)} sources in and around the field,")
     print(f"{len(measured)} with light curves; scatter of those with the whole core on the images:")
-    whole = measured["source_psf_fraction"] > 0.95 * measured["source_psf_fraction"].max()
+    whole = measured["image_fraction"] > 0.95 * measured["image_fraction"].max()
     stars = measured[whole & (measured["n_good"] > 2)]
     print("| mag | sources | scatter / flux | expected / flux | scatter / expected |")
     print("|---|---|---|---|---|")

@@ -259,7 +259,7 @@ class Metrics(_Section):
     """Statistics of the results."""
 
     subpixels: int = Field(
-        5, ge=1, le=20, description="Sub-pixel grid per axis for source_psf_fraction."
+        5, ge=1, le=20, description="Sub-pixel grid per axis for image_fraction."
     )
 
 

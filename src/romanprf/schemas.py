@@ -236,7 +236,7 @@ FRAME_STATS = TableSchema(
 
 METRICS = TableSchema(
     "metrics",
-    1,
+    2,
     "One row per source: statistics of its light curve.",
     (
         Column("source", _I4, "", "source number"),
@@ -246,7 +246,7 @@ METRICS = TableSchema(
         Column("mag", _F8, "mag(AB)", "as in sources"),
         Column("flux", _F8, "electron / s", "as in sources"),
         Column(
-            "source_psf_fraction",
+            "image_fraction",
             _F8,
             "",
             "fraction of the source's light, by the PRF as far as it reaches, inside the edges of "

@@ -76,7 +76,7 @@ def light_curves(results: Path) -> pd.DataFrame:
     stars = pd.read_parquet(results / "metrics.parquet")
     curves = pd.read_parquet(results / "lightcurves.parquet", columns=["source", "psf_flux"])
     stars = stars.merge(curves, on="source")
-    whole = stars["source_psf_fraction"] > 0.95 * stars["source_psf_fraction"].max()
+    whole = stars["image_fraction"] > 0.95 * stars["image_fraction"].max()
     return stars[whole & (stars["n_good"] > 2)]
 
 

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from romanprf.core.image import Image
 from romanprf.sky.wcs import STERADIAN, TangentWCS, image_centre, stretch
@@ -53,7 +54,7 @@ class Exposure:
             wcs=TangentWCS.from_json(row["wcs"]),
             shape=(int(row["nrows"]), int(row["ncols"])),
             read=partial(read_image, row),
-            area=row["pixel_area"] if np.isfinite(row["pixel_area"]) else None,
+            area=None if pd.isna(row["pixel_area"]) else row["pixel_area"],
             number=row["exposure"],
             time=row["time"],
             flags=row["flags"],

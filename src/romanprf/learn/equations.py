@@ -1,10 +1,10 @@
 """Normal equations of the coefficients of a tensor PRF, solved without their matrix.
 
-With all sources in the model, each pixel couples the coefficients of all stars that reach it, and
-the matrix of tens of thousands of coefficients would be dense.  Conjugate gradients need only its
-product with a vector: the PRF on the pixels, times the weights, and back.  What each star says
-alone is a banded matrix, because splines overlap only their neighbours: its Cholesky factor is the
-preconditioner, and what stars in common change is left to the iteration.
+Each pixel couples the coefficients of all stars that reach it, and the matrix of tens of thousands
+of coefficients would be dense.  Conjugate gradients need only its product with a vector: the PRF on
+the pixels, times the weights, and back.  The terms of each star alone make a banded matrix, because
+splines overlap only their neighbours: its Cholesky factor is the preconditioner, and the iteration
+adds the coupling between stars.
 """
 
 from __future__ import annotations
@@ -24,25 +24,38 @@ from romanprf.prf.tensor import SCALE, STEP, TensorPRF
 
 logger = logging.getLogger(__name__)
 
-#: Prior sigma of a coefficient and of its change between neighbouring nodes, as fractions of the
-#: profile at its place: speckles and spikes differ from the profile by about as much as it is.
-_PRIOR, _CHANGE = 1.0, 0.05
-#: The iteration ends when the sum over all coefficients of (error / sigma)^2 is under this.
-_TOLERANCE, _MAX_ITERATIONS = 1e-2, 300
-#: With the fluxes held, solutions differ too little by this factor: on simulated fields fluxes then
-#: are off their truth by as much as their errors say (docs/explanation/shape.md).
+#: Prior sigma of a coefficient, as a fraction of the profile at its place: speckles and spikes
+#: differ from the profile by about its own size.
+_PRIOR = 1.0
+#: Prior sigma of the change of a coefficient between neighbouring nodes, the same.
+_CHANGE = 0.05
+#: The iteration ends when the sum over all coefficients of (error / sigma)^2 is below this ...
+_TOLERANCE = 1e-2
+#: ... or after this many steps, with a warning.
+_MAX_ITERATIONS = 300
+#: The scatter of solutions with the fluxes held is too small by this factor: with it, on simulated
+#: fields, errors and deviations from the truth agree (docs/explanation/shape.md).
 _HELD = 2.0
-#: Chunks of sources whose sums are made apart.
+#: Chunks of sources that are summed separately, whatever the number of threads.
 _CHUNKS = 4
-#: So many stars of a frame are enough to tell what stars say alone: that only has to be close.
+#: Stars of a frame from which the preconditioner is made, which only has to be close.
 _ENOUGH = 500
 
 
 @dataclass(frozen=True, eq=False)
-class _Frame:
-    """Stars that shape the PRF on a frame, their light, what they take of which node, and pixels.
+class _Data:
+    """Pixels of a frame, and the stars that shape the PRF there.
 
-    ``left`` and ``weight`` (nrows, ncols): image less the model, and inverse variance.
+    Attributes
+    ----------
+    stamps : Stamps
+        Windows of the stars, without values.
+    node, share : ndarray, shape (nstars, 1 or 4)
+        Nodes of the PRF around each star, and their weights.
+    left, weight : ndarray, shape (nrows, ncols)
+        Image less the model, e-/s, and inverse variance.
+    with_background : bool
+        Whether the frame has an unknown background.
     """
 
     stamps: Stamps
@@ -72,7 +85,7 @@ class _Frame:
         return replace(s, values=values).model(np.ones(len(s)))
 
     def gather(self, image: np.ndarray, light: np.ndarray, total: np.ndarray) -> None:
-        """Add what an image over an unknown sky says of each coefficient: transpose of `model`."""
+        """Transpose of `model`: add the weighted sum of an image over an unknown background."""
         weighted = np.multiply(self.weight, image, dtype=float)  # one type for the kernel
         if self.with_background:
             weighted -= self.weight * (weighted.sum(dtype=float) / self.total_weight)
@@ -81,22 +94,24 @@ class _Frame:
 
 
 class Equations:
-    """What frames say of a change of the coefficients, with the fluxes held.
+    """Normal equations of a change of the coefficients, with the fluxes held.
 
     Memory does not grow with the number of frames but for the positions of the stars: pixels are
     kept in temporary files.
 
     Parameters
     ----------
-    prf, prior : TensorPRF
-        What is known, and the centre of a Gaussian prior, but for its scale.
+    prf : TensorPRF
+        The present model.
+    prior : TensorPRF
+        Centre of a Gaussian prior, but for its scale.
     with_background : bool
-        Whether each frame has an unknown sky, which is eliminated.
+        Whether each frame has an unknown background, which is eliminated.
     """
 
     def __init__(self, prf: TensorPRF, prior: TensorPRF, with_background: bool):
         self._prf, self._with_background = prf, with_background
-        self._frames: list[_Frame] = []
+        self._frames: list[_Data] = []
         self._light: list[np.ndarray] = []
         nodes, n, _ = prf.coefficients.shape
         # With nodes one more: a change that all of them have in common.
@@ -131,17 +146,22 @@ class Equations:
         corner : tuple of int
             Row and column of the first pixel in the images that the nodes belong to.
         """
-        nodes = self._prf.shares(stamps.x + corner[1], stamps.y + corner[0])
-        images = kept(left), kept(weight)
-        # The PRF on the pixels is made anew for every vector: these values only fill memory.
-        places = replace(stamps, values=np.empty(0))
-        frame = _Frame(places, *nodes, *images, self._with_background)
+        node, share = self._prf.shares(stamps.x + corner[1], stamps.y + corner[0])
+        frame = _Data(
+            # The PRF on the pixels is made anew for every vector: its values only fill memory.
+            stamps=replace(stamps, values=np.empty(0)),
+            node=node,
+            share=share,
+            left=kept(left),
+            weight=kept(weight),
+            with_background=self._with_background,
+        )
         self._add_own_terms(frame, light)
         self._frames.append(frame)
         self._light.append(light)
 
-    def _add_own_terms(self, frame: _Frame, light: np.ndarray) -> None:
-        """Add what stars say alone; of many, in each frame others stand for all."""
+    def _add_own_terms(self, frame: _Data, light: np.ndarray) -> None:
+        """Add the terms of each star alone; of many stars, different ones in each frame."""
         every = max(-(-len(light) // _ENOUGH), 1)
         some = slice(len(self._frames) % every, None, every)
         node, share = frame.node, frame.share
@@ -160,8 +180,8 @@ class Equations:
     def jackknife(self, change: np.ndarray, groups: int) -> Iterator[np.ndarray]:
         """Errors of the coefficients, from solutions that each leave out a group of the stars.
 
-        What neighbours leave in the pixels of a star, their errors of flux and the noise of the
-        pixels all differ from star to star.  The mean square of these errors is the variance
+        Residuals of neighbours, errors of fluxes and the noise of pixels all differ from star to
+        star.  The mean square of these errors is the variance
         (delete-group jackknife; Shao & Wu 1989, Annals of Statistics 17, 1176), but for a factor:
         the fluxes do not follow.
 
@@ -223,7 +243,7 @@ class Equations:
         return out
 
     def _factorise(self) -> list[np.ndarray]:
-        """Banded Cholesky factors of what stars say alone, of each node and of all in common."""
+        """Banded Cholesky factors of the terms of each star alone, of each node and in common."""
         n, nodes = self._prf.coefficients.shape[1], len(self._prf.coefficients)
         count = [*_neighbours(*self._prf.grid).ravel(), 0]
         own = [self._precision] * nodes + [nodes * self._precision]
@@ -238,7 +258,7 @@ class Equations:
         return factors
 
     def _precondition(self, residual: np.ndarray) -> np.ndarray:
-        """Node by node, and what all have in common, which the nodes alone hold back."""
+        """Solve node by node, and for a change that all nodes have in common."""
         factors = self._factors
         parts = zip(factors, residual, strict=False)
         solved = np.stack([_solved(factor, part) for factor, part in parts])

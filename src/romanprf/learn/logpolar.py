@@ -13,23 +13,24 @@ from romanprf.core.statistics import MAD_SCALE, robust_spread
 from romanprf.errors import InputError
 from romanprf.flags import SourceFlag
 from romanprf.prf.logpolar import LogPolarPRF, guess_profile
+from romanprf.solve.noise import CLIP_LOG_POLAR, PRF_ERROR_LOG_POLAR
 
 #: Use pixels in which the source's own light is expected to exceed this many sigmas.
 _SIGNAL_TO_NOISE = 3.0
-#: What the model cannot follow (undersampling, catalogue errors), dex: keeps bright cores from
-#: ruling the fit.
-_MODEL_ERROR = 0.02
-_CLIP = 4.0
-#: The light of neighbours that is subtracted is known to this fraction.
+#: Relative error of the light of neighbours that is subtracted.
 _NEIGHBOUR_ERROR = 0.1
 #: Sources whose catalogue flux or position cannot be trusted do not shape the PRF.
 UNTRUSTED = int(SourceFlag.BLENDED | SourceFlag.CONTAMINANT)
-#: Scales of the first guess that are tried, in units of cut_r, and how often.
-_SCALES, _GUESSES = np.geomspace(0.1, 10.0, 61), 2
+#: Scales of the first guess that are tried, in units of cut_r.
+_SCALES = np.geomspace(0.1, 10.0, 61)
+#: ... and how often.
+_GUESSES = 2
 #: Pixels that share a bin are replaced by their median if there are at least this many.
 _BINNED = 5
-#: Largest correction of the positions in one iteration, and the step of derivatives (pixels).
-_LARGEST_MOVE, _STEP = 0.5, 0.05
+#: Largest correction of the positions in one iteration, pixels.
+_LARGEST_MOVE = 0.5
+#: Step of the derivatives of the profile, pixels.
+_STEP = 0.05
 
 
 @dataclass(frozen=True)
@@ -281,7 +282,7 @@ def _iterate(
     spread_left = robust_spread(left)
     # What the knots cannot follow is not noise that averages down: it must not outweigh the prior.
     chosen = chosen._replace(sigma=chosen.sigma * max(1.0, spread_left))
-    inlier = np.abs(left) < _CLIP * spread_left
+    inlier = np.abs(left) < CLIP_LOG_POLAR * spread_left
     chosen = chosen.take(inlier)
     fitted = _fit(prior, chosen)
     left = chosen.value - np.log10(fitted.evaluate(chosen.r, chosen.phi))
@@ -329,7 +330,7 @@ def _select(
         & (clean > 0.0)
     )
     value = np.log10(clean[keep] / pixels.source_flux[keep])
-    sigma = np.hypot(noise[keep] / (expected[keep] * np.log(10.0)), _MODEL_ERROR)
+    sigma = np.hypot(noise[keep] / (expected[keep] * np.log(10.0)), PRF_ERROR_LOG_POLAR)
     return keep, _Clean(pixels.r[keep], pixels.phi[keep], value, sigma), background
 
 
@@ -349,7 +350,7 @@ def _binned(clean: _Clean, bins: int) -> _Clean:
     cells = table[crowd].groupby("cell")
     medians = cells[["r", "phi", "value"]].median()
     # The median's variance is pi / 2 that of the mean; the model error does not average down.
-    medians["sigma"] = np.hypot(np.sqrt(0.5 * np.pi / cells["weight"].sum()), _MODEL_ERROR)
+    medians["sigma"] = np.hypot(np.sqrt(0.5 * np.pi / cells["weight"].sum()), PRF_ERROR_LOG_POLAR)
     merged = pd.concat([medians, table.loc[~crowd, list(_Clean._fields)]])
     return _Clean(*(merged[name].to_numpy() for name in _Clean._fields))
 

@@ -16,9 +16,9 @@ from romanprf.plots.style import BLUE, ORANGE, empty, new_figure
 
 #: Panels in a row of the picture.
 _COLUMNS = 3
-#: Least `source_psf_fraction` of a source that is chosen for its variability: at the edge, dithers
+#: Least `image_fraction` of a source that is chosen for its variability: at the edge, dithers
 #: look like it.
-_PSF_FRACTION = 0.9
+_IMAGE_FRACTION = 0.9
 #: Light curves longer than this, days, have a time axis in days; shorter ones in hours.
 _HOURS = 3.0
 
@@ -49,7 +49,7 @@ def most_variable(metrics: pd.DataFrame, n: int) -> pd.DataFrame:
     """
     rows = metrics[
         (metrics["n_good"] >= MIN_GOOD)
-        & (metrics["source_psf_fraction"] >= _PSF_FRACTION)
+        & (metrics["image_fraction"] >= _IMAGE_FRACTION)
         & ((metrics["flags"] & int(SourceFlag.SATURATED)) == 0)
         & (metrics["reduced_chi2"] > 0.0)
         & (metrics["median_flux"] > 0.0)

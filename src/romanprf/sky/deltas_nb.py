@@ -7,7 +7,9 @@ import numpy as np
 
 from romanprf.core.accelerate import dealt, njit
 
+#: Radians in a degree.
 DEGREE = np.pi / 180.0
+#: Radians in an arcsec.
 ARCSEC = DEGREE / 3600.0
 
 

@@ -28,11 +28,15 @@ PRF_ERROR_REGISTRATION = 0.02
 PRF_ERROR_SEARCH = 0.01
 #: ... when the PRF itself is learned: just enough that bright cores do not outweigh all wings.
 PRF_ERROR_LEARNING = 0.002
+#: ... of the log-polar model, dex: it cannot follow undersampled cores or catalogue errors.
+PRF_ERROR_LOG_POLAR = 0.02
 
 #: Pixels further off the model than this many sigmas take no part in a registration ...
 CLIP_REGISTRATION = 5.0
 #: ... and in learning the PRF or positions.  The clip of the final fluxes is a setting, `fit.clip`.
 CLIP_LEARNING = 7.0
+#: ... and in learning the log-polar model.
+CLIP_LOG_POLAR = 4.0
 
 #: A pixel that alone determines a flux has zero residual; this part of its deviation is assumed to
 #: be left at least.

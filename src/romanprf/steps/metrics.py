@@ -18,14 +18,14 @@ from romanprf.flags import ExposureFlag
 from romanprf.frame.frame import Frame
 from romanprf.io.exposures import read_exposures
 from romanprf.io.tables import provenance, read_metadata, read_table, writing
+from romanprf.metrics.coverage import image_fraction
 from romanprf.metrics.lightcurves import light_curve_statistics
-from romanprf.metrics.psf import source_psf_fraction
 from romanprf.prf import PRF
 from romanprf.prf.table import read_prf
 
 #: Measurements read at once: bounds the memory of the step.
 _CHUNK = 4_000_000
-#: Exposures, evenly spread, over which `source_psf_fraction` is averaged: it changes with the
+#: Exposures, evenly spread, over which `image_fraction` is averaged: it changes with the
 #: dither only.
 _FRACTION_EXPOSURES = 16
 
@@ -48,7 +48,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     sources = read_table(inputs["sources"], schemas.SOURCES)
     batches = [str(path) for path in inputs["photometry"]]
     subpixels = Metrics(**params["metrics"]).subpixels
-    fraction = mean_psf_fraction(exposures, sources, read_prf(inputs["prf"]), subpixels)
+    fraction = mean_image_fraction(exposures, sources, read_prf(inputs["prf"]), subpixels)
     files = {name: inputs[name] for name in ("sources", "prf")}
     files |= {Path(path).name: path for path in batches}
     origin = provenance(files, params)
@@ -64,16 +64,16 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
             lightcurves.write(light_curve_rows(rows, curves))
 
 
-def mean_psf_fraction(
+def mean_image_fraction(
     exposures: pd.DataFrame, sources: pd.DataFrame, prf: PRF, subpixels: int
 ) -> np.ndarray:
-    """`source_psf_fraction` of each source, mean over some usable exposures; NaN without any."""
+    """`image_fraction` of each source, mean over some usable exposures; NaN without any."""
     usable = exposures[(exposures["flags"] & int(ExposureFlag.UNUSABLE)) == 0]
     chosen = np.unique(np.linspace(0, len(usable) - 1, _FRACTION_EXPOSURES).astype(int))
     total = np.full(len(sources), np.nan if usable.empty else 0.0)
     for row in usable.iloc[chosen if len(usable) else []].to_dict("records"):
         frame = Frame.from_row(row, sources)
-        total += source_psf_fraction(prf, *frame.places(), frame.wcs, frame.shape, subpixels)
+        total += image_fraction(prf, *frame.places(), frame.wcs, frame.shape, subpixels)
     return total / max(len(chosen), 1)
 
 
@@ -122,7 +122,7 @@ def metric_rows(
     statistics = light_curve_statistics(curves["flux"], curves["flux_err"], curves["flags"])
     names = ("source", "source_id", "ra", "dec", "mag", "flux")
     rows: dict[str, Any] = {name: sources[name].to_numpy() for name in names}
-    rows |= statistics | {"source_psf_fraction": fraction}
+    rows |= statistics | {"image_fraction": fraction}
     rows["flags"] = statistics["flags"] | sources["flags"].to_numpy()
     return rows
 

@@ -10,8 +10,8 @@ from romanprf import schemas
 from romanprf.errors import InputError
 from romanprf.flags import BAD_MEASUREMENT, SourceFlag
 from romanprf.io.tables import write_table
+from romanprf.metrics.coverage import image_fraction
 from romanprf.metrics.lightcurves import light_curve_statistics
-from romanprf.metrics.psf import source_psf_fraction
 from romanprf.steps import metrics
 
 SHAPE = (40, 44)
@@ -76,7 +76,7 @@ def test_statistics_of_no_exposures():
     assert np.isnan(ours["median_flux"]).all()
 
 
-# source_psf_fraction
+# image_fraction
 
 
 def _brute_fraction(x, y):
@@ -95,7 +95,7 @@ def _brute_fraction(x, y):
 
 def _fraction(x, y, subpixels=SUBPIXELS):
     x, y = np.array(x, float), np.array(y, float)
-    return source_psf_fraction(fields.prf(), x, y, fields.wcs(*SHAPE), SHAPE, subpixels)
+    return image_fraction(fields.prf(), x, y, fields.wcs(*SHAPE), SHAPE, subpixels)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_fraction_does_not_depend_on_the_pixels_of_the_model():
     prf, wcs = fields.prf(), fields.wcs(*SHAPE)
     double = replace(prf, pixel_area=2.0 * prf.pixel_area).normalised()
     x, y = np.array([22.0, 3.0]), np.array([20.0, -0.5])
-    assert_allclose(source_psf_fraction(double, x, y, wcs, SHAPE, 4), _fraction(x, y), rtol=1e-9)
+    assert_allclose(image_fraction(double, x, y, wcs, SHAPE, 4), _fraction(x, y), rtol=1e-9)
 
 
 def test_fraction_between_subpixels():

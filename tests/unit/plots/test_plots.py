@@ -274,7 +274,7 @@ def metrics_table(n: int) -> pd.DataFrame:
             "source_id": 2**62 + np.arange(n),
             "mag": np.linspace(18.0, 22.0, n),
             "n_good": 10,
-            "source_psf_fraction": 0.95,
+            "image_fraction": 0.95,
             "median_flux": 100.0,
             "reduced_chi2": np.linspace(50.0, 1.0, n),
             "flags": 0,
@@ -289,7 +289,7 @@ def test_most_variable_is_judged_at_its_magnitude():
     metrics.loc[120:125, "reduced_chi2"] = 1e4
     metrics.loc[120, "n_good"] = 2
     metrics.loc[121, "flags"] = int(SourceFlag.SATURATED)
-    metrics.loc[122, "source_psf_fraction"] = 0.5
+    metrics.loc[122, "image_fraction"] = 0.5
     metrics.loc[123, "median_flux"] = -1.0
     metrics.loc[124, "reduced_chi2"] = np.nan
     metrics.loc[125, "reduced_chi2"] = 1.0

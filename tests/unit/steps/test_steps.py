@@ -135,7 +135,7 @@ def test_fluxes_of_bright_stars_are_true(paths):
         (sources["nearest"] > 0.15)
         & (sources["n_merged"] == 1)
         & (table["mag"].between(16.0, 20.0))
-        & (table["source_psf_fraction"] > 0.9)
+        & (table["image_fraction"] > 0.9)
         & (table["flags"] & int(SourceFlag.EDGE | SourceFlag.MASKED | SourceFlag.SATURATED) == 0)
     )
     ratio = table["median_flux"][good] / truth.loc[table["source_id"][good]].to_numpy()
@@ -240,12 +240,12 @@ def test_a_second_run_gives_the_same_bytes(paths):
 
 def test_fractions_of_light(paths, photometry):
     table = read_table(paths.metrics, schemas.METRICS)
-    assert table["source_psf_fraction"].between(0.0, 1.0).all()
-    assert (table["source_psf_fraction"] == 0.0).any()
+    assert table["image_fraction"].between(0.0, 1.0).all()
+    assert (table["image_fraction"] == 0.0).any()
     rows = photometry[photometry["flags"] == 0].groupby("source")["psf_fraction"]
     always = rows.count() == 4
     bright = table["mag"].between(15.5, 18.0)[always.index] & always
-    seen, whole = rows.mean()[bright], table["source_psf_fraction"][bright.index][bright]
+    seen, whole = rows.mean()[bright], table["image_fraction"][bright.index][bright]
     assert bright.sum() >= 3
     np.testing.assert_allclose(seen, whole, atol=0.05)
     assert (whole > 0.85).all()

@@ -9,7 +9,7 @@ from romanprf.prf import PRF
 from romanprf.sky.wcs import TangentWCS, image_centre, stretch
 
 
-def source_psf_fraction(
+def image_fraction(
     prf: PRF,
     x: np.ndarray,
     y: np.ndarray,
