@@ -32,7 +32,7 @@ def match(
     nrows, ncols = weight.shape
     fine, k, side = template.shape[2] - 1, template.shape[4], template.shape[5]
     half = side // 2
-    w, r = np.empty((side, side)), np.empty((side, side))
+    w, r = np.empty((2, side, side), np.float32)
     for i in range(begin, end):
         lit = False
         if -0.5 < x[i] < ncols - 0.5 and -0.5 < y[i] < nrows - 0.5:
