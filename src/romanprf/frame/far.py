@@ -13,11 +13,12 @@ from romanprf.frame.stamps import Stamps, footprint_radius, light_scale
 from romanprf.prf import PRF
 from romanprf.sky.wcs import stretch
 
-#: Light counts until it falls under this fraction of the cut-off.
+#: Light beyond footprints ends where it falls under this fraction of the cut-off.
 _FAINTEST = 0.2
-#: The PRF in the middle of so many pixels serves all of them, at so many sub-pixel phases per axis:
-#: what a star gives so far out is 0.1 of the noise of a pixel.
-_CELL, _PHASES = 1024, 8
+#: One PRF serves cells of this many pixels a side: so far out a star adds 0.1 of the noise.
+_CELL = 1024
+#: Sub-pixel phases per axis at which it is tabulated.
+_PHASES = 8
 
 
 def add_far_light(
@@ -30,9 +31,8 @@ def add_far_light(
 ) -> np.ndarray:
     """Add the light of the stars beyond their footprints to an image, and return it.
 
-    One star gives a pixel there next to nothing; all of them together do not.  Fluxes known
-    beforehand are accurate enough for it, and larger footprints, whose overlaps dominate the
-    time of a fit, are avoided.
+    The light of one star is negligible there, that of all stars is not.  Fluxes known beforehand
+    are accurate enough, so that footprints, whose overlaps dominate the time of a fit, stay small.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from romanprf.frame.state import AS_IN_HEADER, FrameState
 from romanprf.prf import PRF
 
 #: Footprints in which fluxes are solved end at this multiple of the cut-off of the light: further
-#: out a star tells less than 1e-3 of what is known of its flux.
+#: out, pixels hold less than 1e-3 of the information on a flux.
 SOLVED = 8.0
 
 

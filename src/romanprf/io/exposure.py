@@ -1,4 +1,4 @@
-"""One exposure: what its row of the exposures table says, and its pixels."""
+"""One exposure: the contents of its row of the exposures table, and its pixels."""
 
 from __future__ import annotations
 

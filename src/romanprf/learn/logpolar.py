@@ -123,7 +123,7 @@ def learn_logpolar(
     The fluxes of the sources are calibrated magnitudes in the filter of the images, so the
     result is a fraction of the flux as it stands and is not normalised again: the wings, which
     the pixels of a crowded field hardly constrain, would feed their error into every flux.
-    `LogPolarPRF.integral` of the result tells how well catalogue, zero point and wings agree.
+    `PRF.integral` of the result is 1 if catalogue, zero point and wings agree.
 
     Parameters
     ----------

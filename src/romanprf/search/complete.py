@@ -113,7 +113,7 @@ def learn(frames: Frames, sources: pd.DataFrame, start: TensorPRF, shape: Shape)
 
 
 def numbered(sources: pd.DataFrame, zero_point: float, crossmatch: Crossmatch) -> pd.DataFrame:
-    """Give the stars found, at the end of a sources table, all that the table tells of a source.
+    """Complete the columns of the stars found, at the end of a sources table.
 
     Their ``source_id`` are negative, and lower than any of the catalogue.
     """

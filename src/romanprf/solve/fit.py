@@ -1,4 +1,4 @@
-"""The fit of a frame with what the photometry tables say of each source and of the frame."""
+"""The fit of a frame, with the statistics that the photometry tables hold."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class FrameFit:
 def fit_frame(
     image: Image, stamps: Stamps, prior: Prior, method: Method, far: Far | None = None
 ) -> FrameFit:
-    """`solve_frame`, whose parameters these are, and what it says of each source."""
+    """`solve_frame`, whose parameters these are, with statistics and flags of each source."""
     solution = solve_frame(image, stamps, prior, method, far)
     light, used = solution.light, solution.weight > 0.0
     residual, chi2_image = np.empty(used.shape), np.empty(used.shape)
@@ -161,8 +161,8 @@ def _marked_pixels(image: Image, model: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Saturated pixels and those with a jump, images of bool."""
     marked = np.divmod(np.flatnonzero(image.flags), image.flags.shape[1])
     bits = image.flags[marked]
-    # Formats without data quality only say that a pixel has no value; the wings say that it is
-    # brighter than all that is measured.
+    # Formats without data quality only mark pixels without a value; a model above all measured
+    # values shows that these are saturated.
     burnt = ((bits & REJECTED_PIXEL) != 0) & (model[marked] > image.flux.max())
     saturated, jump = np.zeros((2, *image.flags.shape), bool)
     saturated[marked] = ((bits & PixelFlag.SATURATED) != 0) | burnt

@@ -18,15 +18,15 @@ from scipy.sparse import csr_array
 from romanprf.frame.stamps import Stamps
 from romanprf.solve import normal_nb
 
-#: Weights that change by less than this fraction stay as they are: it would cost more than it
-#: brings, which is 1e-3 of the variance of a flux.
+#: Weights that change by less than this fraction stay as they are: the variance of a flux is right
+#: to 1e-3 then, and most of the matrix need not be made anew.
 _SAME = 0.05
-#: Pixels on either side of a star that can rule its flux.
+#: Pixels on either side of a star that can determine its flux.
 _CORE = 3
 
 
 class Pattern(NamedTuple):
-    """Which footprints share pixels: the entries of the normal matrix.
+    """Pairs of footprints that share pixels: the entries of the normal matrix.
 
     Attributes
     ----------
@@ -124,10 +124,10 @@ def normal_matrix(stamps: Stamps, weight: np.ndarray, prior_sigma: np.ndarray) -
 
 
 def leverage(stamps: Stamps, weight: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
-    """How far each pixel draws the model to itself: the largest w p^2 / A_ss of its stars.
+    """Leverage of each pixel: the largest w p^2 / A_ss of its stars.
 
-    With all other fluxes held this is the diagonal of the hat matrix, so that the residual of a
-    pixel is 1 - leverage of what it would be if the fit did not know the pixel.  ``diagonal``
+    With all other fluxes held this is the diagonal of the hat matrix: the residual of a pixel is
+    1 - leverage times that from a fit without the pixel.  ``diagonal``
     is that of the normal matrix, shape (nsources,).
 
     Returns

@@ -1,15 +1,15 @@
 """Exact solution of the normal equations of a frame, without ever forming an N x N array.
 
 The field is cut into tiles of some tens of sources; each tile, with a halo of its neighbours, is
-a small dense matrix that is inverted.  Each source takes the answer of the tile it lies in
-(restricted additive Schwarz; Cai & Sarkis 1999, SIAM J. Sci. Comput. 21, 792), and what the tiles
-do not know of each other is left to an iteration that gains a digit a step (generalised conjugate
-residuals; Eisenstat, Elman & Schultz 1983, SIAM J. Numer. Anal. 20, 345).  What it converges to
-is the joint solution, with no seams.  The same inverses hold the marginal variance of each source,
-because the influence of stars beyond the halo is negligible.
+a small dense matrix that is inverted.  Each source takes the solution of the tile it lies in
+(restricted additive Schwarz; Cai & Sarkis 1999, SIAM J. Sci. Comput. 21, 792), and an iteration
+adds the coupling between tiles, a digit a step (generalised conjugate residuals; Eisenstat, Elman &
+Schultz 1983, SIAM J. Numer. Anal. 20, 345).  It converges to the joint solution, with no seams.
+The same inverses hold the marginal variance of each source, because the influence of stars beyond
+the halo is negligible.
 
 The background, which all fluxes share, is eliminated: what it takes from a vector is a few
-products, and the tiles are given the response of all fluxes to it.
+products, and the tiles use the response of all fluxes to it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from romanprf.solve.normal_nb import FINE
 _TILE_SOURCES = 20
 #: Width of the halo (pixels): the reach of the core of the PRF of both neighbours.
 _HALO = 8.0
-#: Iterations at most; so many directions are kept at a time.  A survey frame takes twenty to ten
-#: digits; one that is nothing but blends without useful priors takes 200, and never ends with 20
-#: directions.
-_MAX_ITERATIONS, _KEPT = 500, 100
+#: Iterations at most.  A survey frame takes about 50 to ten digits, one of blends without useful
+#: priors 200.
+_MAX_ITERATIONS = 500
+#: Directions that are kept for orthogonalisation; with 20 a frame of blends does not converge.
+_KEPT = 100
 
 
 class NotConvergedError(RuntimeError):
@@ -39,7 +40,7 @@ class NotConvergedError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """Which sources each tile holds (halo first, core last), and where it lies.
+    """Sources of each tile (halo first, core last), and its place.
 
     Attributes
     ----------
@@ -52,8 +53,8 @@ class Tiles:
     inverse_start : ndarray, shape (ntiles + 1,)
         Of the rows of each tile's inverse.
     bounds : ndarray, shape (ntiles, 4)
-        First and last + 1 cell (of `romanprf.solve.normal_nb.FINE` pixels) of the pixels that
-        say something of a tile, along rows and columns.
+        First and last + 1 cell (of `romanprf.solve.normal_nb.FINE` pixels) of the pixels on which
+        the matrix of a tile depends, along rows and columns.
     """
 
     start: np.ndarray
@@ -236,7 +237,7 @@ class Solver:
 
 
 class _Direction(NamedTuple):
-    """A step of the iteration, what it takes of the residual, and the square of that."""
+    """A step of the iteration, its change of the residual, and the square of that."""
 
     step: np.ndarray
     taken: np.ndarray
@@ -244,7 +245,7 @@ class _Direction(NamedTuple):
 
 
 def _orthogonal(step: np.ndarray, taken: np.ndarray, kept: list[_Direction]) -> _Direction:
-    """Make a step, and what it takes, orthogonal to earlier ones (modified Gram-Schmidt)."""
+    """Make a step and its change orthogonal to earlier ones (modified Gram-Schmidt)."""
     following = [*(direction.taken for direction in kept), taken]
     product, partial = _product(taken, following[0]), np.empty(_chunks(taken))
     for earlier, its in zip(kept, following[1:], strict=True):

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 #: Pixels of a frame, about, from which the spread of its residuals is measured.
 _ENOUGH = 2**19
-#: The catalogue ends where this part of it (%) is fainter.
+#: The catalogue ends at the flux that this part of it (%) is below.
 _FADING = 10.0
 #: Sources in blocks of so many arcsec are neighbours in memory.
 _BLOCK = 3.5
@@ -135,7 +135,7 @@ def sky_order(sources: pd.DataFrame) -> np.ndarray:
 
 
 def usable(frame: Frame) -> bool:
-    """Whether the exposures table says that a frame has usable pixels."""
+    """Whether a frame has usable pixels, by its flags in the exposures table."""
     return not frame.exposure.flags & ExposureFlag.UNUSABLE
 
 
@@ -167,7 +167,7 @@ class Search:
 
 
 def read_search(inputs: Mapping[str, Any]) -> Search:
-    """What the ``sources`` and ``prf`` tables say of the search."""
+    """The search, from the metadata of the ``sources`` and ``prf`` tables."""
     search = json.loads(read_metadata(inputs["sources"], schemas.SOURCES).get("search", "{}"))
     frames = json.loads(read_metadata(inputs["prf"], schemas.PRF).get("shifts", "[]"))
     return Search(search["threshold"] if search.get("rounds") else math.inf, len(frames))

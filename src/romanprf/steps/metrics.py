@@ -52,8 +52,8 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     files = {name: inputs[name] for name in ("sources", "prf")}
     files |= {Path(path).name: path for path in batches}
     origin = provenance(files, params)
-    told = read_metadata(inputs["sources"], schemas.SOURCES)
-    search = {name: told[name] for name in ("search",) if name in told}
+    metadata = read_metadata(inputs["sources"], schemas.SOURCES)
+    search = {name: metadata[name] for name in ("search",) if name in metadata}
     with (
         writing(outputs["metrics"], schemas.METRICS, origin, search) as metrics,
         writing(outputs["lightcurves"], schemas.LIGHTCURVES, origin) as lightcurves,
