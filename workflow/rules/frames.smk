@@ -10,12 +10,14 @@ rule kernels:
         paths.benchmark("kernels")
     conda:
         "../envs/romanprf.yaml"
-    threads: 1
+    threads: 4
     resources:
         mem_mb=memory("kernels", simulated(1)),
         runtime=duration("kernels", simulated(1)),
     params:
         versions=dependencies.versions(),
+        model=settings.shape.model,
+        demo=demo,
     script:
         "../scripts/kernels.py"
 

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 
 from romanprf import schemas
 from romanprf.config import load_config
+from romanprf.core.compile import compiled
 from romanprf.core.image import Image
 from romanprf.flags import BAD_MEASUREMENT, PixelFlag, SourceFlag
 from romanprf.io.exposures import read_exposures
@@ -26,7 +27,6 @@ from romanprf.prf.table import read_prf
 from romanprf.reduce import reduce
 from romanprf.solve.fluxes import fit_frame
 from romanprf.steps import fit, plots
-from romanprf.warm import compiled
 
 NAMES = "prf", "image", "scatter", "light_curves"
 SETTINGS = {
