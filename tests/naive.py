@@ -658,13 +658,18 @@ def match(x, y, residual, weight, template, cell):
     return vector, matrix
 
 
-def cut(image, top, left, size):
-    """The image with a margin of zeros, shifted."""
-    return np.roll(np.pad(image, size), (-top - size, -left - size), (0, 1))[:size, :size]
+def cut(image, weight, top, left, size):
+    """Images with a margin of zeros, shifted."""
+    padded = (np.pad(pixels, size) for pixels in (image * weight, weight))
+    return [np.roll(a, (-top - size, -left - size), (0, 1))[:size, :size] for a in padded]
 
 
 def lit(weight, light):
     return light[weight > 0.0].sum() >= light[weight <= 0.0].sum()
+
+
+def product(a, b):
+    return np.vdot(a, b)
 
 
 def triple(a, b, c):

@@ -23,3 +23,26 @@ SMALL = {
     },
     "metrics": {"subpixels": 2},
 }
+
+#: The smallest field with enough bright stars for a fit of the PRF.
+TINY = {
+    "simulate": {
+        "exposures": 1,
+        "size": 48,
+        "draw_limit": 23.0,
+        "catalogue_limit": 20.0,
+        "microlensing": 0,
+        "transits": 0,
+        "eclipses": 0,
+    },
+    "shape": {
+        "n_r_knots": 5,
+        "n_phi_knots": 4,
+        "iterations": 1,
+        "contamination": 0.9,
+        "rounds": 1,
+        "search_rounds": 1,
+        "reach": 9.0,
+    },
+    "metrics": {"subpixels": 1},
+}

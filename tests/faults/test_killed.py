@@ -19,14 +19,14 @@ import pytest
 import yaml
 
 import forked
-from romanprf import warm
+import small
 from romanprf.config import load_config
 from romanprf.reduce import reduce
 
 #: Three batches of one small exposure.
 TINY = {
-    **warm.TINY,
-    "simulate": {**warm.TINY["simulate"], "exposures": 3},
+    **small.TINY,
+    "simulate": {**small.TINY["simulate"], "exposures": 3},
     "exposures": {"batch_size": 1},
 }
 #: Kills while kernels are compiled, and later.

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 
 import forked
-from romanprf import warm
+from romanprf.core import compile as compiling
 from romanprf.io.scratch import kept
 from romanprf.io.tables import read_table, write_table, writing
 from romanprf.schemas import Column, TableSchema
@@ -145,15 +145,15 @@ def hold_and_wait(path):
 def test_kernels_of_a_killed_warm_up_are_not_used(tmp_path, monkeypatch):
     """Numba lists a kernel before it writes its code: the code found may be of another version."""
     kernel = SimpleNamespace(stats=SimpleNamespace(cache_path=str(tmp_path)))
-    monkeypatch.setattr(warm, "_kernels", lambda: [("romanprf.x_nb.f", kernel)])
+    monkeypatch.setattr(compiling, "_kernels", lambda: [("romanprf.x_nb.f", kernel)])
     files = [tmp_path / name for name in ("f-1.py311.nbi", "f-1.py311.1.nbc")]
     for file in files:
         file.touch()
-    with warm.whole_or_new():
+    with compiling.whole_or_new():
         assert all(file.exists() for file in files)
-    with pytest.raises(KeyboardInterrupt), warm.whole_or_new():
+    with pytest.raises(KeyboardInterrupt), compiling.whole_or_new():
         raise KeyboardInterrupt
     assert all(file.exists() for file in files)
-    with warm.whole_or_new():
+    with compiling.whole_or_new():
         assert not any(file.exists() for file in files)
-    assert [path.name for path in tmp_path.iterdir()] == [warm._LOCK]
+    assert [path.name for path in tmp_path.iterdir()] == [compiling._LOCK]

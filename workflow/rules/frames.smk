@@ -10,12 +10,14 @@ rule kernels:
         paths.benchmark("kernels")
     conda:
         "../envs/romanprf.yaml"
-    threads: 1
+    threads: 4
     resources:
         mem_mb=plan.memory("kernels"),
         runtime=plan.minutes("kernels"),
     params:
         versions=dependencies.versions(),
+        model=settings.shape.model,
+        demo=plan.demo,
     script:
         "../scripts/kernels.py"
 

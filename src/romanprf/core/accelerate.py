@@ -34,6 +34,8 @@ from threadpoolctl import threadpool_limits
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 _FASTMATH = {"nsz", "arcp", "contract", "reassoc"}
+#: Division by zero gives infinity; nobody calls kernels from C.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 
 #: A loop is cut into so many pieces for each thread: what takes longest then does not decide.
 _PIECES = 4
@@ -41,12 +43,25 @@ _PIECES = 4
 
 def njit(function: Callable) -> Any:
     """Compile a serial kernel (cached on disk, releases the GIL)."""
-    return numba.njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")(function)
+    return numba.njit(cache=True, fastmath=_FASTMATH, **_OPTIONS)(function)
 
 
 def njit_exact(function: Callable) -> Any:
     """Compile a serial kernel whose floating-point order must stay as written."""
-    return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    return numba.njit(cache=True, **_OPTIONS)(function)
+
+
+def helper(function: Callable) -> Any:
+    """Compile a function that kernels call, as `njit`, into each of them.
+
+    It is not stored by itself, so that processes which compile different kernels share no file.
+    """
+    return numba.njit(fastmath=_FASTMATH, **_OPTIONS)(function)
+
+
+def helper_exact(function: Callable) -> Any:
+    """As `helper`, with the floating-point order as written."""
+    return numba.njit(**_OPTIONS)(function)
 
 
 def dealt(

@@ -7,10 +7,10 @@ interval (de Boor 2001, A Practical Guide to Splines, ch. IX).
 
 import numpy as np
 
-from romanprf.core.accelerate import njit
+from romanprf.core.accelerate import helper
 
 
-@njit
+@helper
 def uniform_cubic(u):
     """Values of the four cubic B-splines that touch an interval, at ``u`` in [0, 1]."""
     v = 1.0 - u
@@ -22,7 +22,7 @@ def uniform_cubic(u):
     )
 
 
-@njit
+@helper
 def locate(x, lower, step, intervals):
     """Interval index and position in it of ``x``, held inside [lower, lower + step * intervals]."""
     s = (x - lower) / step
@@ -34,7 +34,7 @@ def locate(x, lower, step, intervals):
     return k, s - k
 
 
-@njit
+@helper
 def locate_wrapped(x, lower, step, intervals):
     """Interval index and position of ``x`` on a closed ring of ``intervals``."""
     s = (x - lower) / step

@@ -38,7 +38,8 @@ class Mesh:
         """
         out = np.empty((len(self.rows), len(self.columns)))
         rest = np.zeros(out.shape) if rest is None else rest
-        image_nb.add_mesh(self.rows @ coefficients, self.columns, rest, out)
+        columns = np.ascontiguousarray(self.columns.T)
+        image_nb.add_mesh(self.rows @ coefficients, columns, rest, out)
         return out
 
     def dot(self, image: np.ndarray) -> np.ndarray:

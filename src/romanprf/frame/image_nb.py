@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from romanprf.core.accelerate import dealt, njit, unsigned
+from romanprf.core.accelerate import dealt, helper, unsigned
 
 #: Rows of an image that are worth a thread.
 ROWS = 64
 
 
-@njit
+@helper
 def swapped(variance, flux, model, slope, floor):
     """Variance of a pixel with the photon noise of the model in place of the data's."""
     if slope == 0.0:
@@ -47,13 +47,13 @@ def significance(
     """
     for i in range(unsigned(begin), unsigned(end)):
         for j in range(flux.shape[1]):
-            variance = flux_err[i, j] ** 2
-            out[i, j] = 0.0
+            variance, sigmas = flux_err[i, j] ** 2, 0.0
             if np.isfinite(variance):
                 left = max(1.0 - leverage[i, j], least)
                 variance = swapped(variance, flux[i, j], model[i, j], slope, floor) * left
                 variance += (prf_error * (model[i, j] - rest[i, j]) * left) ** 2
-                out[i, j] = abs(flux[i, j] - model[i, j]) / np.sqrt(variance)
+                sigmas = abs(flux[i, j] - model[i, j]) / np.sqrt(variance)
+            out[i, j] = sigmas
 
 
 @dealt(0, ROWS)
@@ -76,10 +76,11 @@ def brighter(begin, end, light, flux_err, sigmas, out):
 
 @dealt(-1, ROWS)
 def add_mesh(begin, end, rows, columns, rest, out):
-    """Sum over n of rows (rows, n) times columns (columns, n), on top of ``rest`` -> out."""
+    """Sum over n of rows (rows, n) times columns (n, columns), on top of ``rest`` -> out."""
     for i in range(unsigned(begin), unsigned(end)):
         for j in range(out.shape[1]):
-            total = rest[i, j]
-            for n in range(rows.shape[1]):
-                total += rows[i, n] * columns[j, n]
-            out[i, j] = total
+            out[i, j] = rest[i, j]
+        for n in range(rows.shape[1]):
+            factor = rows[i, n]
+            for j in range(out.shape[1]):
+                out[i, j] += factor * columns[n, j]

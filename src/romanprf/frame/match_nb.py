@@ -5,7 +5,7 @@ Letters: p = points, k = functions: the PRF, or the PRF and its two derivatives.
 
 import numpy as np
 
-from romanprf.core.accelerate import dealt, njit
+from romanprf.core.accelerate import dealt, helper
 
 
 @dealt(0, 256)
@@ -32,7 +32,7 @@ def match(
     nrows, ncols = weight.shape
     fine, k, side = template.shape[2] - 1, template.shape[4], template.shape[5]
     half = side // 2
-    w, r = np.empty((2, side, side), np.float32)
+    w, weighted = np.empty((side, side)), np.empty((side, side))
     for i in range(begin, end):
         lit = False
         if -0.5 < x[i] < ncols - 0.5 and -0.5 < y[i] < nrows - 0.5:
@@ -40,25 +40,28 @@ def match(
             u = int((y[i] - row + 0.5) * fine + 0.5)
             v = int((x[i] - column + 0.5) * fine + 0.5)
             near = template[row // cell, column // cell, u, v]
-            _cut(weight, row - half, column - half, w)
-            _cut(residual, row - half, column - half, r)
+            _cut(residual, weight, row - half, column - half, weighted, w)
             lit = _lit(w, near[0])
         for a in range(k):
-            vector[i, a] = _triple(w, r, near[a]) if lit else 0.0
+            vector[i, a] = _product(weighted, near[a]) if lit else 0.0
             for b in range(k):
                 matrix[i, a, b] = _triple(w, near[a], near[b]) if lit else 0.0
 
 
-@njit
-def _cut(image: np.ndarray, top: int, left: int, out: np.ndarray) -> None:
-    """Pixels of an image from row ``top`` and column ``left`` -> out, 0 outside."""
-    for m in range(out.shape[0]):
-        for n in range(out.shape[1]):
-            inside = 0 <= top + m < image.shape[0] and 0 <= left + n < image.shape[1]
-            out[m, n] = image[top + m, left + n] if inside else 0.0
+@helper
+def _cut(
+    image: np.ndarray, weight: np.ndarray, top: int, left: int, weighted: np.ndarray, w: np.ndarray
+) -> None:
+    """Pixels from row ``top`` and column ``left``: image times weight, weight; 0 outside."""
+    for m in range(w.shape[0]):
+        for n in range(w.shape[1]):
+            i, j = top + m, left + n
+            w[m, n] = weighted[m, n] = 0.0
+            if 0 <= i < weight.shape[0] and 0 <= j < weight.shape[1]:
+                w[m, n], weighted[m, n] = weight[i, j], weight[i, j] * image[i, j]
 
 
-@njit
+@helper
 def _lit(weight: np.ndarray, light: np.ndarray) -> bool:
     """Whether at least half of ``light`` is where there is weight."""
     total = seen = 0.0
@@ -69,7 +72,17 @@ def _lit(weight: np.ndarray, light: np.ndarray) -> bool:
     return seen >= 0.5 * total
 
 
-@njit
+@helper
+def _product(a: np.ndarray, b: np.ndarray) -> float:
+    """Sum of the products of two images."""
+    total = 0.0
+    for m in range(a.shape[0]):
+        for n in range(a.shape[1]):
+            total += a[m, n] * b[m, n]
+    return total
+
+
+@helper
 def _triple(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
     """Sum of the products of three images."""
     total = 0.0

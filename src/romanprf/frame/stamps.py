@@ -81,7 +81,7 @@ class Stamps:
     def dot(self, image: np.ndarray) -> np.ndarray:
         """Sum over each footprint of PRF times ``image``, shape (nsources,)."""
         out = np.empty(len(self))
-        stamps_nb.dot(self.window, self.offset, self.values, image, out)
+        stamps_nb.dot(self.window, self.offset, self.values, np.asarray(image, float), out)
         return out
 
     def dots(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -92,8 +92,8 @@ class Stamps:
             if second is None:
                 yield self.dot(first)
                 return
-            out = np.empty((2, len(self)))
-            stamps_nb.dot_two(self.window, self.offset, self.values, first, second, *out)
+            out, pair = np.empty((2, len(self))), (np.asarray(a, float) for a in (first, second))
+            stamps_nb.dot_two(self.window, self.offset, self.values, *pair, *out)
             yield from out
 
     @cached_property

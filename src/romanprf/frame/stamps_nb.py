@@ -5,7 +5,7 @@ Letters: s = sources; window (s, 4) = row0, row1, column0, column1; offset (s + 
 
 import numpy as np
 
-from romanprf.core.accelerate import dealt, njit, unsigned
+from romanprf.core.accelerate import dealt, helper, njit, unsigned
 
 #: A thread works on so many rows of an image at a time.
 BAND = 64
@@ -148,7 +148,7 @@ def add_rings(begin, end, x, y, inner, outer, flux, table, image):
                         _add_part(line, flux[s], prf, column - half, start, stop)
 
 
-@njit
+@helper
 def _add_part(line, factor, prf, start, first, last):
     """Add columns first ... last - 1 of a row of a table that starts at column ``start``."""
     if first < last:
@@ -157,7 +157,7 @@ def _add_part(line, factor, prf, start, first, last):
             line[m + i] += factor * prf[n + i]
 
 
-@njit
+@helper
 def _chord(x, room, start, side, ncols):
     """First and last + 1 column within sqrt(room) of x, of those of a table and of the image."""
     half = np.sqrt(room)

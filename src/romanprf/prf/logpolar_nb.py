@@ -11,14 +11,14 @@ Letters: p = pixels, c = coefficients.
 
 import numpy as np
 
-from romanprf.core.accelerate import dealt, njit
+from romanprf.core.accelerate import dealt, helper, njit
 from romanprf.core.splines_nb import locate, locate_wrapped, uniform_cubic
 
 #: Sources that are worth a thread.
 SOURCES = 16
 
 
-@njit
+@helper
 def ln_prf(r, phi, table, t_min, t_step):
     """Evaluate ln of the PRF at one offset; r arcsec, phi rad.
 
@@ -84,7 +84,7 @@ def accumulate(r, phi, value, weight, t_min, t_step, n_r, n_phi, core, matrix, v
                     matrix[index[a], index[b]] += wa * basis[b]
 
 
-@njit
+@helper
 def prf_at(dx, dy, jacobian, table, t_min, t_step, r_max):
     """PRF at an offset in pixels; jacobian (2, 2): (east, north) arcsec per (x, y) pixel."""
     east = jacobian[0, 0] * dx + jacobian[0, 1] * dy

@@ -250,7 +250,7 @@ class TensorPRF(PRF):
         r, outer_maximum = self._extent
         threshold = np.asarray(threshold, float)
         index = np.empty(threshold.size, np.int64)
-        tensor_nb.first_below(outer_maximum, threshold.ravel(), index)
+        tensor_nb.first_below(np.ascontiguousarray(outer_maximum), threshold.ravel(), index)
         return r[np.minimum(index, r.size - 1)].reshape(threshold.shape) * self.pixel_scale
 
     @property

@@ -12,14 +12,14 @@ of each stamp in ``values``, rows first; node, share (s, m): what each source ta
 
 import numpy as np
 
-from romanprf.core.accelerate import dealt, njit, unsigned
+from romanprf.core.accelerate import dealt, helper, unsigned
 from romanprf.core.splines_nb import locate, uniform_cubic
 
 #: Sources that are worth a thread.
 SOURCES = 64
 
 
-@njit
+@helper
 def axis(offset, scale, step, intervals):
     """First function and values of the four that are not zero at ``offset`` (pixels)."""
     d = abs(offset) / scale
@@ -76,7 +76,7 @@ def fill_stamps(
                 m += width
 
 
-@njit
+@helper
 def _local(coefficients, node, share, s, area, below, left, reach):
     """Coefficients of source s, times its area, that reach the pixels of its window.
 
@@ -104,7 +104,7 @@ def _local(coefficients, node, share, s, area, below, left, reach):
     return own
 
 
-@njit
+@helper
 def _contract(own, first, weight, row, line):
     """Sum the rows of coefficients that reach a row of pixels; weight (rows, reach)."""
     i, r = unsigned(first), unsigned(row)
@@ -117,7 +117,7 @@ def _contract(own, first, weight, row, line):
             line[j] += weight[r, a] * own[i + a, j]
 
 
-@njit
+@helper
 def _mean(line, left, weight, first, last, start, width, values):
     """Write a row of pixels to values[start : start + width], 0 but from ``first`` to ``last``.
 
@@ -140,7 +140,7 @@ def _mean(line, left, weight, first, last, start, width, values):
             values[m + p] += weight[p, a] * line[unsigned(left[p]) - j0 + a]
 
 
-@njit
+@helper
 def _pixel_basis(offset, count, reach, scale, step, n, points):
     """Means of the functions over ``points`` places in each of a run of pixels, 1 pixel apart.
 
@@ -166,14 +166,15 @@ def gather(begin, end, x, y, radius, light, window, node, share, image, scale, s
     sources are dealt out to the chunks, so that the sums do not depend on the number of threads.
     """
     chunks, n = total.shape[0], total.shape[2]
+    four, one = np.int64(4), np.int64(1)  # literals would be types of their own
     for chunk in range(begin, end):
         line = np.empty(n)
         for s in range(chunk, x.size, chunks):
             row0, row1, column0, column1 = window[s]
             height, width = row1 - row0, column1 - column0
             if height > 0 and width > 0:
-                below, along_y = _pixel_basis(row0 - y[s], height, 4, scale, step, n, 1)
-                left, along_x = _pixel_basis(column0 - x[s], width, 4, scale, step, n, 1)
+                below, along_y = _pixel_basis(row0 - y[s], height, four, scale, step, n, one)
+                left, along_x = _pixel_basis(column0 - x[s], width, four, scale, step, n, one)
                 low, high = left[0], left[width - 1] + 4
                 for row in range(height):
                     room = radius[s] ** 2 - (row0 + row - y[s]) ** 2
@@ -193,14 +194,14 @@ def gather(begin, end, x, y, radius, light, window, node, share, image, scale, s
                             _add_scaled(line, factor, low, high, sums[a])
 
 
-@njit
+@helper
 def _add_scaled(line, factor, low, high, sums):
     """Add ``factor`` times the elements ``low`` ... ``high`` - 1 of a line to those of another."""
     for j in range(unsigned(low), unsigned(high)):
         sums[j] += factor * line[j]
 
 
-@njit
+@helper
 def _sum_row(pixels, offset, room, left, along_x, line):
     """Add what a row of pixels (p,) within sqrt(room) of a star says of each function, line (n,).
 
@@ -222,14 +223,15 @@ def add_own_terms(begin, end, x, y, radius, light, window, node, share, weight, 
     as the matrix is symmetric.
     """
     chunks, n = band.shape[0], band.shape[2]
+    four, one = np.int64(4), np.int64(1)  # as in `gather`
     for chunk in range(begin, end):
         line = np.empty((4, n))
         for s in range(chunk, x.size, chunks):
             row0, row1, column0, column1 = window[s]
             height, width = row1 - row0, column1 - column0
             if height > 0 and width > 0:
-                below, along_y = _pixel_basis(row0 - y[s], height, 4, scale, step, n, 1)
-                left, along_x = _pixel_basis(column0 - x[s], width, 4, scale, step, n, 1)
+                below, along_y = _pixel_basis(row0 - y[s], height, four, scale, step, n, one)
+                left, along_x = _pixel_basis(column0 - x[s], width, four, scale, step, n, one)
                 low, high = left[0], left[width - 1] + 4
                 for row in range(height):
                     room = radius[s] ** 2 - (row0 + row - y[s]) ** 2
@@ -252,7 +254,7 @@ def add_own_terms(begin, end, x, y, radius, light, window, node, share, weight, 
                         )
 
 
-@njit
+@helper
 def _spread(line, low, high, along_y, factor, band):
     """Add the sums of one row of pixels, line (4, n), to the band (4, 4, 7, n) of its functions."""
     for a in range(4):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from romanprf.core.accelerate import dealt, njit
+from romanprf.core.accelerate import dealt, helper
 
 
 @dealt(-1, 1024)
@@ -27,7 +27,7 @@ def combine(
     for i in range(begin, end):
         summed[i] = 0.0
         precision[i] = 0.0
-        known = 0
+        known = np.int64(0)
         for n in range(vector.shape[0]):
             if matrix[n, i] > 0.0:
                 flux[known] = vector[n, i] / matrix[n, i]
@@ -43,7 +43,7 @@ def combine(
                         precision[i] += matrix[n, i]
 
 
-@njit
+@helper
 def _median(values: np.ndarray, count: int) -> float:
     """Median of the first ``count`` values, which are put in another order (Hoare's selection)."""
     middle, low, high = count // 2, 0, count - 1

@@ -5,7 +5,7 @@ Letters: s = sources, p = pixels, n = pairs; images are (rows, columns).
 
 import numpy as np
 
-from romanprf.core.accelerate import dealt, njit
+from romanprf.core.accelerate import dealt, helper
 
 #: Radians in a degree.
 DEGREE = np.pi / 180.0
@@ -13,7 +13,7 @@ DEGREE = np.pi / 180.0
 ARCSEC = DEGREE / 3600.0
 
 
-@njit
+@helper
 def offset(ra, dec, ra0, dec0):
     """Offset of (ra, dec) from (ra0, dec0), degrees -> east, north (degrees), r (arcsec), phi.
 

@@ -6,13 +6,13 @@ where degrees are said.  Equations: Calabretta & Greisen 2002, A&A 395, 1077, se
 
 import numpy as np
 
-from romanprf.core.accelerate import dealt, njit_exact
+from romanprf.core.accelerate import dealt, helper_exact
 
 #: Points that are worth a thread.
 POINTS = 1024
 
 
-@njit_exact
+@helper_exact
 def _value(u, v, coefficients):
     """Sum of c_ij T_i(u) T_j(v), coefficients (n, n).
 
@@ -31,7 +31,7 @@ def _value(u, v, coefficients):
     return total
 
 
-@njit_exact
+@helper_exact
 def _unit(value, lower, upper):
     """Place of a value between two others, -1 to 1."""
     return (2.0 * value - lower - upper) / (upper - lower)

@@ -7,7 +7,7 @@ Letters: s = sources, k = entries; the matrix is symmetric, CSR, columns sorted,
 
 import numpy as np
 
-from romanprf.core.accelerate import dealt, njit, unsigned
+from romanprf.core.accelerate import dealt, helper, njit, unsigned
 from romanprf.frame.stamps_nb import BAND
 
 #: Sources are listed by cells of so many pixels, changes of pixels by finer ones.
@@ -38,25 +38,25 @@ def bin_sources(x, y, nrows, ncols):
     return start, members, across
 
 
-@njit
+@helper
 def _cell(place, cells):
     return min(max(int(place), 0) // CELL, cells - 1)
 
 
-@njit
+@helper
 def _owns(radius, s, o):
     """Whether the entry of sources s and o is that of s."""
     return (radius[o] < radius[s]) | ((radius[o] == radius[s]) & (o <= s))
 
 
-@njit
+@helper
 def _overlap(window, s, o):
     """Whether two windows have pixels in common."""
     low, high, left, right = _shared(window, s, o)
     return (low < high) & (left < right)
 
 
-@njit
+@helper
 def _shared(window, s, o):
     """Rectangle that two windows have in common, or none: row0, row1, column0, column1."""
     return (
@@ -72,12 +72,13 @@ def count_candidates(begin, end, x, y, radius, start, across, out):
     """Number of sources in the cells that `list_own` looks at for each -> out (s,)."""
     for s in range(unsigned(begin), unsigned(end)):
         first, last, top, bottom = _cells_around(x[s], y[s], 2.0 * radius[s], start, across)
-        out[s] = 0
+        count = 0
         for i in range(top, bottom + 1):
-            out[s] += start[i * across + last + 1] - start[i * across + first]
+            count += start[i * across + last + 1] - start[i * across + first]
+        out[s] = count
 
 
-@njit
+@helper
 def _cells_around(x, y, far, start, across):
     """First and last cell within ``far`` of a place, along columns and rows."""
     down = (start.size - 1) // across
@@ -98,7 +99,7 @@ def list_own(begin, end, x, y, radius, window, start, members, across, first, in
         left, right, top, bottom = _cells_around(x[s], y[s], 2.0 * radius[s], start, across)
         for i in range(top, bottom + 1):
             for m in range(start[i * across + left], start[i * across + right + 1]):
-                o = np.int64(members[m])
+                o = unsigned(members[m])
                 dx, dy, reach = x[s] - x[o], y[s] - y[o], radius[s] + radius[o]
                 near = (dx * dx + dy * dy <= reach * reach) & (o != s)
                 # Written in any case and kept if it counts: a branch would be guessed wrong.
@@ -111,8 +112,11 @@ def list_own(begin, end, x, y, radius, window, start, members, across, first, in
 def pack(begin, end, first, lists, start, out):
     """Lists that begin at first[s], of start[s + 1] - start[s] elements, one behind the other."""
     for s in range(unsigned(begin), unsigned(end)):
-        for k in range(unsigned(start[s + 1] - start[s])):
-            out[unsigned(start[s]) + k] = lists[unsigned(first[s]) + k]
+        k, m, stop = unsigned(start[s]), unsigned(first[s]), unsigned(start[s + unsigned(1)])
+        while k < stop:  # too short to be vectorised
+            out[k] = lists[m]
+            k += unsigned(1)
+            m += unsigned(1)
 
 
 @njit
@@ -177,7 +181,7 @@ def changes(begin, end, old, new, share, count):
                     count[i + 1, column // FINE + 1] += 1
 
 
-@njit
+@helper
 def touched(total, row0, row1, column0, column1):
     """Whether a pixel changed in the cells of a rectangle; total: sums of `changes` along both."""
     top, left = row0 // FINE, column0 // FINE
@@ -198,7 +202,7 @@ def fill_own(begin, end, window, offset, values, weight, prior, total, start, ow
         elif _pair_touched(total, window, s, s):
             light = _weighted(window, offset, values, weight, s)
             for j in range(start[s], start[s + 1]):
-                o = np.int64(own[j])
+                o = unsigned(own[j])
                 if _pair_touched(total, window, s, o):
                     entry = _common(light, window, offset, values, s, o)
                     data[j] = entry + prior[s] if o == s else entry
@@ -211,14 +215,14 @@ def take(begin, end, own, place, out):
         out[k] = own[unsigned(place[k])]
 
 
-@njit
+@helper
 def _pair_touched(total, window, s, o):
     """Whether a pixel changed that two sources have in common (see `touched`)."""
     low, high, left, right = _shared(window, s, o)
     return low < high and left < right and touched(total, low, high, left, right)
 
 
-@njit
+@helper
 def _weighted(window, offset, values, weight, s):
     """Stamp of a source times the weight of its pixels, flat."""
     row0, row1, column0, column1 = window[s]
@@ -232,7 +236,7 @@ def _weighted(window, offset, values, weight, s):
     return out
 
 
-@njit
+@helper
 def _common(own, window, offset, values, s, o):
     """Sum of the products of two stamps; that of s, ``own``, is flat and of s alone."""
     low, high, left, right = _shared(window, s, o)

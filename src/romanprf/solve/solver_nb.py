@@ -8,13 +8,13 @@ are what the core knows after the halo has been marginalised.
 
 import numpy as np
 
-from romanprf.core.accelerate import dealt, njit, njit_exact, unsigned
+from romanprf.core.accelerate import dealt, helper, helper_exact, njit, unsigned
 
 #: Elements of vectors that are worked on together: they stay near the processor.
 CHUNK = 2048
 
 
-@njit
+@helper
 def _list_halo(tile, x, y, size, halo, across, down, core_start, core_members, out):
     """Write the halo sources of a tile to ``out`` as far as it reaches; return how many."""
     i, j = tile // across, tile % across
@@ -66,7 +66,7 @@ def list_slots(
             members[middle + m - core_start[tile]] = core_members[m]
 
 
-@njit_exact
+@helper_exact
 def _upper(a):
     """Cholesky factor of a symmetric matrix in place: its upper triangle becomes U, a = U^T U.
 
@@ -91,13 +91,13 @@ def _upper(a):
                     a[i, j] -= f0 * a[first, j] + f1 * a[b, j] + f2 * a[c, j] + f3 * a[d, j]
 
 
-@njit
+@helper
 def _counts(n):
     """The numbers n, 1, 2, 3, 4 as indices."""
     return unsigned(n), unsigned(1), unsigned(2), unsigned(3), unsigned(4)
 
 
-@njit_exact
+@helper_exact
 def _last_columns(u, first):
     """Columns ``first`` ... of the inverse of U^T U, shape (n, n - first)."""
     x = np.zeros((u.shape[0], u.shape[0] - first))
@@ -117,7 +117,7 @@ def _last_columns(u, first):
     return x
 
 
-@njit_exact
+@helper_exact
 def _eliminate(u, x, i):
     """Row i of the solution of U x = y from the rows below, four at a time; x holds y and x."""
     n, one, two, three, four = _counts(u.shape[0])
@@ -136,7 +136,7 @@ def _eliminate(u, x, i):
         x[i, c] *= scale
 
 
-@njit
+@helper
 def _dense(indptr, indices, data, members, place):
     """Matrix of some sources; place (s,): -1 everywhere, before and after."""
     n = members.size
@@ -263,7 +263,7 @@ def products(begin, end, one, two, partial):
         partial[c] = _dot(one, two, first, last)
 
 
-@njit_exact
+@helper_exact
 def _dot(one, two, first, last):
     """Product of two vectors between two indices, in four sums that do not wait for each other."""
     whole = first + (last - first) // 4 * 4

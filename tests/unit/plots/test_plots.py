@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 
 from romanprf import schemas
 from romanprf.config import load_config
+from romanprf.core.compile import compiled
 from romanprf.core.image import Image
 from romanprf.flags import BAD_MEASUREMENT, PixelFlag, SourceFlag
 from romanprf.frame.frame import Frame
@@ -29,7 +30,6 @@ from romanprf.reduce import reduce
 from romanprf.solve.fit import fit_frame, model_image
 from romanprf.solve.fluxes import Method, Prior
 from romanprf.steps import plots
-from romanprf.warm import compiled
 
 NAMES = "prf", "image", "scatter", "light_curves"
 SETTINGS = {

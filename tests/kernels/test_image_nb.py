@@ -75,7 +75,7 @@ def test_residuals(kernel, images):
 def test_add_mesh(kernel, n):
     rng = np.random.default_rng(7)
     rows, columns, rest, out = *(rng.normal(size=(m, n)) for m in (5, 7)), *np.ones((2, 5, 7))
-    kernel(rows, columns, 2.0 * rest, out)
+    kernel(rows, columns.T.copy(), 2.0 * rest, out)
     assert_allclose(out, naive.add_mesh(rows, columns, 2.0 * rest), rtol=1e-13, atol=1e-14)
 
 

@@ -54,10 +54,10 @@ def test_median(kernel, count):
 
 @both(match_nb._cut)
 def test_cut(kernel):
-    image, out = np.random.default_rng(6).normal(size=(7, 9)), np.empty((4, 4))
+    images, out = np.random.default_rng(6).normal(size=(2, 7, 9)), np.empty((2, 4, 4))
     for top, left in ((2, 3), (-2, 7), (5, -1), (-4, 0), (7, 9)):
-        kernel(image, top, left, out)
-        assert_array_equal(out, naive.cut(image, top, left, 4))
+        kernel(*images, top, left, *out)
+        assert_array_equal(out, naive.cut(*images, top, left, 4))
 
 
 @both(match_nb._lit)
@@ -66,6 +66,12 @@ def test_lit(kernel):
     ours = [kernel(np.where(weight > 0.5, weight, 0.0), light) for weight in weights]
     assert ours == [naive.lit(weight - 0.5, light) for weight in weights]
     assert 0 < sum(ours) < 20
+
+
+@both(match_nb._product)
+def test_product(kernel):
+    images = np.random.default_rng(4).normal(size=(2, 4, 5))
+    assert_allclose(kernel(*images), naive.product(*images), atol=1e-14)
 
 
 @both(match_nb._triple)
