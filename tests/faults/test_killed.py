@@ -180,6 +180,8 @@ def kill_after(workflow: Workflow, jobs: int, seconds: float, fate, rng, rule: s
 
 
 def test_killed_while_kernels_are_compiled(workflow):
+    for folder in (workflow.results, workflow.folder / "kernels"):
+        shutil.rmtree(folder, ignore_errors=True)  # of the tests before
     rng = random.Random(1)
     for n in range(WARMING):
         assert kill_after(workflow, 1, rng.uniform(0.0, 6.0), FATES[n % 2], rng, "kernels")

@@ -177,7 +177,7 @@ def test_unreadable_files_give_one_line(tmp_path, content):
 def test_other_tables_and_versions_are_refused(tmp_path):
     path = tmp_path / "p.parquet"
     tables.write_table(path, photometry(), TABLE, ORIGIN)
-    with pytest.raises(InputError, match="expected table metrics version 1, found photometry"):
+    with pytest.raises(InputError, match="expected table metrics version 2, found photometry"):
         tables.read_table(path, schemas.METRICS)
     newer = schemas.TableSchema("photometry", TABLE.version + 1, "", TABLE.columns)
     told = rf"photometry version {newer.version}, found .* version {TABLE.version}"
