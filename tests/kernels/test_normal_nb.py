@@ -163,7 +163,7 @@ def _pattern(stamps, entries):
 
 def test_pattern_holds_all_that_is_not_zero(stamps):
     pattern = _pattern(stamps, lambda pattern: np.ones(pattern.own.size))
-    dense = naive.fill_own(stamps.window, stamps.offset, stamps.values, np.ones(SHAPE))
+    dense = naive.fill_own(*stamps.footprints, np.ones(SHAPE))
     assert (pattern[dense > 0.0] == 1.0).all()
     assert_array_equal(np.diag(pattern), 1.0)
     assert_array_equal(pattern, pattern.T)
@@ -218,19 +218,19 @@ def test_pair_touched(kernel, stamps, weight, changed):
 
 @both(nb._weighted)
 def test_weighted(kernel, stamps, weight):
-    arguments = stamps.window, stamps.offset, stamps.values, weight
     for s in (0, 5, 23):
-        assert_allclose(kernel(*arguments, s), naive.weighted(*arguments, s), rtol=1e-14)
+        expected = naive.weighted(*stamps.footprints, weight, s)
+        assert_allclose(kernel(stamps.footprints, weight, s), expected, rtol=1e-14)
 
 
 @both(nb._common)
 def test_common(kernel, stamps, weight):
-    arguments = stamps.window, stamps.offset, stamps.values
+    footprints = stamps.footprints
     for s, o in PAIRS:
         if naive.overlap(stamps.window, s, o, SHAPE):
-            own = naive.weighted(*arguments, weight, s)
-            expected = naive.common(own, *arguments, s, o)
-            assert kernel(own, *arguments, s, o) == pytest.approx(expected, rel=1e-12)
+            own = naive.weighted(*footprints, weight, s)
+            expected = naive.common(own, *footprints, s, o)
+            assert kernel(own, footprints, s, o) == pytest.approx(expected, rel=1e-12)
 
 
 def _filled(kernel, stamps, weight, prior, count, data):
@@ -238,8 +238,8 @@ def _filled(kernel, stamps, weight, prior, count, data):
 
     def entries(pattern):
         out = np.full(pattern.own.size, data)
-        pixels = stamps.window, stamps.offset, stamps.values, weight
-        kernel(*pixels, prior, _summed(count), pattern.start, pattern.own, out)
+        rest = prior, _summed(count), pattern.start, pattern.own
+        kernel(stamps.footprints, weight, *rest, out)
         return out
 
     return _pattern(stamps, entries)
@@ -249,7 +249,7 @@ def _filled(kernel, stamps, weight, prior, count, data):
 def test_fill_own(kernel, stamps, weight):
     prior = np.linspace(0.1, 0.2, len(stamps))
     ours = _filled(kernel, stamps, weight, prior, np.ones((10, 9), int), 0.0)
-    expected = naive.fill_own(stamps.window, stamps.offset, stamps.values, weight)
+    expected = naive.fill_own(*stamps.footprints, weight)
     expected += np.diag(prior)
     assert_allclose(ours, expected, rtol=1e-10, atol=1e-16)
     assert_array_equal(ours, ours.T)
@@ -260,7 +260,7 @@ def test_fill_own_where_pixels_have_changed(kernel, stamps, weight):
     count, pixels = np.zeros((10, 9), int), np.zeros(SHAPE, bool)
     count[2, 3], pixels[8:12, 12:16] = 1, True
     ours = _filled(kernel, stamps, weight, np.zeros(len(stamps)), count, 7.0)
-    expected = naive.fill_own(stamps.window, stamps.offset, stamps.values, weight)
+    expected = naive.fill_own(*stamps.footprints, weight)
     shown = naive.covered(stamps.window, SHAPE)[:, pixels.ravel()].astype(int)
     here = (shown @ shown.T > 0) & (ours != 0.0)
     assert_allclose(ours[here], expected[here], rtol=1e-10, atol=1e-16)
@@ -278,7 +278,7 @@ def test_take(kernel):
 def test_normal_matrix_is_the_dense_one(stamps, weight):
     sigma = np.linspace(5.0, 50.0, len(stamps))
     matrix = normal_matrix(stamps, weight, sigma).toarray()
-    expected = naive.fill_own(stamps.window, stamps.offset, stamps.values, weight)
+    expected = naive.fill_own(*stamps.footprints, weight)
     expected += np.diag(sigma**-2.0)
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert np.abs((matrix - expected) / scale).max() < 1e-10
@@ -312,9 +312,8 @@ def test_diagonal(stamps, weight):
 @both(nb.leverage)
 def test_leverage(kernel, stamps, weight):
     precision = np.random.default_rng(9).uniform(0.5, 2.0, len(stamps))
-    places = stamps.x, stamps.y, stamps.window, stamps.offset, stamps.values
-    out = np.zeros(SHAPE)
-    kernel(*places, *stamps.bands, weight, precision, 3, out)
-    assert_allclose(out, naive.leverage(*places, weight, precision, 3), rtol=1e-6)
+    places, footprints, out = (stamps.x, stamps.y), stamps.footprints, np.zeros(SHAPE)
+    kernel(*places, footprints, *stamps.bands, weight, precision, 3, out)
+    assert_allclose(out, naive.leverage(*places, *footprints, weight, precision, 3), rtol=1e-6)
     assert (out[4:7, 10] == 0.0).all()
     assert out.max() > 0.0

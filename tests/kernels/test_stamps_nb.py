@@ -27,8 +27,8 @@ def test_list_bands(kernel, stamps):
 def test_dot_two(kernel, stamps):
     images = np.random.default_rng(52).normal(size=(2, *stamps.shape))
     out = np.empty((2, len(stamps)))
-    kernel(stamps.window, stamps.offset, stamps.values, *images, *out)
-    expected = naive.dot_two(stamps.window, stamps.offset, stamps.values, *images)
+    kernel(stamps.footprints, *images, *out)
+    expected = naive.dot_two(*stamps.footprints, *images)
     assert_allclose(out, expected, rtol=1e-10, atol=1e-12)
     assert_allclose(list(stamps.dots([*images, images[0]])), [*expected, expected[0]], rtol=1e-10)
 
@@ -37,8 +37,8 @@ def test_dot_two(kernel, stamps):
 def test_add(kernel, stamps):
     flux = np.random.default_rng(5).normal(10.0, 30.0, len(stamps))
     rest, image = np.ones(stamps.shape), np.full(stamps.shape, np.nan)
-    kernel(stamps.window, stamps.offset, stamps.values, *stamps.bands, flux, rest, image)
-    expected = naive.add(stamps.window, stamps.offset, stamps.values, flux, stamps.shape)
+    kernel(stamps.footprints, *stamps.bands, flux, rest, image)
+    expected = naive.add(*stamps.footprints, flux, stamps.shape)
     assert_allclose(image, 1.0 + expected, rtol=1e-12)
     assert np.ptp(image) > 1.0
 
@@ -50,8 +50,8 @@ def test_add_listed(kernel, stamps):
     some = rng.choice(place.size, 200, replace=False)
     place.flat[some] = np.arange(200)
     ours, expected = np.ones(200), np.ones(200)
-    kernel(stamps.window, stamps.offset, stamps.values, flux, place, ours)
-    naive.add_listed(stamps.window, stamps.offset, stamps.values, flux, place, expected)
+    kernel(stamps.footprints, flux, place, ours)
+    naive.add_listed(*stamps.footprints, flux, place, expected)
     assert_allclose(ours, expected, rtol=1e-12)
     assert np.ptp(ours) > 1.0
 
@@ -60,8 +60,8 @@ def test_add_listed(kernel, stamps):
 def test_dot(kernel, stamps):
     image = np.random.default_rng(6).normal(size=stamps.shape)
     out = np.empty(len(stamps))
-    kernel(stamps.window, stamps.offset, stamps.values, image, out)
-    expected = naive.dot(stamps.window, stamps.offset, stamps.values, image)
+    kernel(stamps.footprints, image, out)
+    expected = naive.dot(*stamps.footprints, image)
     assert_allclose(out, expected, rtol=1e-12, atol=1e-15)
     assert np.abs(out).max() > 0.1
 

@@ -60,7 +60,14 @@ def _job(entry: str) -> _Job:
     name, _, signature = entry.partition("(")
     module, _, kernel = name.rpartition(".")
     found = getattr(importlib.import_module(module), kernel)
-    return getattr(found, "kernel", found), eval(f"({signature}", vars(types).copy())
+    names = {**vars(types), "NamedTuple": _named_tuple}
+    return getattr(found, "kernel", found), eval(f"({signature}", names)
+
+
+def _named_tuple(path: str, *fields: types.Type) -> types.Type:
+    """Type of a named tuple, of which ``path`` is the class."""
+    module, _, name = path.rpartition(".")
+    return types.NamedTuple(fields, getattr(importlib.import_module(module), name))
 
 
 def _size(job: _Job) -> int:
@@ -172,6 +179,9 @@ def _text(kind: types.Type) -> str:
     """A type as `_job` reads it."""
     if isinstance(kind, types.Array) and kind.layout == "C":
         return f"{_text(kind.dtype)}[{':, ' * (kind.ndim - 1)}::1]"
+    if isinstance(kind, types.NamedTuple):
+        path = f"{kind.instance_class.__module__}.{kind.instance_class.__name__}"
+        return f"NamedTuple({', '.join([repr(path), *map(_text, kind.types)])})"
     return "boolean" if kind == types.boolean else repr(kind)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,14 @@ from romanprf.sky.wcs import STERADIAN, stretch
 
 #: A footprint is never smaller than this (pixels).
 MIN_RADIUS = 5.0
+
+
+class Footprints(NamedTuple):
+    """The stamps of `Stamps`, as the kernels take them: attributes of the same names."""
+
+    window: np.ndarray
+    offset: np.ndarray
+    values: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +57,11 @@ class Stamps:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def footprints(self) -> Footprints:
+        """What kernels need of the stamps."""
+        return Footprints(window=self.window, offset=self.offset, values=self.values)
+
     def seen(self) -> tuple[np.ndarray, Stamps]:
         """Indices of the sources that have a window, and the stamps of those."""
         index = np.flatnonzero(np.diff(self.offset))
@@ -75,13 +89,13 @@ class Stamps:
         """Image of all sources with these fluxes (e-/s) on top of ``rest``, shape ``shape``."""
         image = np.empty(self.shape)
         rest = np.zeros(self.shape) if rest is None else rest
-        stamps_nb.add(self.window, self.offset, self.values, *self.bands, flux, rest, image)
+        stamps_nb.add(self.footprints, *self.bands, flux, rest, image)
         return image
 
     def dot(self, image: np.ndarray) -> np.ndarray:
         """Sum over each footprint of PRF times ``image``, shape (nsources,)."""
         out = np.empty(len(self))
-        stamps_nb.dot(self.window, self.offset, self.values, np.asarray(image, float), out)
+        stamps_nb.dot(self.footprints, np.asarray(image, float), out)
         return out
 
     def dots(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -93,7 +107,7 @@ class Stamps:
                 yield self.dot(first)
                 return
             out, pair = np.empty((2, len(self))), (np.asarray(a, float) for a in (first, second))
-            stamps_nb.dot_two(self.window, self.offset, self.values, *pair, *out)
+            stamps_nb.dot_two(self.footprints, *pair, *out)
             yield from out
 
     @cached_property

@@ -1,6 +1,7 @@
 """Kernels that add up or project stamps.
 
-Letters: s = sources; window (s, 4) = row0, row1, column0, column1; offset (s + 1,); values flat.
+Letters: s = sources; window (s, 4) = row0, row1, column0, column1; footprints: see
+`romanprf.frame.stamps.Footprints`.
 """
 
 import numpy as np
@@ -37,13 +38,14 @@ def list_bands(window, nrows):
     return start, members
 
 
-@dealt(3, less=1)
-def add(begin, end, window, offset, values, start, members, flux, rest, image):
+@dealt(1, less=1)
+def add(begin, end, footprints, start, members, flux, rest, image):
     """Image of flux (s,) times the PRF of every source on top of another image, ``rest``.
 
     A pixel gets its sources in their order, whichever thread works on its band of rows; start,
     members: see `list_bands`.
     """
+    window, offset, values = footprints
     for band in range(begin, end):
         low, high = band * BAND, min((band + 1) * BAND, image.shape[0])
         for row in range(low, high):
@@ -59,12 +61,13 @@ def add(begin, end, window, offset, values, start, members, flux, rest, image):
                     image[row, first + i] += flux[s] * values[n + i]
 
 
-@dealt(4, per=BAND)
-def add_listed(begin, end, window, offset, values, flux, place, out):
+@dealt(2, per=BAND)
+def add_listed(begin, end, footprints, flux, place, out):
     """Add flux (s,) times the PRF of every source to the pixels of a list.
 
     place (rows, columns): number of a pixel in the list, out (pixels,), negative for the others.
     """
+    window, offset, values = footprints
     for band in range(begin, end):
         low, high = band * BAND, min((band + 1) * BAND, place.shape[0])
         for s in range(flux.size):
@@ -78,8 +81,9 @@ def add_listed(begin, end, window, offset, values, flux, place, out):
 
 
 @dealt(-1, SOURCES)
-def dot(begin, end, window, offset, values, image, out):
+def dot(begin, end, footprints, image, out):
     """Sum over each window of PRF times ``image`` -> out (s,)."""
+    window, offset, values = footprints
     for s in range(unsigned(begin), unsigned(end)):
         row0, row1, column0, column1 = window[s]
         n, first, width = unsigned(offset[s]), unsigned(column0), unsigned(column1 - column0)
@@ -92,8 +96,9 @@ def dot(begin, end, window, offset, values, image, out):
 
 
 @dealt(-1, SOURCES)
-def dot_two(begin, end, window, offset, values, first, second, out_first, out_second):
+def dot_two(begin, end, footprints, first, second, out_first, out_second):
     """`dot` with two images: what takes time is to read the stamps."""
+    window, offset, values = footprints
     for s in range(unsigned(begin), unsigned(end)):
         row0, row1, column0, column1 = window[s]
         n, left, width = unsigned(offset[s]), unsigned(column0), unsigned(column1 - column0)

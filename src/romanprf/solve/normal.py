@@ -110,8 +110,8 @@ class NormalMatrix:
             total[1:, 1:], self._empty = 1, False
         total = total.cumsum(axis=0).cumsum(axis=1)
         s, p = self._stamps, self._pattern
-        pixels = s.window, s.offset, s.values, self.weight
-        normal_nb.fill_own(*pixels, self._prior, total, p.start, p.own, self._own)
+        rest = self._prior, total, p.start, p.own
+        normal_nb.fill_own(s.footprints, self.weight, *rest, self._own)
         normal_nb.take(self._own, p.place, self.matrix.data)
         return total
 
@@ -135,8 +135,6 @@ def leverage(stamps: Stamps, weight: np.ndarray, diagonal: np.ndarray) -> np.nda
     ndarray, shape (nrows, ncols)
         0 to 1.
     """
-    out = np.zeros(stamps.shape)
-    s = stamps
-    places = s.x, s.y, s.window, s.offset, s.values
-    normal_nb.leverage(*places, *s.bands, weight, diagonal, _CORE, out)
+    out, places = np.zeros(stamps.shape), (stamps.x, stamps.y, stamps.footprints)
+    normal_nb.leverage(*places, *stamps.bands, weight, diagonal, _CORE, out)
     return out

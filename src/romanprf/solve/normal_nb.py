@@ -189,22 +189,23 @@ def touched(total, row0, row1, column0, column1):
     return total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left] > 0
 
 
-@dealt(0, 64)
-def fill_own(begin, end, window, offset, values, weight, prior, total, start, own, data):
+@dealt(2, 64)
+def fill_own(begin, end, footprints, weight, prior, total, start, own, data):
     """Owned entries of the normal matrix, data (j,), where the weight has changed.
 
     weight (rows, columns): inverse variance; prior (s,): that of each flux; total: see `touched`;
     start (s + 1,), own (j,): see `pack`.
     """
+    window = footprints.window
     for s in range(unsigned(begin), unsigned(end)):
         if window[s, 1] <= window[s, 0]:
             data[start[s]] = prior[s]  # its only entry
         elif _pair_touched(total, window, s, s):
-            light = _weighted(window, offset, values, weight, s)
+            light = _weighted(footprints, weight, s)
             for j in range(start[s], start[s + 1]):
                 o = unsigned(own[j])
                 if _pair_touched(total, window, s, o):
-                    entry = _common(light, window, offset, values, s, o)
+                    entry = _common(light, footprints, s, o)
                     data[j] = entry + prior[s] if o == s else entry
 
 
@@ -223,8 +224,9 @@ def _pair_touched(total, window, s, o):
 
 
 @helper
-def _weighted(window, offset, values, weight, s):
+def _weighted(footprints, weight, s):
     """Stamp of a source times the weight of its pixels, flat."""
+    window, offset, values = footprints
     row0, row1, column0, column1 = window[s]
     out = np.empty((row1 - row0) * (column1 - column0))
     m, n = unsigned(0), unsigned(offset[s])
@@ -237,8 +239,9 @@ def _weighted(window, offset, values, weight, s):
 
 
 @helper
-def _common(own, window, offset, values, s, o):
+def _common(own, footprints, s, o):
     """Sum of the products of two stamps; that of s, ``own``, is flat and of s alone."""
+    window, offset, values = footprints
     low, high, left, right = _shared(window, s, o)
     width, its = window[s, 3] - window[s, 2], window[o, 3] - window[o, 2]
     m = unsigned((low - window[s, 0]) * width + left - window[s, 2])
@@ -252,16 +255,15 @@ def _common(own, window, offset, values, s, o):
     return total
 
 
-@dealt(5, less=1)
-def leverage(
-    begin, end, x, y, window, offset, values, start, members, weight, precision, core, out
-):
+@dealt(3, less=1)
+def leverage(begin, end, x, y, footprints, start, members, weight, precision, core, out):
     """Largest part that a pixel has in the flux of one star, w p^2 / A_ss -> out, which is 0.
 
     start, members: see `romanprf.frame.stamps_nb.list_bands`; weight, out (rows, columns);
     precision (s,): diagonal of the normal matrix; core: pixels on either side of a star, further
     out its parts are nothing.
     """
+    window, offset, values = footprints
     for band in range(begin, end):
         low, high = band * BAND, min((band + 1) * BAND, out.shape[0])
         for m in range(start[band], start[band + 1]):

@@ -154,7 +154,7 @@ class _Lit:
     def light(self, stars: FrameModel, flux: np.ndarray) -> np.ndarray:
         """Light of stars in each of the pixels, e-/s."""
         stamps, light = stars.stamps, np.zeros(self._flux.size)
-        stamps_nb.add_listed(stamps.window, stamps.offset, stamps.values, flux, self._place, light)
+        stamps_nb.add_listed(stamps.footprints, flux, self._place, light)
         return light
 
     def add_to(
