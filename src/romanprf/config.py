@@ -94,7 +94,20 @@ class Crossmatch(_Section):
         5.0, gt=0, description="Largest distance of a match, in sigmas of position and magnitude."
     )
     position_error: float = Field(
-        0.005, gt=0, description="1 sigma per axis where a catalogue gives none (arcsec)."
+        0.02,
+        gt=0,
+        description="1 sigma per axis of a position where a catalogue gives none (arcsec).",
+    )
+    proper_motion_error: float = Field(
+        4.0,
+        gt=0,
+        description="1 sigma per axis of a proper motion where a catalogue gives none (mas/yr), "
+        "around 0; bulge stars have 3 to 4.",
+    )
+    parallax_error: float = Field(
+        2.0,
+        gt=0,
+        description="1 sigma of a parallax where a catalogue gives none (mas), around 0.",
     )
     magnitude_error: float = Field(
         0.3,

@@ -6,6 +6,7 @@ A change of columns raises the version of the table; readers refuse another vers
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import pyarrow as pa
 
@@ -92,18 +93,40 @@ EXPOSURES = TableSchema(
     ),
 )
 
+#: Astrometric parameters of a star, in the order of Gaia's tables.
+ASTROMETRIC = ("ra", "dec", "parallax", "pmra", "pmdec")
+#: Columns of their 1 sigma errors and of the correlations between them, as in `ASTROMETRIC`.
+ASTROMETRIC_ERRORS = tuple(f"{name}_err" for name in ASTROMETRIC)
+ASTROMETRIC_CORRELATIONS = tuple(f"{a}_{b}_corr" for a, b in combinations(ASTROMETRIC, 2))
+
+_STATE = (
+    Column("ra", _F8, "deg", "right ascension, ICRS, barycentric, at `epoch`"),
+    Column("dec", _F8, "deg", "declination, ICRS, barycentric, at `epoch`"),
+    Column("epoch", _F8, "yr", "Julian year of ra and dec"),
+    Column("parallax", _F8, "mas", "parallax; 0 if unknown"),
+    Column("pmra", _F8, "mas / yr", "proper motion in ra times cos(dec); 0 if unknown"),
+    Column("pmdec", _F8, "mas / yr", "proper motion in dec; 0 if unknown"),
+    Column("ra_err", _F8, "mas", "1 sigma of ra times cos(dec)"),
+    Column("dec_err", _F8, "mas", "1 sigma of dec"),
+    Column("parallax_err", _F8, "mas", "1 sigma of parallax"),
+    Column("pmra_err", _F8, "mas / yr", "1 sigma of pmra"),
+    Column("pmdec_err", _F8, "mas / yr", "1 sigma of pmdec"),
+    *(
+        Column(name, _F4, "", f"correlation of {' and '.join(name.split('_')[:2])}")
+        for name in ASTROMETRIC_CORRELATIONS
+    ),
+)
+
 SOURCES = TableSchema(
     "sources",
-    1,
-    "The sources of a reduction, numbered 0 ... n-1: of the catalogue, then found by the search.",
+    2,
+    "The sources of a reduction, numbered 0 ... n-1: of the catalogue, then found by the search. "
+    "In `catalogue_sources` positions and motions are those of the catalogue, in `sources` those "
+    "that the images and the catalogue give together.",
     (
         Column("source", _I4, "", "row number, the key of all later tables"),
         Column("source_id", _I8, "", "identifier in the input catalogue; of stars found: negative"),
-        Column("ra", _F8, "deg", "right ascension, ICRS, at `epoch`"),
-        Column("dec", _F8, "deg", "declination, ICRS, at `epoch`"),
-        Column("epoch", _F8, "yr", "Julian year of ra and dec"),
-        Column("pmra", _F8, "mas / yr", "proper motion in ra times cos(dec); 0 if unknown"),
-        Column("pmdec", _F8, "mas / yr", "proper motion in dec; 0 if unknown"),
+        *_STATE,
         Column(
             "mag", _F8, "mag(AB)", "of the catalogue (all merged members together), or from `flux`"
         ),

@@ -39,8 +39,8 @@ _ROLES = {
     "flux_njy": _Role("nJy", {"flux_njy": "nJy", "psf_flux": "nJy"}),
     "pmra": _Role("mas / yr", {"pmra": "mas / yr"}),
     "pmdec": _Role("mas / yr", {"pmdec": "mas / yr"}),
-    "ra_err": _Role("arcsec", {"ra_err": "arcsec", "ra_error": "mas"}),
-    "dec_err": _Role("arcsec", {"dec_err": "arcsec", "dec_error": "mas"}),
+    "ra_err": _Role("mas", {"ra_err": "arcsec", "ra_error": "mas"}),
+    "dec_err": _Role("mas", {"dec_err": "arcsec", "dec_error": "mas"}),
     "mag_err": _Role("", {"mag_err": ""}),
 }
 _OPTIONAL = ("pmra", "pmdec", "ra_err", "dec_err", "mag_err")
@@ -74,7 +74,7 @@ def read_catalogue(
     -------
     DataFrame
         source_id (int64; row number from 0 where the file has none), ra, dec (deg, ICRS), mag
-        (AB), and, NaN where absent, pmra, pmdec (mas/yr), ra_err, dec_err (arcsec), mag_err.
+        (AB), and, NaN where absent, pmra, pmdec (mas/yr), ra_err, dec_err (mas), mag_err.
 
     Raises
     ------

@@ -202,8 +202,10 @@ def _with(sources: pd.DataFrame, found: Found) -> pd.DataFrame:
         source=0,
         source_id=0,
         epoch=sources["epoch"].iloc[0],
-        pmra=0.0,
-        pmdec=0.0,
+        **dict.fromkeys(schemas.ASTROMETRIC[2:], 0.0),
+        # No better than the worst of the catalogue.
+        **{name: sources[name].max() for name in schemas.ASTROMETRIC_ERRORS},
+        **dict.fromkeys(schemas.ASTROMETRIC_CORRELATIONS, np.float32(0.0)),
         mag=np.nan,
         match_id=None,
         match_separation=np.nan,

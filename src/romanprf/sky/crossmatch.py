@@ -92,8 +92,8 @@ def match(
     Parameters
     ----------
     catalogue, reference : DataFrame
-        With ``ra``, ``dec`` (degrees, same epoch), ``mag``, ``ra_err``, ``dec_err`` (arcsec) and
-        ``mag_err``; absent position errors are those of the settings; any index.
+        With ``ra``, ``dec`` (degrees, same epoch), ``mag``, ``ra_err``, ``dec_err`` (mas) and
+        ``mag_err``; any index.
     settings : Crossmatch
         Section ``crossmatch`` of the configuration.
     ra0, dec0 : float
@@ -105,7 +105,7 @@ def match(
         Empty where nothing matches.
     """
     points = plane(catalogue, ra0, dec0), plane(reference, ra0, dec0)
-    errors = position_errors(catalogue, settings), position_errors(reference, settings)
+    errors = position_errors(catalogue), position_errors(reference)
     typical = float(np.hypot(_median(errors[0]), _median(errors[1])))
     offset = _first_offset(*points, reference["mag"].to_numpy(), settings.match_radius, typical)
     candidates = _candidates(catalogue, reference, points, errors, offset, settings)
@@ -149,10 +149,9 @@ def shift(
     return deproject(xi + offset[0] / ARCSEC, eta + offset[1] / ARCSEC, ra0, dec0)
 
 
-def position_errors(table: pd.DataFrame, settings: Crossmatch) -> np.ndarray:
-    """Position errors, shape (n, 2), arcsec; the configured one where none (or 0) is given."""
-    errors = table[["ra_err", "dec_err"]].to_numpy(dtype=float)
-    return np.where(errors > 0, errors, settings.position_error)
+def position_errors(table: pd.DataFrame) -> np.ndarray:
+    """Position errors, shape (n, 2), arcsec."""
+    return 1e-3 * table[["ra_err", "dec_err"]].to_numpy(float)
 
 
 def _median(values: np.ndarray) -> float:

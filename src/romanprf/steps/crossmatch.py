@@ -18,10 +18,11 @@ from romanprf.io.tables import provenance, write_table
 from romanprf.sky import blends
 from romanprf.sky.crossmatch import Matches, match, position_errors, shift
 from romanprf.sky.field import SkyRegion
-from romanprf.sky.motion import propagate
 from romanprf.sky.sources import described
+from romanprf.sky.states import at_epoch, completed
 
-_MOTION = ["pmra", "pmdec"]
+_POSITION = ["ra", "dec", "ra_err", "dec_err"]
+_MOTION = ["parallax", "pmra", "pmdec", "parallax_err", "pmra_err", "pmdec_err"]
 #: Wing of the F146 PRF: r pixels from a star a pixel gets this times r^-3 of its flux.
 _WING = 0.1
 #: A star outside the images is kept if it gives a pixel inside at least this flux, e-/s.
@@ -66,7 +67,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
                 f"matches {path}, expected some within crossmatch.match_radius = "
                 f"{settings.match_radius} arcsec; check frames, epochs and magnitudes"
             )
-    sources = blends.merge(_at_epoch(sources, region.epoch), settings.blend_limit)
+    sources = blends.merge(at_epoch(sources, region.epoch), settings.blend_limit)
     within = _near(sources, region, settings)
     if not within.any():
         raise _no_overlap(path, sources, region)
@@ -83,11 +84,11 @@ def _load(
     path: str | Path, catalogue: Catalogue, settings: Crossmatch, region: SkyRegion
 ) -> pd.DataFrame:
     """Rows of a catalogue in or near the region, with their epoch."""
-    table = read_catalogue(path, catalogue.columns, catalogue.frame)
+    table = completed(read_catalogue(path, catalogue.columns, catalogue.frame), settings)
     epoch = region.epoch if catalogue.epoch is None else catalogue.epoch
     table = table.reset_index(drop=True).assign(epoch=float(epoch))
     # Matching may still move a source by the offset between the catalogues.
-    moved = _at_epoch(table, region.epoch)
+    moved = at_epoch(table, region.epoch)
     near = _near(moved, region, settings, 4.0 * settings.match_radius)
     if not near.any():
         raise _no_overlap(path, table, region)
@@ -120,25 +121,17 @@ def _no_overlap(path: str | Path, table: pd.DataFrame, region: SkyRegion) -> Inp
     )
 
 
-def _at_epoch(sources: pd.DataFrame, epoch: float) -> pd.DataFrame:
-    """Sources moved to another epoch (Julian year) by proper motion, 0 where unknown."""
-    ra, dec, pmra, pmdec = (sources[name].to_numpy() for name in ("ra", "dec", *_MOTION))
-    ra, dec = propagate(ra, dec, pmra, pmdec, sources["epoch"].iloc[0], epoch)
-    return sources.assign(ra=ra, dec=dec, epoch=epoch)
-
-
 def _matched(
     sources: pd.DataFrame, reference: pd.DataFrame, settings: Crossmatch, region: SkyRegion
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Sources in the frame of the reference, and the offsets between the catalogues as metadata.
 
-    Matched sources have the proper motion of the reference, and its position where that is better.
+    Matched sources have position and motion of the reference where those are known better.
     """
     # Rows of one star would be rivals for its match; a blend is to be matched with a blend.
     sources = blends.merge(sources, settings.blend_limit)
     reference = blends.merge(reference, settings.blend_limit)
-    fixed = reference["epoch"].iloc[0] == sources["epoch"].iloc[0]
-    reference = _at_epoch(reference, sources["epoch"].iloc[0])
+    reference = at_epoch(reference, sources["epoch"].iloc[0])
     centre = region.ra0, region.dec0
     found = match(sources, reference, settings, *centre)
     ra, dec = shift(sources["ra"].to_numpy(), sources["dec"].to_numpy(), found.offset, *centre)
@@ -148,14 +141,16 @@ def _matched(
     sources.loc[ours, "match_id"] = theirs["source_id"].to_numpy()
     sources.loc[ours, "match_separation"] = found.separation
     sources.loc[ours, "match_ambiguous"] = found.ambiguous
-    moving = theirs[_MOTION].notna().all(axis=1).to_numpy()
+    # The error of a position grows with the years from the epoch of its catalogue.
+    own = sources.iloc[ours]
+    error, our_error = (np.hypot(*position_errors(table).T) for table in (theirs, own))
+    placed = error < our_error
+    moving = placed | (theirs["pmra_err"].to_numpy() < own["pmra_err"].to_numpy())
+    correlations = [*schemas.ASTROMETRIC_CORRELATIONS]
+    sources.loc[ours[moving], correlations] = np.float32(0.0)
     sources.loc[ours[moving], _MOTION] = theirs.loc[moving, _MOTION].to_numpy()
-    # The error of a position without a proper motion holds at its own epoch only.
-    error, our_error = (
-        np.hypot(*position_errors(table, settings).T) for table in (theirs, sources.iloc[ours])
-    )
-    better = (error < our_error) & (moving | fixed)
-    sources.loc[ours[better], ["ra", "dec"]] = theirs.loc[better, ["ra", "dec"]].to_numpy()
+    columns = _POSITION + correlations
+    sources.loc[ours[placed], columns] = theirs.loc[placed, columns].to_numpy()
     return sources, _offsets(found)
 
 
@@ -181,8 +176,6 @@ def _finish(sources: pd.DataFrame, settings: Crossmatch, zero_point: float) -> p
     }
     sources = sources.assign(
         source=np.arange(len(sources), dtype=np.int32),
-        pmra=sources["pmra"].fillna(0.0),
-        pmdec=sources["pmdec"].fillna(0.0),
         flux=10.0 ** (-0.4 * (sources["mag"] - zero_point)),
         origin="catalogue",
         flags=sum(np.int32(bit) * set_ for bit, set_ in bits.items()),

@@ -47,7 +47,7 @@ def test_a_row_is_parsed_once(given, area):
 
 def test_stars_are_where_they_are_at_that_time():
     """A Julian date of 2027.1233, one year after the positions."""
-    columns = {"ra": [268.0, 268.0], "dec": [-29.2, -29.2], "pmra": [0.0, 0.0]}
+    columns = {"ra": [268.0, 268.0], "dec": [-29.2, -29.2], "pmra": [0.0, 0.0], "parallax": 0.0}
     sources = pd.DataFrame(columns | {"pmdec": [0.0, 1000.0], "epoch": 2026.1233})
     frame = Frame.from_row(row(time=2451545.0 + 365.25 * 27.1233), sources)
     assert len(frame) == 2

@@ -76,7 +76,7 @@ def test_units_of_the_file_go_before_ours(tmp_path: Path, form: str) -> None:
     result = read_catalogue(write(tmp_path / "a", table, form))
     np.testing.assert_allclose(result["ra"], np.rad2deg([1.0, 2.0]))
     np.testing.assert_allclose(result["mag"], 31.4 - 2.5 * np.log10([1000.0, 2000.0]))
-    np.testing.assert_allclose(result["ra_err"], [0.003, 0.004])
+    np.testing.assert_allclose(result["ra_err"], [3.0, 4.0])
     assert result["dec_err"].isna().all()
 
 
@@ -123,8 +123,8 @@ def test_gaia_names_and_missing_motions(tmp_path: Path) -> None:
     result = read_catalogue(path)
     assert result["pmra"].tolist()[0] == -3.5
     assert np.isnan(result["pmra"][1])
-    assert result["ra_err"][0] == pytest.approx(0.0005)
-    assert result["dec_err"][0] == pytest.approx(0.00025)
+    assert result["ra_err"][0] == pytest.approx(0.5)
+    assert result["dec_err"][0] == pytest.approx(0.25)
     assert np.isnan(result["dec_err"][1])
 
 

@@ -2,7 +2,7 @@ import astropy.units as u
 import numpy as np
 import pandas as pd
 import pytest
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import SkyCoord, get_body_barycentric
 from astropy.time import Time
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,7 +71,24 @@ def test_positions_at_a_date_use_the_epoch_of_each_row():
     sources = pd.DataFrame(
         {"ra": [10.0, 20.0], "dec": [0.0, 0.0], "pmra": 3.6e3, "pmdec": 0.0, "epoch": [2027, 2026]},
         index=[4, 2],
-    )
+    ).assign(parallax=0.0)
     ra, dec = positions_at(sources, Time(2028.0, format="jyear").jd)
     np.testing.assert_allclose(ra, [10.001, 20.002], atol=1e-9)
     np.testing.assert_allclose(dec, 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("year", [2027.1, 2027.35, 2027.6])
+def test_parallax_is_the_direction_from_where_roman_is(year):
+    time = Time(year, format="jyear", scale="tdb")
+    stars = pd.DataFrame(
+        {"ra": [268.0, 10.0], "dec": [-29.2, 70.0], "pmra": 0.0, "pmdec": 0.0, "epoch": 2027.0}
+    ).assign(parallax=[200.0, 500.0])
+    ra, dec = positions_at(stars, time.jd)
+    star = SkyCoord(
+        stars["ra"].to_numpy() * u.deg,
+        stars["dec"].to_numpy() * u.deg,
+        distance=1e3 / stars["parallax"].to_numpy() * u.pc,
+    )
+    seen = star.cartesian - 1.01 * get_body_barycentric("earth", time)
+    expected = SkyCoord(seen, representation_type="cartesian").spherical
+    assert _apart(ra, dec, expected.lon.deg, expected.lat.deg) * 3.6e6 < 0.01  # mas

@@ -162,7 +162,7 @@ def test_five_hundred_reference_stars_are_enough():
 
 def _exposure_fit(field, image, register=True):
     n = field.flux.size
-    still = {name: np.zeros(n) for name in ("pmra", "pmdec")}
+    still = {name: np.zeros(n) for name in ("parallax", "pmra", "pmdec")}
     columns = {"ra": field.ra, "dec": field.dec, "flux": field.flux, "flags": np.zeros(n, np.int32)}
     sources = pd.DataFrame({"source": np.arange(n), "epoch": 2027.0, **columns, **still})
     exposure = {"exposure": 0, "time": 2461500.0, "flags": 0, "wcs": WCS.to_json()}

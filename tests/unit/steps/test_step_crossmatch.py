@@ -169,7 +169,7 @@ def test_the_better_position_wins(tmp_path):
     catalogue = _rows(x + jitter[0], y + jitter[1], mag)
     reference = _rows(x, y, mag, pmra=0.0, pmdec=0.0)
     reference["ra_err"] = reference["dec_err"] = 0.0005
-    reference.loc[5, ["ra_err", "dec_err"]] = 0.009  # worse than 0.005, the configured default
+    reference.loc[5, ["ra_err", "dec_err"]] = 0.03  # worse than 0.02, the configured default
     reference.loc[6, ["pmra", "pmdec"]] = np.nan
     ours = np.stack([x + jitter[0], y + jitter[1]], axis=1)
     theirs = np.stack([x, y], axis=1)
