@@ -31,7 +31,7 @@ _VARIABLE_FRAMES = 0.2
 #: Relative error of the fluxes of stars that show the scatter beyond the noise.
 _PRECISE = 0.003
 #: Stars shape the PRF out to where their light falls under this fraction of the noise of a pixel.
-_WINGS = 0.5
+_WINGS = 0.15
 #: A star is measured where more than this fraction of its light falls on usable pixels.
 _SHOWN = 0.5
 #: A flux further off the median of the frames than this many errors takes no part in the mean.

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from romanprf import schemas
-from romanprf.astrometry.refine import refine_positions
+from romanprf.astrometry.stars import Stars
+from romanprf.astrometry.update import update
 from romanprf.config import Crossmatch, Shape
 from romanprf.flags import SourceFlag
 from romanprf.frame.frame import Frame
@@ -25,15 +26,18 @@ from romanprf.prf import TensorPRF
 from romanprf.search.find import Found, find_stars
 from romanprf.sky.sources import described
 from romanprf.solve.fluxes import Prior
+from romanprf.solve.noise import CLIP_LEARNING, PRF_ERROR_LEARNING
 
 logger = logging.getLogger(__name__)
 
 #: Prior sigma of the fluxes while the PRF is learned, in sqrt(e-/s).
 _PRIOR_WIDTH = 5.0
-#: Refinements of the positions after a search.
-_REFINEMENTS = 2
-#: Rounds of learning the PRF after a search.
+#: Most updates of the states of the stars at first, and after a search.
+_FIRST, _AGAIN = 12, 3
+#: Rounds of learning the PRF after an update.
 _ROUNDS = 2
+#: The states have settled when 99 % of them move by less than this part of their errors.
+_SETTLED = 0.1
 
 #: Frames with the positions of all rows of a sources table.
 Frames = Callable[[pd.DataFrame], list[Frame]]
@@ -66,7 +70,7 @@ class Learned:
 
 
 def learn(frames: Frames, sources: pd.DataFrame, start: TensorPRF, shape: Shape) -> Learned:
-    """Fit the PRF, search for stars, and repeat with those found.
+    """Fit the PRF and the states of the stars in turn, search for stars, and repeat with those.
 
     Parameters
     ----------
@@ -80,34 +84,29 @@ def learn(frames: Frames, sources: pd.DataFrame, start: TensorPRF, shape: Shape)
         That section of the configuration.
     """
     learning = _Completing(frames, shape)
-    sources = sources.assign(noise=0.0)
     settings = TensorSettings.configured(shape)
-    few = replace(settings, rounds=_ROUNDS, with_errors=False)
-    result = learning.fit(sources, start, settings)
-    rounds, searches, disturbed = result.rounds, list[dict[str, int]](), False
+    stars = Stars.of(sources.assign(noise=0.0))
+    stars, result, rounds = learning.placed(stars, start, _FIRST)
+    searches = list[dict[str, int]]()
     for _ in range(shape.search_rounds):
-        found = learning.find(sources, result)
+        found = learning.find(stars, result)
         searches.append({"n_found": len(found.ra), "n_negative": found.n_negative})
         likely = len(found.ra) > found.n_negative  # otherwise they are as many as in noise
         if likely:
-            disturbed = True
-            sources = learning.refined(_with(sources, found), result)
-            result = learning.fit(sources, result.prf, few)
-            rounds = rounds + result.rounds
-            sources = learning.significant(sources, result)
-        searches[-1]["n_kept"] = int(_is_residual(sources).sum())
+            stars = _with(stars, found)
+            stars, result, more = learning.placed(stars, result.prf, _AGAIN)
+            rounds = rounds + more
+            stars = learning.significant(stars, result)
+        searches[-1]["n_kept"] = int(_is_residual(stars.prior).sum())
         logger.info("search %d: %s", len(searches), searches[-1])
         if not likely:
             break
-    if disturbed:
-        result = learning.fit(sources, result.prf, settings)
-        rounds = rounds + result.rounds
-        sources = learning.significant(sources, result)
+    result = learning.fit(stars.table(), result.prf, settings)
     return Learned(
         prf=result.prf,
         states=result.states,
-        sources=sources.drop(columns="noise"),
-        rounds=rounds,
+        sources=stars.table().drop(columns="noise"),
+        rounds=rounds + result.rounds,
         searches=searches,
     )
 
@@ -163,38 +162,66 @@ class _Completing:
             states=result.states,
         )
 
-    def find(self, sources: pd.DataFrame, result: LearnedPRF) -> Found:
+    def find(self, stars: Stars, result: LearnedPRF) -> Found:
         """Stars that neither the catalogue nor an earlier search gave."""
+        sources = stars.table()
         models = self._models(sources, result)
         return find_stars(models, _prior(sources), self.shape.search_threshold)
 
-    def refined(self, sources: pd.DataFrame, result: LearnedPRF) -> pd.DataFrame:
-        """Move the stars found to where the frames show them; the catalogue's stay."""
-        which = _is_residual(sources)
-        for _ in range(_REFINEMENTS):
-            steps = refine_positions(self._models(sources, result), _prior(sources), which)
-            sources = sources.copy()
-            sources.loc[which, "ra"] = np.mod(sources.loc[which, "ra"] + steps.ra, 360.0)
-            sources.loc[which, "dec"] += steps.dec
-        return sources
+    def placed(
+        self, stars: Stars, start: TensorPRF, most: int
+    ) -> tuple[Stars, LearnedPRF, list[Round]]:
+        """Fit PRF and states of the stars in turn until the states settle, ``most`` times."""
+        few = replace(TensorSettings.configured(self.shape), rounds=_ROUNDS, with_errors=False)
+        result = self.fit(stars.table(), start, few)
+        rounds, clip = result.rounds, np.inf
+        for number in range(most):
+            sources = stars.table()
+            models = self._models(sources, result)
+            moving = self._moving(stars, number)
+            new = update(models, _prior(sources), stars, moving, clip, PRF_ERROR_LEARNING)
+            stars = new.stars
+            far = np.percentile(new.moved[moving], 99)
+            logger.info(
+                "states %d: %d stars, steps of %.2f errors, 99 %% below %.2f",
+                number,
+                moving.sum(),
+                np.median(new.moved[moving]),
+                far,
+            )
+            result = self.fit(stars.table(), result.prf, few)
+            rounds = rounds + result.rounds
+            if far < _SETTLED and clip < np.inf:
+                break
+            if far < 10.0 * _SETTLED:
+                clip = CLIP_LEARNING
+        return stars, result, rounds
 
-    def significant(self, sources: pd.DataFrame, result: LearnedPRF) -> pd.DataFrame:
+    def _moving(self, stars: Stars, number: int) -> np.ndarray:
+        """Stars whose states are free: the bright ones first."""
+        flux = stars.prior["flux"].to_numpy()
+        return flux > self.shape.source_flux_limit * 10.0 ** (1 - number)
+
+    def significant(self, stars: Stars, result: LearnedPRF) -> Stars:
         """Stars found that a joint fit confirms, with its fluxes, the brightest first.
 
         The fluxes of neighbours were off when they were found, and took or gave light.
         """
-        found, flux, models = _is_residual(sources), result.flux, self._models(sources, result)
+        sources, flux = stars.table(), result.flux
+        found, models = _is_residual(sources), self._models(sources, result)
         if is_cut(models.frames):  # those of the joint fit are of the stars on its patches
             flux = common_flux(models, _prior(sources).sigma)
-        sources = sources.assign(flux=np.where(found, flux, sources["flux"]))
-        stars = sources[found]
-        stars = stars[stars["flux"] >= self.shape.search_threshold * stars["noise"]]
-        stars = stars.sort_values("flux", ascending=False, kind="stable")
-        return pd.concat([sources[~found], stars], ignore_index=True)
+        prior = stars.prior.assign(flux=np.where(found, flux, sources["flux"]))
+        bright = prior["flux"] >= self.shape.search_threshold * prior["noise"]
+        kept = np.flatnonzero(bright | ~found)
+        order = np.lexsort((-flux[kept] * found[kept], found[kept]))
+        kept = kept[order]
+        return stars.taking(prior.iloc[kept].reset_index(drop=True), kept)
 
 
-def _with(sources: pd.DataFrame, found: Found) -> pd.DataFrame:
+def _with(stars: Stars, found: Found) -> Stars:
     """Append stars; ``noise`` is the error of their flux in the stack, e-/s."""
+    sources, n = stars.prior, len(stars)
     new = pd.DataFrame(
         {"ra": found.ra, "dec": found.dec, "flux": found.flux}
         | {"noise": found.flux / found.significance}
@@ -216,4 +243,5 @@ def _with(sources: pd.DataFrame, found: Found) -> pd.DataFrame:
         flags=0,
     )
     exact = {"match_id": "Int64"}  # as floats, identifiers of 19 digits would change
-    return pd.concat([sources.astype(exact), new.astype(exact)], ignore_index=True)
+    prior = pd.concat([sources.astype(exact), new.astype(exact)], ignore_index=True)
+    return stars.taking(prior, np.arange(n))

@@ -26,6 +26,7 @@ from romanprf.io.scratch import kept
 from romanprf.search import stack_nb
 from romanprf.sky.wcs import MARGIN
 from romanprf.solve.fluxes import Prior
+from romanprf.solve.noise import PRF_ERROR_SEARCH
 from romanprf.solve.residual import residual
 
 #: Points of the grid per pixel and axis, and of a tile of it, which is worked on at a time.
@@ -130,7 +131,7 @@ class _Stack:
         self._images = []
         for model in models:
             # No pixel is clipped: a missing star stands out as much as a cosmic ray.
-            left = residual(model, prior, len(models))
+            left = residual(model, prior, np.inf, PRF_ERROR_SEARCH, len(models))
             self._images.append((kept(left.image), kept(left.weight)))
         self._filters = [templates(m.frame, m.prf, derivatives=False) for m in models]
 

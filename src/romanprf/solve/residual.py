@@ -9,7 +9,6 @@ import numpy as np
 from romanprf.frame.model import FrameModel
 from romanprf.solve.fluxes import Method, Prior, solve_frame
 from romanprf.solve.model_error import error_images
-from romanprf.solve.noise import PRF_ERROR_SEARCH
 
 #: Accuracy of the fluxes in units of their errors.
 _TOLERANCE = 1e-3
@@ -24,11 +23,12 @@ class Residual(NamedTuple):
     flux_err: np.ndarray
 
 
-def residual(model: FrameModel, prior: Prior, n_frames: int, clip: float = np.inf) -> Residual:
-    """Fit all fluxes of one of ``n_frames`` frames and subtract the model.
+def residual(
+    model: FrameModel, prior: Prior, clip: float, prf_error: float, common: float = 1.0
+) -> Residual:
+    """Fit all fluxes of a frame and subtract the model.
 
-    The variance of a pixel includes the error of the PRF.  That is the same in all frames and does
-    not average out among them: it counts ``n_frames`` times.
+    The variance of a pixel includes the error of the PRF.
 
     Parameters
     ----------
@@ -36,19 +36,22 @@ def residual(model: FrameModel, prior: Prior, n_frames: int, clip: float = np.in
         Of the frame.
     prior : Prior
         Of the fluxes.
-    n_frames : int
-        Frames that are stacked.
     clip : float
         That of `romanprf.solve.fluxes.Method`.
+    prf_error : float
+        Relative error of the PRF beyond the known errors of its coefficients.
+    common : float
+        The errors of the PRF count so many times: as often as they are added up, where they are
+        the same in all frames that are stacked and do not average out.
     """
     image = model.frame.read()
     method = Method(_TOLERANCE, reweight=int(np.isfinite(clip)), clip=clip)
     fit = solve_frame(image, model.stamps, prior, method, model.add_far)
     light = np.nan_to_num(fit.flux)
-    error = (PRF_ERROR_SEARCH * model.stamps.model(light)) ** 2
+    error = (prf_error * model.stamps.model(light)) ** 2
     for one in error_images(model, light, with_scale=False):
         error += one**2 / model.prf.n_errors
-    error *= n_frames
+    error *= common
     left = image.flux - fit.model
     # Missing stars and cosmic rays have raised the background.
     left = np.where(fit.weight > 0.0, left - np.median(left[fit.weight > 0.0]), 0.0)

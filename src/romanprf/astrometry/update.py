@@ -1,0 +1,178 @@
+"""The step of all states of stars: Gauss-Newton on the pixels of all frames, with fluxes free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from romanprf.astrometry.stars import Stars
+from romanprf.frame.frame import Frame
+from romanprf.frame.groups import Groups, Places, close_groups, place_equations
+from romanprf.frame.model import FrameModel, FrameModels
+from romanprf.schemas import ASTROMETRIC
+from romanprf.sky.motion import julian_year, parallax_factors
+from romanprf.sky.states import covariance
+from romanprf.solve.fluxes import Prior
+from romanprf.solve.residual import Residual, residual
+
+#: A parameter is solved if within its prior's error the stars could move by this much, mas.
+_SEEN = 0.01
+#: Longest step (mas): further away the light is not linear in the place.
+_FAR = 30.0
+#: Milliarcseconds in an arcsecond.
+_MAS = 1e3
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """Result of `update`: the stars, and how far each moved in units of its error, (nsources,)."""
+
+    stars: Stars
+    moved: np.ndarray
+
+
+def update(
+    models: FrameModels,
+    flux: Prior,
+    stars: Stars,
+    moving: np.ndarray,
+    clip: float,
+    prf_error: float,
+) -> Update:
+    """One step of the states of stars, close ones together, with the flux in each frame free.
+
+    Parameters
+    ----------
+    models : FrameModels
+        Of the frames, with the stars in their present states.
+    flux : Prior
+        Of the flux of each star.
+    stars : Stars
+        Their present states.
+    moving : ndarray of bool, shape (nsources,)
+        Stars whose states are free.
+    clip : float
+        Leave out pixels that stand out by so many sigmas.
+    prf_error : float
+        By which fraction of its value the PRF may be off.
+    """
+    epoch = float(stars.prior["epoch"].iloc[0])
+    designs = [_Design.of(frame, epoch) for frame in models.frames]
+    prior = covariance(stars.prior)
+    solved = _solved(designs, prior)
+    groups = close_groups(*models[0].places())
+    normal = _Normal(groups, len(stars), len(solved))
+    for model, design in zip(models, designs, strict=True):
+        left = residual(model, flux, clip, prf_error)
+        normal.add(model, left, flux.sigma, design, solved)
+    return _stepped(stars, normal, prior, solved, moving)
+
+
+@dataclass(frozen=True, eq=False)
+class _Design:
+    """How the place of a star on the sky at the time of a frame depends on its state.
+
+    ``years`` since the epoch, ``east`` and ``north`` per unit of parallax, shape (nsources,).
+    """
+
+    years: float
+    east: np.ndarray
+    north: np.ndarray
+
+    @classmethod
+    def of(cls, frame: Frame, epoch: float) -> _Design:
+        time = frame.exposure.time
+        return cls(julian_year(time) - epoch, *parallax_factors(frame.ra, frame.dec, time))
+
+    def matrix(self, solved: Sequence[int]) -> np.ndarray:
+        """Derivative of (east, north) by the parameters that are solved, (nsources, 2, q)."""
+        out = np.zeros((len(self.east), 2, len(ASTROMETRIC)))
+        out[:, 0, 0] = out[:, 1, 1] = 1.0
+        out[:, 0, 2], out[:, 1, 2] = self.east, self.north
+        out[:, 0, 3] = out[:, 1, 4] = self.years
+        return out[:, :, list(solved)]
+
+
+def _solved(designs: Sequence[_Design], prior: np.ndarray) -> list[int]:
+    """Numbers of the parameters that the times of the frames can tell apart from the position."""
+    years = np.std([design.years for design in designs])
+    factor = np.std([(design.east.mean(), design.north.mean()) for design in designs], axis=0).max()
+    typical = np.sqrt(np.median(np.diagonal(prior, axis1=1, axis2=2), axis=0))
+    spread = [np.inf, np.inf, factor, years, years]
+    return [k for k in range(len(ASTROMETRIC)) if spread[k] * typical[k] > _SEEN]
+
+
+class _Normal:
+    """Normal equations of the states of the members of all groups, per unit flux."""
+
+    def __init__(self, groups: Groups, n: int, q: int) -> None:
+        self.groups = groups
+        self.vector = [np.zeros((*members.shape, q)) for members in groups]
+        self.matrix = [np.zeros((*members.shape, q, members.shape[1], q)) for members in groups]
+        self._light, self._trust = np.zeros(n), np.zeros(n)
+
+    def add(
+        self,
+        model: FrameModel,
+        left: Residual,
+        sigma: np.ndarray,
+        design: _Design,
+        solved: Sequence[int],
+    ) -> None:
+        """Add a frame."""
+        x, y = (np.nan_to_num(place) for place in model.places())
+        sky = np.linalg.inv(_MAS * model.frame.wcs.jacobian(x, y))  # pixels per mas
+        change = sky @ design.matrix(solved)
+        found = place_equations(model, left.image, left.weight, sigma, self.groups)
+        for number, (members, places) in enumerate(zip(self.groups, found, strict=True)):
+            self._add(number, places, change[members])
+        seen = np.isfinite(left.flux)
+        precision = left.flux_err[seen] ** -2.0
+        self._light[seen] += precision * left.flux[seen]
+        self._trust[seen] += precision
+
+    def _add(self, number: int, places: Places, change: np.ndarray) -> None:
+        self.vector[number] += np.einsum("gaiq,gai->gaq", change, places.vector)
+        once = np.einsum("gaiq,gaibj->gaqbj", change, places.matrix)
+        self.matrix[number] += np.einsum("gaqbj,gbjr->gaqbr", once, change)
+
+    def flux(self) -> np.ndarray:
+        """Mean flux of each star, at least 0, e-/s."""
+        mean = np.divide(
+            self._light, self._trust, out=np.zeros(self._light.size), where=self._trust > 0
+        )
+        return mean.clip(0.0)
+
+
+def _stepped(
+    stars: Stars, normal: _Normal, prior: np.ndarray, solved: Sequence[int], moving: np.ndarray
+) -> Update:
+    """Solve the equations, with the priors, and move the stars."""
+    chosen = np.ix_(solved, solved)
+    precision = np.linalg.inv(prior[:, chosen[0], chosen[1]])
+    pull = -np.einsum("sqr,sr->sq", precision, stars.offset[:, solved])
+    step, spread = np.zeros((len(stars), len(solved))), prior[:, chosen[0], chosen[1]].copy()
+    light, q = np.where(moving, normal.flux(), 0.0), len(solved)
+    for members, vector, matrix in zip(normal.groups, normal.vector, normal.matrix, strict=True):
+        n, m = members.shape
+        flux = light[members]
+        total = matrix * flux[:, :, None, None, None] * flux[:, None, None, :, None]
+        for a in range(m):
+            total[:, a, :, a] += precision[members[:, a]]
+        inverse = np.linalg.inv(total.reshape(n, m * q, m * q))
+        right = (vector * flux[:, :, None] + pull[members]).reshape(n, m * q, 1)
+        step[members] = (inverse @ right).reshape(n, m, q)
+        inverse = inverse.reshape(n, m, q, m, q)
+        for a in range(m):
+            spread[members[:, a]] = inverse[:, a, :, a]
+    length = np.hypot(step[:, 0], step[:, 1])
+    step *= (_FAR / np.maximum(length, _FAR))[:, None]
+    step[~moving] = 0.0
+    offset, known = stars.offset.copy(), prior.copy()
+    offset[:, solved] += step
+    known[:, chosen[0], chosen[1]] = spread
+    error = np.sqrt(np.diagonal(spread, axis1=1, axis2=2))
+    new = replace(stars, offset=offset, covariance=known)
+    return Update(new.centred(moving), np.abs(step / error).max(axis=1))
