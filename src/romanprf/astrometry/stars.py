@@ -54,7 +54,7 @@ class Stars:
         """Whether the images tell more of each star's position than the prior, shape (n,)."""
         known, prior = self.covariance, covariance(self.prior)
         axes = np.arange(2)
-        return (known[:, axes, axes] < _MEASURED**2 * prior[:, axes, axes]).all(axis=1)
+        return np.all(known[:, axes, axes] < _MEASURED**2 * prior[:, axes, axes], axis=1)
 
     def centred(self, weighty: np.ndarray) -> Stars:
         """The stars with the gauge fixed: their mean offset from the prior is 0 (see docs).

@@ -19,6 +19,9 @@ from romanprf.solve.residual import Residual, residual
 
 #: A parameter is solved if within its prior's error the stars could move by this much, mas.
 _SEEN = 0.01
+#: A star is taken to have at least this part of its expected flux: where it is far off its place
+#: the fit gives it none, and without light it would not move.
+_LEAST = 0.5
 #: Longest step (mas): further away the light is not linear in the place.
 _FAR = 30.0
 #: Milliarcseconds in an arcsecond.
@@ -27,7 +30,15 @@ _MAS = 1e3
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """Result of `update`: the stars, and how far each moved in units of its error, (nsources,)."""
+    """Result of `update`.
+
+    Attributes
+    ----------
+    stars : Stars
+        In their new states.
+    moved : ndarray, shape (nsources,)
+        Step of each star in units of its error.
+    """
 
     stars: Stars
     moved: np.ndarray
@@ -60,14 +71,14 @@ def update(
     """
     epoch = float(stars.prior["epoch"].iloc[0])
     designs = [_Design.of(frame, epoch) for frame in models.frames]
-    prior = covariance(stars.prior)
-    solved = _solved(designs, prior)
+    solved = _solved(designs, covariance(stars.prior))
     groups = close_groups(*models[0].places())
     normal = _Normal(groups, len(stars), len(solved))
     for model, design in zip(models, designs, strict=True):
         left = residual(model, flux, clip, prf_error)
         normal.add(model, left, flux.sigma, design, solved)
-    return _stepped(stars, normal, prior, solved, moving)
+    light = np.maximum(normal.flux(), _LEAST * flux.mu)
+    return _stepped(stars, normal, np.where(moving, light, 0.0), solved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,14 +158,18 @@ class _Normal:
 
 
 def _stepped(
-    stars: Stars, normal: _Normal, prior: np.ndarray, solved: Sequence[int], moving: np.ndarray
+    stars: Stars,
+    normal: _Normal,
+    light: np.ndarray,
+    solved: Sequence[int],
 ) -> Update:
-    """Solve the equations, with the priors, and move the stars."""
+    """Solve the equations for stars of this light (e-/s; 0: not moved), and move the stars."""
+    prior, moving = covariance(stars.prior), light > 0.0
     chosen = np.ix_(solved, solved)
     precision = np.linalg.inv(prior[:, chosen[0], chosen[1]])
     pull = -np.einsum("sqr,sr->sq", precision, stars.offset[:, solved])
     step, spread = np.zeros((len(stars), len(solved))), prior[:, chosen[0], chosen[1]].copy()
-    light, q = np.where(moving, normal.flux(), 0.0), len(solved)
+    q = len(solved)
     for members, vector, matrix in zip(normal.groups, normal.vector, normal.matrix, strict=True):
         n, m = members.shape
         flux = light[members]
@@ -167,12 +182,16 @@ def _stepped(
         inverse = inverse.reshape(n, m, q, m, q)
         for a in range(m):
             spread[members[:, a]] = inverse[:, a, :, a]
-    length = np.hypot(step[:, 0], step[:, 1])
-    step *= (_FAR / np.maximum(length, _FAR))[:, None]
-    step[~moving] = 0.0
-    offset, known = stars.offset.copy(), prior.copy()
-    offset[:, solved] += step
-    known[:, chosen[0], chosen[1]] = spread
     error = np.sqrt(np.diagonal(spread, axis1=1, axis2=2))
+    offset, known = stars.offset.copy(), prior.copy()
+    offset[:, solved] += _shortened(step) * moving[:, None]
+    known[:, chosen[0], chosen[1]] = spread
     new = replace(stars, offset=offset, covariance=known)
-    return Update(new.centred(moving), np.abs(step / error).max(axis=1))
+    moved = np.abs(step / error).max(axis=1)
+    return Update(new.centred(moving), np.where(moving, moved, 0.0))
+
+
+def _shortened(step: np.ndarray) -> np.ndarray:
+    """Steps of which none is longer than `_FAR`."""
+    length = np.hypot(step[:, 0], step[:, 1])
+    return step * (_FAR / np.maximum(length, _FAR))[:, None]

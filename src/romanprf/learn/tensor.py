@@ -122,6 +122,7 @@ def learn_tensor(
     flags: np.ndarray,
     start: TensorPRF,
     settings: TensorSettings,
+    likely: TensorPRF | None = None,
 ) -> LearnedPRF:
     """Alternate between shifts and fluxes of all frames and the coefficients of the PRF.
 
@@ -136,16 +137,19 @@ def learn_tensor(
     flags : ndarray, shape (nsources,)
         Of the sources table.
     start : TensorPRF
-        First guess, and centre of the prior of the PRF.
+        First guess.
     settings : TensorSettings
         How.
+    likely : TensorPRF, optional
+        Centre of the prior of the PRF, if it is not the first guess: a PRF that was learned with
+        stars in wrong places must not be what the next one is drawn to.
 
     Raises
     ------
     InputError
         If no star is bright enough.
     """
-    learning = _Learning(frames, prior, flags, start, settings)
+    learning = _Learning(frames, prior, flags, start, settings, likely or start)
     for _ in range(settings.rounds):
         if learning.round() < _SETTLED:
             break
@@ -185,8 +189,9 @@ class _Learning:
         flags: np.ndarray,
         start: TensorPRF,
         settings: TensorSettings,
+        likely: TensorPRF,
     ) -> None:
-        self._start, self._settings, flux = start, settings, prior.mu
+        self._likely, self._settings, flux = likely, settings, prior.mu
         self._stars = Stars(flux, prior.sigma, _bright(flux, flags, settings.source_flux_limit))
         self._patches = make_patches(frames, start, flux, settings.flux_cut_off)
         here = np.where(inside(self._patches, flux.size), flux, 0.0)
@@ -289,7 +294,7 @@ class _Learning:
                 "than source_flux_limit is on a usable pixel of "
                 f"{len(self._states)} exposures, expected some to fit the PRF to"
             )
-        equations = Equations(self._prf, self._start, self._settings.with_background)
+        equations = Equations(self._prf, self._likely, self._settings.with_background)
         chi2, n_pixels = 0.0, 0
         for part, each in zip(parts, fluxes, strict=True):
             if each.stars.any():

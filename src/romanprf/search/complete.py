@@ -36,8 +36,13 @@ _PRIOR_WIDTH = 5.0
 _FIRST, _AGAIN = 12, 3
 #: Rounds of learning the PRF after an update.
 _ROUNDS = 2
-#: The states have settled when 99 % of them move by less than this part of their errors.
-_SETTLED = 0.1
+#: The states have settled when this many of them (%) ...
+_MOST = 90.0
+#: ... move by less than this part of their errors ...
+_SETTLED = 0.3
+#: ... and pixels are clipped once they move by less than this: stars that are far off their places
+#: stand out of the model like cosmic rays.
+_NEARLY = 2.0
 
 #: Frames with the positions of all rows of a sources table.
 Frames = Callable[[pd.DataFrame], list[Frame]]
@@ -83,10 +88,12 @@ def learn(frames: Frames, sources: pd.DataFrame, start: TensorPRF, shape: Shape)
     shape : Shape
         That section of the configuration.
     """
-    learning = _Completing(frames, shape)
+    learning = _Completing(frames, shape, start)
     settings = TensorSettings.configured(shape)
     stars = Stars.of(sources.assign(noise=0.0))
     stars, result, rounds = learning.placed(stars, start, _FIRST)
+    result = learning.fit(stars.table(), result.prf, settings)  # searches need the PRF's errors
+    rounds = rounds + result.rounds
     searches = list[dict[str, int]]()
     for _ in range(shape.search_rounds):
         found = learning.find(stars, result)
@@ -128,6 +135,11 @@ def numbered(sources: pd.DataFrame, zero_point: float, crossmatch: Crossmatch) -
     return described(sources, crossmatch)[schemas.SOURCES.names]
 
 
+def _settled(stars: Stars) -> bool:
+    """Whether stars were updated before: then those that are new do not move the others far."""
+    return bool(stars.measured().any())
+
+
 def _is_residual(sources: pd.DataFrame) -> np.ndarray:
     """Whether each source was found in the residuals."""
     return (sources["origin"] == "residual").to_numpy()
@@ -146,12 +158,14 @@ class _Completing:
 
     frames: Frames
     shape: Shape
+    likely: TensorPRF
 
     def fit(self, sources: pd.DataFrame, start: TensorPRF, settings: TensorSettings) -> LearnedPRF:
         """Fit the PRF; only stars of the catalogue shape and calibrate it and register frames."""
         found = np.where(_is_residual(sources), SourceFlag.BLENDED, 0)
         flags = sources["flags"].to_numpy() | found
-        return learn_tensor(self.frames(sources), _prior(sources), flags, start, settings)
+        frames = self.frames(sources)
+        return learn_tensor(frames, _prior(sources), flags, start, settings, self.likely)
 
     def _models(self, sources: pd.DataFrame, result: LearnedPRF) -> FrameModels:
         return FrameModels(
@@ -174,33 +188,28 @@ class _Completing:
         """Fit PRF and states of the stars in turn until the states settle, ``most`` times."""
         few = replace(TensorSettings.configured(self.shape), rounds=_ROUNDS, with_errors=False)
         result = self.fit(stars.table(), start, few)
-        rounds, clip = result.rounds, np.inf
+        rounds, settled = result.rounds, _settled(stars)
         for number in range(most):
-            sources = stars.table()
-            models = self._models(sources, result)
-            moving = self._moving(stars, number)
+            sources, before = stars.table(), settled
+            moving = sources["flux"].to_numpy() > self._faintest(number, settled)
+            models, clip = self._models(sources, result), CLIP_LEARNING if settled else np.inf
             new = update(models, _prior(sources), stars, moving, clip, PRF_ERROR_LEARNING)
             stars = new.stars
-            far = np.percentile(new.moved[moving], 99)
+            steps = new.moved[moving & stars.measured()]
+            typical = float(np.percentile(steps, _MOST)) if steps.size else 0.0
             logger.info(
-                "states %d: %d stars, steps of %.2f errors, 99 %% below %.2f",
-                number,
-                moving.sum(),
-                np.median(new.moved[moving]),
-                far,
+                "states %d: %d stars, 90 %% move < %.2g errors", number, steps.size, typical
             )
             result = self.fit(stars.table(), result.prf, few)
             rounds = rounds + result.rounds
-            if far < _SETTLED and clip < np.inf:
+            settled = typical < _NEARLY
+            if before and moving.all() and typical < _SETTLED:
                 break
-            if far < 10.0 * _SETTLED:
-                clip = CLIP_LEARNING
         return stars, result, rounds
 
-    def _moving(self, stars: Stars, number: int) -> np.ndarray:
-        """Stars whose states are free: the bright ones first."""
-        flux = stars.prior["flux"].to_numpy()
-        return flux > self.shape.source_flux_limit * 10.0 ** (1 - number)
+    def _faintest(self, number: int, settled: bool) -> float:
+        """Flux of the faintest stars whose states are free: the bright ones come first, e-/s."""
+        return 0.0 if settled else self.shape.source_flux_limit * 10.0 ** (1 - number)
 
     def significant(self, stars: Stars, result: LearnedPRF) -> Stars:
         """Stars found that a joint fit confirms, with its fluxes, the brightest first.
