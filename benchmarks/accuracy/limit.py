@@ -2,18 +2,16 @@
 
 The normal equations of a frame hold flux, x and y of all stars and one background.  Fluxes and
 background of each frame are eliminated, and the rest is added up for the astrometric parameters of
-each star, those of its neighbours free too.  Stars beyond `NEIGHBOURHOOD` are held fixed:
-`tests/unit/test_limit.py` compares with the equations of all stars.
+each star, those of its neighbours free too.  Stars beyond `NEIGHBOURHOOD` are held fixed and pixels
+beyond `REACH` are left out: a test compares with the equations of all stars and pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.linalg import block_diag
 from scipy.sparse import csr_matrix
 from scipy.spatial import KDTree
 from truth import PRIOR, Truth, flat_field, ideal_image, true_stamps, true_values
@@ -24,12 +22,10 @@ from romanprf.sky.wcs import TangentWCS
 
 #: Positions and fluxes of stars within this distance (pixels) are free together.
 NEIGHBOURHOOD = 4.0
-#: 1 sigma of the priors of the five parameters (mas, mas/yr): none for positions, those of the
-#: workflow for what some fields cannot tell.
-PRIORS = (
-    *(1e3, 1e3, Crossmatch().parallax_error),
-    *(Crossmatch().proper_motion_error, Crossmatch().proper_motion_error),
-)
+#: Pixels further from a star (along either axis) do not tell where it is.
+REACH = 8.0
+#: 1 sigma of the position of a star that a catalogue lacks, or gives exactly: in effect none, mas.
+NO_POSITION = 100.0
 #: Half the step of numerical derivatives of the PRF, pixels.
 STEP = 0.01
 
@@ -51,29 +47,90 @@ class Limit:
     centroid: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Normal:
+    """Normal equations of a frame.
+
+    Attributes
+    ----------
+    matrix : csr_matrix, shape (3 n, 3 n)
+        Relative flux, x and y (pixels) of each star.
+    border : ndarray, shape (3 n,)
+        Of these and the background (e-/s per pixel).
+    corner : float
+        Of the background alone.
+    """
+
+    matrix: csr_matrix
+    border: np.ndarray
+    corner: float
+
+    def of(self, index: np.ndarray) -> np.ndarray:
+        """Dense equations of some unknowns and, last, the background."""
+        start, stop = self.matrix.indptr[index], self.matrix.indptr[index + 1]
+        row = np.repeat(np.arange(len(index)), stop - start)
+        entry = np.arange(len(row)) + np.repeat(stop - np.cumsum(stop - start), stop - start)
+        order = np.argsort(index)
+        other = self.matrix.indices[entry]
+        place = np.searchsorted(index[order], other).clip(max=len(index) - 1)
+        column = order[place]
+        some = index[column] == other
+        out = np.empty((len(index) + 1, len(index) + 1))
+        out[:-1, :-1] = 0.0
+        out[row[some], column[some]] = self.matrix.data[entry[some]]
+        out[-1, :-1] = out[:-1, -1] = self.border[index]
+        out[-1, -1] = self.corner
+        return out
+
+
 def joint_limit(
     exposures: pd.DataFrame,
     truth: Truth,
     rows: np.ndarray,
     chosen: np.ndarray,
     radius: float = NEIGHBOURHOOD,
+    reach: float = REACH,
 ) -> Limit:
     """Limit of ``chosen`` members of ``rows`` (of the true stars), which are the stars to solve."""
     groups = neighbourhoods(exposures.iloc[0], truth, rows, chosen, radius)
-    information = [np.diag(np.tile(1.0 / np.square(PRIORS), len(group))) for group in groups]
+    prior = 1.0 / np.square(prior_errors(truth, rows))
+    information = [np.diag(prior[group].ravel()) for group in groups]
     centroid = np.empty((len(groups), len(exposures), 2))
     epoch = mean_epoch(exposures)
     for k, (_, exposure) in enumerate(exposures.iterrows()):
-        normal = normal_matrix(exposure, truth, rows)
+        normal = normal_matrix(exposure, truth, rows, reach)
         change = pixel_changes(exposure, truth, rows, epoch)
         for m, group in enumerate(groups):
             matrix = without_fluxes(normal, group)
             own = np.linalg.inv(matrix[:2, :2] + 1e-12 * np.eye(2))
             centroid[m, k] = np.sqrt(np.diag(own))
-            by_state = block_diag(*change[group])
+            by_state = by_states(change[group])
             information[m] += by_state.T @ matrix @ by_state
     covariance = [np.linalg.inv(matrix)[:5, :5] for matrix in information]
     return Limit(np.stack(covariance), centroid)
+
+
+def prior_errors(truth: Truth, rows: np.ndarray) -> np.ndarray:
+    """1 sigma of the five parameters that the workflow is told, shape (n, 5), mas and mas/yr.
+
+    The position of a faint star beside a brighter one is what a catalogue says: the images alone do
+    not tell it, and what the light of the pair then costs would reach far.
+    """
+    told = Crossmatch()
+    sigma = np.empty((len(rows), 5))
+    position = truth.settings.position_error or NO_POSITION
+    listed = truth.stars["listed"].to_numpy()[rows] if "listed" in truth.stars else True
+    sigma[:, :2] = np.where(listed, position, NO_POSITION)[..., None]
+    sigma[:, 2:] = told.parallax_error, told.proper_motion_error, told.proper_motion_error
+    return sigma
+
+
+def by_states(change: np.ndarray) -> np.ndarray:
+    """Blocks (n, 2, 5) on the diagonal of a matrix."""
+    n = len(change)
+    out = np.zeros((n, 2, n, 5))
+    out[np.arange(n), :, np.arange(n)] = change
+    return out.reshape(2 * n, 5 * n)
 
 
 def mean_epoch(exposures: pd.DataFrame) -> float:
@@ -94,11 +151,13 @@ def neighbourhoods(
     ]
 
 
-def normal_matrix(exposure: pd.Series, truth: Truth, rows: np.ndarray) -> csr_matrix:
+def normal_matrix(
+    exposure: pd.Series, truth: Truth, rows: np.ndarray, reach: float = REACH
+) -> Normal:
     """Normal equations of a frame: relative flux, x and y (pixels) of each star, the background."""
     x, y = (axis[rows] for axis in truth.places(exposure))
     flux = truth.stars["flux"].to_numpy()[rows]
-    stamps = true_stamps(exposure, x, y, flux, truth.settings)
+    stamps = true_stamps(exposure, x, y, flux, truth.settings, reach)
     star, row, column = stamps.entries()
     scale = (flux * flat_field(exposure, stamps.x, stamps.y))[star]
 
@@ -109,29 +168,22 @@ def normal_matrix(exposure: pd.Series, truth: Truth, rows: np.ndarray) -> csr_ma
     by_x = (light(STEP, 0.0) - light(-STEP, 0.0)) / (2.0 * STEP)
     by_y = (light(0.0, STEP) - light(0.0, -STEP)) / (2.0 * STEP)
     error = ideal_image(exposure, truth).flux_err.ravel()
-    n, pixel = len(rows), np.arange(error.size)
-    columns = [3 * star, 3 * star + 1, 3 * star + 2, np.full(error.size, 3 * n)]
-    place = [*3 * [row * np.int64(stamps.shape[1]) + column], pixel]
-    values = [light(0.0, 0.0), by_x, by_y, np.ones(error.size)]
-    design = csr_matrix(
-        (np.concatenate(values), (np.concatenate(place), np.concatenate(columns))),
-        shape=(error.size, 3 * n + 1),
-    )
-    design = design.multiply(1.0 / error[:, None]).tocsr()
-    return (design.T @ design).tocsr()
+    place = row * np.int64(stamps.shape[1]) + column
+    columns = np.concatenate([3 * star, 3 * star + 1, 3 * star + 2])
+    values = np.concatenate([light(0.0, 0.0), by_x, by_y]) / np.tile(error[place], 3)
+    design = csr_matrix((values, (np.tile(place, 3), columns)), shape=(error.size, 3 * len(rows)))
+    matrix = (design.T @ design).tocsr()
+    return Normal(matrix, design.T @ (1.0 / error), float(np.sum(error**-2)))
 
 
-def without_fluxes(normal: csr_matrix, group: Sequence[int] | np.ndarray) -> np.ndarray:
+def without_fluxes(normal: Normal, group: np.ndarray) -> np.ndarray:
     """Normal equations of x and y of a group of stars, their fluxes and the background free."""
-    group = np.asarray(group)
-    index = np.append((3 * group[:, None] + np.arange(3)).ravel(), normal.shape[0] - 1)
-    matrix = normal[index][:, index].toarray()
-    fluxes = np.append(np.arange(0, 3 * len(group), 3), 3 * len(group))
-    places = np.setdiff1d(np.arange(len(index)), fluxes)
-    inner = matrix[np.ix_(fluxes, fluxes)]
+    matrix = normal.of((3 * group[:, None] + np.arange(3)).ravel())
+    flux = np.arange(len(matrix)) % 3 == 0  # the background is the last of them
+    inner = matrix[flux][:, flux]
     inner[np.diag_indices(len(group))] += 1.0 / PRIOR**2
-    cross = matrix[np.ix_(fluxes, places)]
-    return matrix[np.ix_(places, places)] - cross.T @ np.linalg.solve(inner, cross)
+    cross = matrix[flux][:, ~flux]
+    return matrix[~flux][:, ~flux] - cross.T @ np.linalg.solve(inner, cross)
 
 
 def pixel_changes(exposure: pd.Series, truth: Truth, rows: np.ndarray, epoch: float) -> np.ndarray:

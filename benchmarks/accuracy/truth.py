@@ -117,13 +117,18 @@ def true_values(stamps: Stamps, settings: Simulate) -> np.ndarray:
 
 
 def true_stamps(
-    exposure: pd.Series, x: np.ndarray, y: np.ndarray, flux: np.ndarray, settings: Simulate
+    exposure: pd.Series,
+    x: np.ndarray,
+    y: np.ndarray,
+    flux: np.ndarray,
+    settings: Simulate,
+    largest: float = LARGEST,
 ) -> Stamps:
-    """True PRF of stars on an exposure."""
+    """True PRF of stars on an exposure, on footprints up to ``largest`` pixels away."""
     shape = exposure["nrows"], exposure["ncols"]
     lost = ~(np.isfinite(x) & np.isfinite(y))
     x, y = np.where(lost, 0.0, x), np.where(lost, 0.0, y)
-    radius = np.clip(np.cbrt(WING * flux / CUT_OFF), SMALLEST, LARGEST)
+    radius = np.clip(np.cbrt(WING * flux / CUT_OFF), SMALLEST, largest)
     edges = [
         np.clip(edge, 0, size)
         for place, size in ((y, shape[0]), (x, shape[1]))
