@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--exposures", type=int, default=12)
     parser.add_argument("--seed", type=int, default=11)
-    field = vars(parser.parse_args())
+    field = {"position_error": 0.0, **vars(parser.parse_args())}
     print("| knots | F146 | stars | scatter / flux | scatter / error | bias |")
     print("|---|---|---|---|---|---|")
     for name, knots in KNOTS.items():

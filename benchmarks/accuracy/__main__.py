@@ -1,12 +1,14 @@
 """Light curves against the photon limit, on simulated fields and on folders with their own truth.
 
 python benchmarks/accuracy [--cases "cut at 23" ...] [--size 192] [--exposures 16] [--seeds 1]
-    [--rimtimsim FOLDER] [--roman-l2 FOLDER] [--peers PYTHON] [--photutils PYTHON]
+    [--seed 31469] [--rimtimsim FOLDER] [--roman-l2 FOLDER] [--peers PYTHON] [--photutils PYTHON]
     [--figures docs/images] [--model log-polar] [--results results/accuracy]
 
 Draws the fields, runs the whole workflow on each and prints what docs/explanation/accuracy.md
-explains: light curves by magnitude, the error of the PRF, linearity, events, close pairs and
-convergence.  PYTHON is that of an environment with roman-lcs or photutils, which then take part.
+explains: light curves by magnitude, also relative to the same field with an exact catalogue,
+positions, motions and centroids, stars found, the error of the PRF, linearity, events, close pairs
+and convergence.  A case brings the one with an exact catalogue along.  PYTHON is that of an
+environment with roman-lcs or photutils, which then take part.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from cases import CASES, Reduction, rimtimsim, roman_l2, simulated
+from cases import CASES, NOT_YET, Reduction, rimtimsim, roman_l2, simulated
 from events import event_rows, pair_rows
 from figures import write
+from found import Search, found_rows, search
 from peers import PeerError, photutils, roman_lcs
+from positions import Offsets, astrometry, offset_rows
 from table import Curves, convergence, curves, linearity, rows
 from truth import prf_error
 
@@ -29,10 +33,14 @@ PEER_CASE = "cut at 23"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
+    ready = [name for name in CASES if name not in NOT_YET]
+    parser.add_argument("--cases", nargs="*", default=ready, choices=list(CASES))
     parser.add_argument("--size", type=int, default=192, help="pixels per side")
     parser.add_argument("--exposures", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=1, help="fields of each case, pooled")
+    parser.add_argument(
+        "--seed", type=int, help="of the first field of all cases; default: that of each case"
+    )
     parser.add_argument("--model", help="shape.model; default: that of the workflow")
     parser.add_argument("--results", type=Path, default=Path("results/accuracy"))
     parser.add_argument("--rimtimsim", type=Path, metavar="FOLDER")
@@ -49,6 +57,9 @@ def main() -> None:
         told[name] = parts, Curves.pooled([curves(part.paths, part.truth) for part in parts])
         print_rows(name, rows(told[name][1]))
     compared = peers(args, told)
+    ratios(told)
+    astrometric(told)
+    searches(told)
     details(told)
     if args.figures:
         own = {name: curve for name, (_, curve) in told.items()}
@@ -70,8 +81,9 @@ def print_rows(name: str, lines: Iterable[object]) -> None:
 def reductions(args: argparse.Namespace) -> Iterable[tuple[str, list[Reduction]]]:
     """Reduce all that was asked for, case by case."""
     shape = {"model": args.model} if args.model else {}
-    for name in args.cases:
-        settings = args.size, args.exposures, args.results, shape
+    wanted = [name for case in args.cases for name in (CASES[case].exact, case) if name]
+    for name in dict.fromkeys(wanted):
+        settings = args.size, args.exposures, args.results, shape, args.seed
         yield name, [simulated(name, number, *settings) for number in range(args.seeds)]
     if args.rimtimsim:
         yield "RImTimSim", [rimtimsim(args.rimtimsim, args.results / "rimtimsim", shape)]
@@ -100,6 +112,41 @@ def peers(
             continue
         print_rows(f"{program}, {name}", rows(found[f"{program}, {name}"]))
     return found
+
+
+def ratios(told: dict[str, tuple[list[Reduction], Curves]]) -> None:
+    """Print light curves relative to those of the same field with an exact catalogue."""
+    heading("Relative to an exact catalogue", "case", "F146", "stars", "scatter ratio", "bias")
+    for name, (_, curve) in told.items():
+        if name not in CASES or not CASES[name].exact:
+            continue
+        exact = {row.low: row for row in rows(told[CASES[name].exact][1])}
+        for row in rows(curve):
+            if row.low in exact:
+                ratio = row.scatter / exact[row.low].scatter
+                bias = 100.0 * (row.bias - exact[row.low].bias)
+                bin_ = f"{row.low}-{row.high} | {row.stars}"
+                print_rows(name, [f"{bin_} | {ratio:.2f} | {bias:+.2f} %"])
+
+
+def astrometric(told: dict[str, tuple[list[Reduction], Curves]]) -> None:
+    """Print positions, motions, parallaxes and centroids."""
+    numbers = "limit", "scatter / limit", "rms / limit", "pull width", "beyond 5 errors"
+    heading("Astrometry", "case", "quantity", "F146", "stars", *numbers)
+    for name, (parts, _) in told.items():
+        found = [astrometry(part.paths, part.truth) for part in parts]
+        for quantity in found[0]:
+            together = Offsets.pooled([offsets[quantity] for offsets in found])
+            print_rows(f"{name} | {quantity}", offset_rows(together))
+
+
+def searches(told: dict[str, tuple[list[Reduction], Curves]]) -> None:
+    """Print what the search finds of the stars that catalogues lack."""
+    heading("Stars found", "case", "F146", "not in the catalogue", "complete", "found", "false")
+    for name, (parts, _) in told.items():
+        if name in CASES:
+            found = Search.pooled([search(part.paths, part.truth) for part in parts])
+            print_rows(name, found_rows(found))
 
 
 def details(told: dict[str, tuple[list[Reduction], Curves]]) -> None:

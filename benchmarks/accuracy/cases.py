@@ -21,7 +21,9 @@ from romanprf.io.tables import read_table
 from romanprf.reduce import reduce
 from romanprf.simulate import Field, make_exposure, make_field
 from romanprf.simulate.exposure import pointing
+from romanprf.simulate.field import with_astrometry
 from romanprf.simulate.wfi import to_flux, to_time
+from romanprf.sky.motion import moved, propagate
 from romanprf.workflow.paths import Paths
 
 #: Fields that nobody looked at while the package was written; repeats add `NEXT_SEED`.
@@ -32,6 +34,9 @@ EVENTS = 40
 #: magnitude differences.
 PITCH, PAIR_MAGNITUDES = 14, (18.0, 19.5)
 SEPARATIONS, DIFFERENCES = (0.5, 1.0, 1.5, 2.0), (0.0, 2.0)
+#: A Gaia-like catalogue: limit and colour (G - F146, its spread), epoch, errors (mas, mas/yr).
+GAIA_LIMIT, GAIA_COLOUR, GAIA_EPOCH, GAIA_ERROR = 18.0, (1.5, 0.4), 2016.0, 0.1
+_MINUTES = 365.25 * 1440.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,15 @@ class Case:
     Attributes
     ----------
     simulate : dict
-        Settings that differ from those of the simulation.
+        Settings that differ from those of the simulation; positions are exact by default.
+    exact : str
+        The case that is the same field with an exact catalogue and without motions.
+    years : float
+        Time from the first exposure to the last; 0: at the cadence of the survey.
+    frames : float
+        Number of exposures in units of that of other cases.
+    catalogue : str
+        simulated, gaia or none.
     shift : float
         1 sigma per axis (pixels) of the pointings that the WCS does not know.
     shape : dict
@@ -51,15 +64,23 @@ class Case:
     """
 
     simulate: dict[str, Any] = field(default_factory=dict)
+    exact: str = ""
+    years: float = 0.0
+    frames: float = 1.0
+    catalogue: str = "simulated"
     shift: float = 0.0
     shape: dict[str, Any] = field(default_factory=dict)
     events: bool = False
     pairs: bool = False
 
 
+#: Cases that others are compared with.
+COMPLETE, CUT = "complete to 25", "cut at 23"
+_CUT = {"catalogue_limit": 23.0}
+_QUIET = {"microlensing": 0, "transits": 0, "eclipses": 0}
 CASES = {
-    "complete to 25": Case(),
-    "cut at 23": Case({"catalogue_limit": 23.0}),
+    COMPLETE: Case(),
+    CUT: Case(_CUT),
     "cut at 21": Case({"catalogue_limit": 21.0}),
     "shifts of 0.05 pixel": Case(shift=0.05),
     "shifts, cut at 23": Case({"catalogue_limit": 23.0}, shift=0.05),
@@ -67,7 +88,28 @@ CASES = {
     "PRF of 4088 pixels": Case({"seed": 64919, "prf_span": 4088}, shape={"nodes": 3}),
     "events": Case({"seed": 20483}, events=True),
     "close pairs": Case({"seed": 47293}, pairs=True),
+    "2 mas": Case({"position_error": 2.0}, exact=COMPLETE),
+    "10 mas": Case({"position_error": 10.0}, exact=COMPLETE),
+    "40 mas": Case({"position_error": 40.0}, exact=COMPLETE),
+    "2 mas, cut at 23": Case({**_CUT, "position_error": 2.0}, exact=CUT),
+    "10 mas, cut at 23": Case({**_CUT, "position_error": 10.0}, exact=CUT),
+    "40 mas, cut at 23": Case({**_CUT, "position_error": 40.0}, exact=CUT),
+    "100 mas": Case({"position_error": 100.0}, exact=COMPLETE),
+    "proper motions": Case(
+        {"position_error": 10.0, "proper_motion": 4.0}, exact=COMPLETE, years=2.0
+    ),
+    "exact, 24 frames": Case(frames=1.5),
+    "parallaxes": Case(
+        {"position_error": 10.0, "parallaxes": (1.0, 5.0)},
+        exact="exact, 24 frames",
+        years=1.0,
+        frames=1.5,
+    ),
+    "no catalogue": Case(_QUIET, exact=COMPLETE, catalogue="none"),
+    "Gaia-like": Case({**_QUIET, "proper_motion": 4.0}, exact=COMPLETE, catalogue="gaia"),
 }
+#: The workflow cannot do these yet: they run when they are named.
+NOT_YET = ("no catalogue", "Gaia-like")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +122,21 @@ class Reduction:
 
 
 def simulated(
-    name: str, number: int, size: int, exposures: int, results: Path, shape: dict[str, Any]
+    name: str,
+    number: int,
+    size: int,
+    exposures: int,
+    results: Path,
+    shape: dict[str, Any],
+    seed: int | None = None,
 ) -> Reduction:
-    """Draw and reduce repeat ``number`` of a case."""
+    """Draw and reduce repeat ``number`` of a case, with a seed of its own or this one."""
     case = CASES[name]
-    settings = {"seed": SEED, **case.simulate}
-    settings["seed"] += number * NEXT_SEED
+    exposures = round(case.frames * exposures)
+    settings = {"seed": SEED, "position_error": 0.0, **case.simulate}
+    settings["seed"] = (seed or settings["seed"]) + number * NEXT_SEED
+    if case.years:
+        settings["cadence"] = case.years * _MINUTES / (exposures - 1)
     if case.events:
         many = max(2, EVENTS * size**2 // 192**2)
         settings |= {"microlensing": many, "transits": many, "eclipses": 0}
@@ -119,14 +170,58 @@ def draw(settings: Simulate, case: Case, frames: Path) -> tuple[dict[str, Any], 
         wcs = exposure.wcs.deepcopy()
         wcs.wcs.crpix += random.normal(0.0, case.shift, 2)
         write_frame(frames / f"{number:05d}.fits", replace(exposure, wcs=wcs))
-    write_catalogue(frames / "catalogue.csv", field, settings.catalogue_limit)
-    stars, times = field.stars.assign(kind="constant"), to_time(np.arange(settings.exposures))
-    factors = {}
+    stars = field.stars.assign(kind="constant", listed=listed(field, settings, case))
+    images = write_lists(field, settings, case, stars["listed"].to_numpy(), frames)
+    times, factors = to_time(np.arange(settings.exposures), settings.cadence), {}
     for event in field.events:
         stars.loc[event.star, "kind"] = event.kind
         factors[int(stars["source_id"].iloc[event.star])] = event.factor(times)
-    truth = Truth(stars, settings, factors)
-    return folder_settings(frames, "*.fits", "catalogue.csv", frames.parent), truth
+    return images, Truth(stars, settings, factors)
+
+
+def listed(field: Field, settings: Simulate, case: Case) -> np.ndarray:
+    """Whether the catalogue of a case holds each star."""
+    mag = field.stars["catalogue_mag"].to_numpy()
+    if case.catalogue == "gaia":
+        return gaia_magnitudes(field, settings) < GAIA_LIMIT
+    return (mag < settings.catalogue_limit) & (case.catalogue != "none")
+
+
+def write_lists(
+    field: Field, settings: Simulate, case: Case, chosen: np.ndarray, frames: Path
+) -> dict[str, Any]:
+    """Write the catalogue and the list of the images; configuration that reduces them."""
+    path = frames / "catalogue.csv"
+    images = folder_settings(frames, "*.fits", path.name, frames.parent)
+    if case.catalogue == "none":
+        images["catalogue"] = {"path": None}
+    elif case.catalogue == "gaia":
+        gaia_catalogue(field, settings)[chosen].to_csv(path, index=False)
+        images["catalogue"]["epoch"] = GAIA_EPOCH
+    else:
+        write_catalogue(path, field, settings)
+    return images
+
+
+def gaia_magnitudes(field: Field, settings: Simulate) -> np.ndarray:
+    """Magnitudes in a bluer filter."""
+    colour = np.random.default_rng([settings.seed, 3]).normal(*GAIA_COLOUR, len(field.stars))
+    return field.stars["mag"].to_numpy() + colour
+
+
+def gaia_catalogue(field: Field, settings: Simulate) -> pd.DataFrame:
+    """All stars as Gaia would list them, with errors."""
+    stars, random = field.stars, np.random.default_rng([settings.seed, 4])
+    ra, dec, pmra, pmdec, epoch = (
+        stars[name].to_numpy() for name in ("ra", "dec", "pmra", "pmdec", "epoch")
+    )
+    errors = GAIA_ERROR * random.normal(0.0, 1.0, (4, len(stars)))
+    ra, dec = moved(*propagate(ra, dec, pmra, pmdec, epoch, GAIA_EPOCH), *errors[:2])
+    names = ("ra_error", "dec_error", "pmra_error", "pmdec_error")
+    motions = {"pmra": pmra + errors[2], "pmdec": pmdec + errors[3], "ref_epoch": GAIA_EPOCH}
+    columns = {"source_id": stars["source_id"], "ra": ra, "dec": dec, **motions}
+    magnitude = {"phot_g_mean_mag": gaia_magnitudes(field, settings)}
+    return pd.DataFrame({**columns, **dict.fromkeys(names, GAIA_ERROR), **magnitude})
 
 
 def with_pairs(field: Field, settings: Simulate) -> Field:
@@ -152,8 +247,9 @@ def with_pairs(field: Field, settings: Simulate) -> Field:
         "separation": np.tile(separation, 2),
         "difference": np.tile(difference, 2),
     }
+    members["epoch"] = field.stars["epoch"].iloc[0]
     stars = pd.concat([field.stars.assign(pair=-1), pd.DataFrame(members)], ignore_index=True)
-    return replace(field, stars=stars)
+    return replace(field, stars=with_astrometry(stars, settings))
 
 
 def folder_settings(folder: Path, images: str, catalogue: str, results: Path) -> dict[str, Any]:
@@ -189,7 +285,8 @@ def roman_l2(folder: Path, results: Path, shape: dict[str, Any]) -> Reduction:
 
 def folder_truth(paths: Paths, stars: pd.DataFrame, factors: dict[int, np.ndarray]) -> Truth:
     """True fluxes at the positions of the sources: these catalogues hold all stars."""
-    sources = read_table(paths.sources, schemas.SOURCES, ["source_id", "ra", "dec"])
+    state = ["source_id", "ra", "dec", "epoch", "parallax", "pmra", "pmdec"]
+    sources = read_table(paths.sources, schemas.SOURCES, state)
     stars = stars[["source_id", "flux", "kind"]].merge(sources, on="source_id")
     detector = read_exposures(paths.exposures)["detector"].iloc[0]
     return Truth(stars, Simulate(sca=int(detector[-2:])), factors)

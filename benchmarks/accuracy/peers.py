@@ -91,7 +91,8 @@ def oversampled(truth: Truth) -> np.ndarray:
 def fluxes(curves: Curves, sources: pd.DataFrame, flux: np.ndarray, error: np.ndarray) -> Curves:
     """Light curves with the measurements of another program; NaN where it has none."""
     good = np.isfinite(flux) & (flux != 0.0) & (error > 0.0)
-    table = np.full((2, int(sources["source"].max()) + 1, flux.shape[1]), np.nan)
+    last = max(sources["source"].max(), curves.source.max())
+    table = np.full((2, last + 1, flux.shape[1]), np.nan)
     table[:, sources["source"]] = np.where(good, [flux, error], np.nan)
     return curves.measured(*table)
 

@@ -88,19 +88,17 @@ def curves(paths: Paths, truth: Truth) -> Curves:
     """Light curves of a reduction, with truth and limit."""
     exposures = read_exposures(paths.exposures).sort_values(["time", "exposure"])
     sources = read_table(paths.sources, schemas.SOURCES)
-    sources = sources[sources["origin"] == "catalogue"].reset_index(drop=True)
+    rows = truth.rows(sources)
+    sources, rows = sources[rows >= 0].reset_index(drop=True), rows[rows >= 0]
     flux, error, noise = measurements(paths, sources)
-    known = truth.stars.set_index("source_id").reindex(sources["source_id"])
-    known = known.reindex(columns=["flux", "kind", "pair", "separation", "difference"])
+    known = truth.stars.iloc[rows]
+    known = known.reindex(columns=["source_id", "flux", "kind", "pair", "separation", "difference"])
     # The brightest of merged stars lends its name; the truth of their sum is not looked up.
-    keep = (known["flux"].notna().to_numpy()) & (sources["n_merged"] == 1).to_numpy()
-    limit = np.empty(flux.shape)
-    for k, (_, exposure) in enumerate(exposures.iterrows()):
-        keep &= distance_inside(exposure, sources) >= INSIDE
-        limit[:, k] = limits(exposure, sources, truth)
-    keep &= np.isfinite(flux).sum(axis=1) > 2
+    keep = (sources["n_merged"] == 1).to_numpy() & (np.isfinite(flux).sum(axis=1) > 2)
+    keep &= inside(exposures, truth.stars.iloc[rows])
+    limit = np.stack([limits(row, truth, rows) for _, row in exposures.iterrows()], axis=1)
     true, factor = known["flux"].to_numpy(), np.ones(flux.shape)
-    for row, name in enumerate(sources["source_id"]):
+    for row, name in enumerate(known["source_id"]):
         factor[row] = truth.factors.get(name, 1.0)
     return Curves(
         sources["source"].to_numpy(),
@@ -126,12 +124,15 @@ def measurements(paths: Paths, sources: pd.DataFrame) -> tuple[np.ndarray, ...]:
     return tuple(np.where(good, values.astype(float), np.nan) for values in (flux, error, noise))
 
 
-def distance_inside(exposure: pd.Series, sources: pd.DataFrame) -> np.ndarray:
-    """Pixels from each source to the nearest edge of a frame, negative outside."""
-    wcs = TangentWCS.from_json(exposure["wcs"])
-    x, y = wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))
-    right, top = exposure["ncols"] - 0.5 - x, exposure["nrows"] - 0.5 - y
-    return np.minimum.reduce([x + 0.5, right, y + 0.5, top])
+def inside(exposures: pd.DataFrame, stars: pd.DataFrame) -> np.ndarray:
+    """Whether each star (or source) is `INSIDE` every frame."""
+    keep = np.ones(len(stars), bool)
+    for _, exposure in exposures.iterrows():
+        wcs = TangentWCS.from_json(exposure["wcs"])
+        x, y = wcs.sky_to_pixel(*positions_at(stars, exposure["time"]))
+        right, top = exposure["ncols"] - 0.5 - x, exposure["nrows"] - 0.5 - y
+        keep &= np.minimum.reduce([x + 0.5, right, y + 0.5, top]) >= INSIDE
+    return keep
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import KDTree
 
 from romanprf import schemas
 from romanprf.config import Simulate
-from romanprf.core.image import masked_image
+from romanprf.core.image import Image, masked_image
 from romanprf.frame.frame import Frame
 from romanprf.frame.stamps import Stamps, make_stamps
 from romanprf.io.exposures import read_exposures
@@ -19,7 +20,7 @@ from romanprf.prf.table import read_prf
 from romanprf.simulate import inject
 from romanprf.simulate.prf import nodes_at
 from romanprf.sky.motion import positions_at
-from romanprf.sky.wcs import STERADIAN, TangentWCS
+from romanprf.sky.wcs import ARCSEC, STERADIAN, TangentWCS, project
 from romanprf.solve.fluxes import Method, Prior, solve_frame
 from romanprf.solve.noise import pixel_variance
 from romanprf.workflow.paths import Paths
@@ -32,6 +33,8 @@ CUT_OFF = 0.02
 SMALLEST, LARGEST = 4.0, 100.0
 #: Prior of the limit in units of the flux: none, but for stars of which a frame shows a glimpse.
 PRIOR = 10.0
+#: A source that was found is a star so close (arcsec) and of so similar a flux (mag).
+SAME_PLACE, SAME_FLUX = 0.06, 0.75
 #: The PRFs are compared out to this offset along either axis, at phases of 1/20 pixel (pixels).
 CORE, PHASES = 4.0, np.arange(-10, 10) / 20.0
 #: Where a PRF that varies is compared: fractions of the image's sides.
@@ -45,9 +48,10 @@ class Truth:
     Attributes
     ----------
     stars : DataFrame
-        ``source_id``; ``ra``, ``dec`` (degrees ICRS); ``flux`` out of events (e-/s); ``kind``:
-        constant or that of an event; optionally ``pair``: number of a close pair, -1: none, and
-        its ``separation`` (pixels) and ``difference`` (mag).
+        ``source_id``; ``ra``, ``dec``, ``epoch``, ``parallax``, ``pmra``, ``pmdec`` as in the
+        truth table; ``flux`` out of events (e-/s); ``kind``: constant or that of an event;
+        optionally ``pair``: number of a close pair, -1: none, and its ``separation`` (pixels) and
+        ``difference`` (mag).
     settings : Simulate
         Detector and change of the PRF.
     factors : dict of int to ndarray, shape (nt,)
@@ -57,6 +61,36 @@ class Truth:
     stars: pd.DataFrame
     settings: Simulate
     factors: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def places(self, exposure: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (x, y) of all stars on an exposure; NaN where its WCS ends."""
+        wcs = TangentWCS.from_json(exposure["wcs"])
+        return wcs.sky_to_pixel(*positions_at(self.stars, exposure["time"]))
+
+    def rows(self, sources: pd.DataFrame) -> np.ndarray:
+        """Row of ``stars`` for each source, -1 for none.
+
+        Sources of a catalogue are identified by their ``source_id``.  A source that was found is
+        the closest star within `SAME_PLACE` and `SAME_FLUX` that no other source is.
+        """
+        row = pd.Index(self.stars["source_id"]).get_indexer(sources["source_id"])
+        free = np.setdiff1d(np.arange(len(self.stars)), row)
+        found = np.flatnonzero(row < 0)
+        if not (free.size and found.size):
+            return row
+        centre = self.stars[["ra", "dec"]].mean()
+        own, other = (
+            ARCSEC * np.stack(project(table["ra"], table["dec"], *centre), axis=1)
+            for table in (sources.iloc[found], self.stars.iloc[free])
+        )
+        near = KDTree(own).sparse_distance_matrix(KDTree(other), SAME_PLACE, output_type="ndarray")
+        flux = [table["flux"].to_numpy() for table in (sources.iloc[found], self.stars.iloc[free])]
+        contrast = 2.5 * np.log10(np.maximum(flux[0][near["i"]], 1e-9) / flux[1][near["j"]])
+        near = near[np.abs(contrast) < SAME_FLUX]
+        for i, j, _ in np.sort(near, order="v"):
+            if row[found[i]] < 0 and free[j] not in row[found]:
+                row[found[i]] = free[j]
+        return row
 
 
 @dataclass(frozen=True)
@@ -83,13 +117,18 @@ def true_values(stamps: Stamps, settings: Simulate) -> np.ndarray:
 
 
 def true_stamps(
-    exposure: pd.Series, x: np.ndarray, y: np.ndarray, flux: np.ndarray, settings: Simulate
+    exposure: pd.Series,
+    x: np.ndarray,
+    y: np.ndarray,
+    flux: np.ndarray,
+    settings: Simulate,
+    largest: float = LARGEST,
 ) -> Stamps:
-    """True PRF of stars on an exposure."""
+    """True PRF of stars on an exposure, on footprints up to ``largest`` pixels away."""
     shape = exposure["nrows"], exposure["ncols"]
     lost = ~(np.isfinite(x) & np.isfinite(y))
     x, y = np.where(lost, 0.0, x), np.where(lost, 0.0, y)
-    radius = np.clip(np.cbrt(WING * flux / CUT_OFF), SMALLEST, LARGEST)
+    radius = np.clip(np.cbrt(WING * flux / CUT_OFF), SMALLEST, largest)
     edges = [
         np.clip(edge, 0, size)
         for place, size in ((y, shape[0]), (x, shape[1]))
@@ -113,27 +152,31 @@ def flat_field(exposure: pd.Series, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return STERADIAN * exposure["pixel_area"] / np.abs(np.linalg.det(jacobian))
 
 
-def limits(exposure: pd.Series, sources: pd.DataFrame, truth: Truth) -> np.ndarray:
-    """Photon limit of all catalogued fluxes on a frame, e-/s.
-
-    The marginal (Cramer-Rao) error of each flux with the true PRF, all catalogued fluxes and the
-    background free, the usable pixels of the frame and the variance of its noise-free image.
-    """
+def ideal_image(exposure: pd.Series, truth: Truth) -> Image:
+    """Noise-free image of an exposure with its usable pixels and their variance."""
     image = read_image(exposure)  # type: ignore[arg-type]
-    wcs = TangentWCS.from_json(exposure["wcs"])
-    ra, dec, true = (truth.stars[name].to_numpy() for name in ("ra", "dec", "flux"))
-    x, y = wcs.sky_to_pixel(ra, dec)
+    x, y = truth.places(exposure)
     near = np.isfinite(x) & np.isfinite(y)
-    stars = x[near], y[near], true[near]
+    stars = x[near], y[near], truth.stars["flux"].to_numpy()[near]
     drawn = truth.settings.sca, truth.settings.prf_span
     light = inject(np.zeros(image.flux.shape), *stars, *drawn)
     light += np.median((image.flux - light)[image.usable])
     # Files give the variance with the photon noise of the data: put that of the truth instead.
     error = np.sqrt(pixel_variance(image, light))
-    ideal = masked_image(light, error, image.flags, poisson_slope=0.0)
-    flux = sources["flux"].to_numpy()
-    places = wcs.sky_to_pixel(*positions_at(sources, exposure["time"]))
-    stamps = true_stamps(exposure, *places, flux, truth.settings)
+    return masked_image(light, error, image.flags, poisson_slope=0.0)
+
+
+def limits(exposure: pd.Series, truth: Truth, rows: np.ndarray) -> np.ndarray:
+    """Photon limit of the fluxes of some rows of the true stars on a frame, e-/s.
+
+    The marginal (Cramer-Rao) error of each flux with the true PRF at the true position, all these
+    fluxes and the background free, the usable pixels of the frame and the variance of its
+    noise-free image.
+    """
+    flux = truth.stars["flux"].to_numpy()[rows]
+    x, y = (axis[rows] for axis in truth.places(exposure))
+    stamps = true_stamps(exposure, x, y, flux, truth.settings)
+    ideal = ideal_image(exposure, truth)
     return solve_frame(ideal, stamps, Prior(flux, PRIOR * flux), Method(1e-3)).flux_err
 
 

@@ -306,6 +306,21 @@ class Simulate(_Section):
         25.0, ge=15, le=28, description="Faintest star in the images (AB mag)."
     )
     catalogue_limit: float = Field(25.0, description="Faintest star in the catalogue (AB mag).")
+    position_error: float = Field(
+        10.0, ge=0, description="1 sigma per axis of the catalogue's positions (mas)."
+    )
+    proper_motion: float = Field(
+        0.0,
+        ge=0,
+        description="1 sigma per axis of the stars' proper motions (mas/yr), which the catalogue "
+        "does not list; bulge stars have 3 to 4.",
+    )
+    parallaxes: tuple[float, float] | None = Field(
+        None,
+        description="Range of the parallaxes (mas) of one star in 20, which the catalogue does "
+        "not list; null: no star has one.",
+    )
+    cadence: float = Field(12.1, gt=0, description="Time from one exposure to the next (minutes).")
     dither: float = Field(3.0, ge=0, le=50, description="Largest dither per axis (pixels).")
     microlensing: int = Field(3, ge=0, description="Stars with a microlensing event.")
     transits: int = Field(3, ge=0, description="Stars with a transiting planet.")
@@ -317,6 +332,12 @@ class Simulate(_Section):
     format: Literal["frames", "cube"] = Field(
         "frames", description="One FITS file per exposure, or one ASDF cube."
     )
+
+    @model_validator(mode="after")
+    def _parallaxes(self) -> Simulate:
+        if self.parallaxes is not None and not 0.0 <= self.parallaxes[0] <= self.parallaxes[1]:
+            raise ValueError("parallaxes: expected 0 <= low <= high")
+        return self
 
 
 class Config(_Section):

@@ -306,12 +306,16 @@ LIGHTCURVES = TableSchema(
 
 TRUTH = TableSchema(
     "truth",
-    1,
+    2,
     "The stars of a simulated field, as drawn.",
     (
         Column("source_id", _I8, "", "identifier, as in the simulated catalogue"),
-        Column("ra", _F8, "deg", "right ascension, ICRS"),
-        Column("dec", _F8, "deg", "declination, ICRS"),
+        Column("ra", _F8, "deg", "right ascension, ICRS, barycentric, at `epoch`"),
+        Column("dec", _F8, "deg", "declination, ICRS, barycentric, at `epoch`"),
+        Column("epoch", _F8, "yr", "Julian year of ra and dec: that of the first exposure"),
+        Column("parallax", _F8, "mas", "parallax"),
+        Column("pmra", _F8, "mas / yr", "proper motion in ra times cos(dec)"),
+        Column("pmdec", _F8, "mas / yr", "proper motion in dec"),
         Column("mag", _F8, "mag(AB)", "magnitude out of events"),
         Column("flux", _F8, "electron / s", "flux out of events"),
         Column("kind", _STR, "", "constant, microlensing, transit or eclipse"),

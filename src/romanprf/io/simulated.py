@@ -10,6 +10,7 @@ import pandas as pd
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from romanprf.config import Simulate
 from romanprf.io.atomic import replacing
 from romanprf.io.tables import write_table
 from romanprf.schemas import TRUTH
@@ -17,6 +18,8 @@ from romanprf.simulate import Field, SimulatedExposure, wfi
 
 #: Half an exposure, days.
 _HALF = 0.5 * wfi.EXPOSURE_TIME / 86400.0
+#: Stated error of exact positions, mas: readers take zero for unknown.
+_EXACT = 1e-3
 
 
 def write_frame(path: str | Path, exposure: SimulatedExposure) -> None:
@@ -91,24 +94,29 @@ def _row_first(wcs: WCS) -> WCS:
     return swapped
 
 
-def write_catalogue(path: str | Path, field: Field, limit: float) -> None:
-    """Write the stars brighter than ``limit`` as CSV with the column names of TRExS."""
-    stars = field.stars[field.stars["catalogue_mag"] < limit]
+def write_catalogue(path: str | Path, field: Field, settings: Simulate) -> None:
+    """Write the stars to ``catalogue_limit`` as CSV with the column names of TRExS and Gaia."""
+    stars = field.stars[field.stars["catalogue_mag"] < settings.catalogue_limit]
+    error = max(settings.position_error, _EXACT)
     columns = {
         "sicbro_id": stars["source_id"],
-        "RA_DEG": stars["ra"],
-        "DEC_DEG": stars["dec"],
+        "RA_DEG": stars["catalogue_ra"],
+        "DEC_DEG": stars["catalogue_dec"],
+        "ra_error": error,
+        "dec_error": error,
         wfi.FILTER: stars["catalogue_mag"].round(4),
     }
     with replacing(path) as temporary:
         pd.DataFrame(columns).to_csv(temporary, index=False, lineterminator="\n")
 
 
-def write_truth(path: str | Path, field: Field, exposures: int, origin: Mapping[str, str]) -> None:
+def write_truth(
+    path: str | Path, field: Field, settings: Simulate, origin: Mapping[str, str]
+) -> None:
     """Write the stars as drawn, with the light curves of variable ones (`schemas.TRUTH`)."""
     stars = field.stars
-    numbers = np.arange(exposures)
-    times = wfi.to_time(numbers)
+    numbers = np.arange(settings.exposures)
+    times = wfi.to_time(numbers, settings.cadence)
     kind = ["constant"] * len(stars)
     lists: dict[str, list] = {name: [[]] * len(stars) for name in ("exposure", "time", "factor")}
     for event in field.events:
@@ -116,5 +124,5 @@ def write_truth(path: str | Path, field: Field, exposures: int, origin: Mapping[
         lists["exposure"][event.star] = numbers
         lists["time"][event.star] = times
         lists["factor"][event.star] = event.factor(times)
-    columns = stars[["source_id", "ra", "dec", "mag", "flux"]].to_dict("series")
+    columns = stars[[name for name in TRUTH.names if name in stars]].to_dict("series")
     write_table(path, {**columns, "kind": kind, **lists}, TRUTH, origin)

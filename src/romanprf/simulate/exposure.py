@@ -13,6 +13,8 @@ from romanprf.simulate.detector import bad_pixels, cosmic_rays, expose
 from romanprf.simulate.field import Field, plane_matrix
 from romanprf.simulate.render import inject
 from romanprf.simulate.streams import Stream, random
+from romanprf.sky.motion import positions_at
+from romanprf.sky.wcs import project
 
 #: Steps of the R2 sequence (Roberts 2018) along columns and rows, pixels: powers of 1/g with
 #: g^3 = g + 1.  Sub-pixel phases then fill the pixel evenly whatever the number of exposures.
@@ -62,8 +64,9 @@ def make_exposure(field: Field, settings: Simulate, number: int) -> SimulatedExp
     """
     shape = (settings.size, settings.size)
     dx, dy = dither(settings, number)
-    time = float(wfi.to_time(number))
-    x, y = field.stars["x"].to_numpy() + dx, field.stars["y"].to_numpy() + dy
+    time = float(wfi.to_time(number, settings.cadence))
+    x, y = places(field, settings, time)
+    x, y = x + dx, y + dy
     fluxes = field.fluxes(time)
     rate = inject(np.zeros(shape), x, y, fluxes, settings.sca, settings.prf_span)
     hits = cosmic_rays(
@@ -76,6 +79,16 @@ def make_exposure(field: Field, settings: Simulate, number: int) -> SimulatedExp
     return SimulatedExposure(
         number=number, time=time, sca=settings.sca, flux=flux, flux_err=flux_err, wcs=wcs
     )
+
+
+def places(field: Field, settings: Simulate, time: float) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of the stars at a Julian date in an exposure without dither, pixels."""
+    stars, centre = field.stars, (settings.ra, settings.dec)
+    then = project(stars["ra"].to_numpy(), stars["dec"].to_numpy(), *centre)
+    now = project(*positions_at(stars, time), *centre)
+    dx, dy = np.linalg.solve(plane_matrix(), np.subtract(now, then))
+    # Stars that do not move keep their place to the bit.
+    return stars["x"].to_numpy() + dx, stars["y"].to_numpy() + dy
 
 
 def dither(settings: Simulate, number: int) -> tuple[float, float]:

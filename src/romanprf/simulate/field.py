@@ -13,12 +13,17 @@ from romanprf.errors import InputError
 from romanprf.simulate import variability, wfi
 from romanprf.simulate.prf import RADIUS
 from romanprf.simulate.streams import Stream, random
+from romanprf.sky.motion import julian_year, moved
 from romanprf.sky.wcs import ARCSEC, deproject
 
 #: 1 sigma of the magnitudes in the simulated catalogue, mag.
 MAGNITUDE_ERROR = 0.02
 #: Brightest and faintest F146 magnitude of variable stars: not saturated, seen in one exposure.
 VARIABLE_MAGNITUDES = (16.5, 20.5)
+#: One star in so many has a parallax, if any: the foreground of the bulge.
+_FOREGROUND = 20
+#: Exposures within which every event happens at least once: the demo.
+_EVENT_EXPOSURES = 16
 #: Stars within this distance of a variable one contaminate it, pixels.
 _CONTAMINATION_RADIUS = 3.0
 
@@ -30,10 +35,11 @@ class Field:
     Attributes
     ----------
     stars : DataFrame
-        ``source_id``; ``ra``, ``dec`` (degrees ICRS); ``x``, ``y`` (column and row in an exposure
-        without dither, pixels); ``mag`` (F146, AB), ``flux`` (e-/s), both out of events;
-        ``catalogue_mag`` (with the error of a catalogue).  Stars outside the images are included as
-        far as their wings reach.
+        ``source_id``; ``ra``, ``dec`` (degrees ICRS, barycentric, at ``epoch``: Julian year of the
+        first exposure), ``parallax`` (mas), ``pmra``, ``pmdec`` (mas/yr); ``x``, ``y`` (column and
+        row of that place in an exposure without dither, pixels); ``mag`` (F146, AB), ``flux``
+        (e-/s), both out of events; ``catalogue_ra``, ``catalogue_dec``, ``catalogue_mag`` (with the
+        errors of a catalogue).  Stars outside the images are included as far as their wings reach.
     events : tuple of Microlensing or Dips
         Events of the variable stars; ``event.star`` is a row of ``stars``.
     """
@@ -90,8 +96,27 @@ def _draw_stars(settings: Simulate) -> pd.DataFrame:
         "mag": mag,
         "flux": wfi.to_flux(mag),
         "catalogue_mag": mag + rng.normal(0.0, MAGNITUDE_ERROR, n),
+        "epoch": julian_year(wfi.START),
     }
-    return pd.DataFrame(columns)
+    return with_astrometry(pd.DataFrame(columns), settings)
+
+
+def with_astrometry(stars: pd.DataFrame, settings: Simulate) -> pd.DataFrame:
+    """Stars with motions, parallaxes and the positions of a catalogue, drawn with the settings."""
+    n = len(stars)
+    motion = random(settings.seed, Stream.MOTIONS).normal(0.0, 1.0, (2, n))
+    pmra, pmdec = settings.proper_motion * motion
+    rng = random(settings.seed, Stream.CATALOGUE)
+    errors = settings.position_error * rng.normal(0.0, 1.0, (2, n))
+    ra, dec = moved(stars["ra"].to_numpy(), stars["dec"].to_numpy(), *errors)
+    parallax = np.zeros(n)
+    if settings.parallaxes is not None:
+        rng = random(settings.seed, Stream.PARALLAXES)
+        nearby = rng.random(n) < 1.0 / _FOREGROUND
+        parallax = np.where(nearby, rng.uniform(*settings.parallaxes, n), 0.0)
+    return stars.assign(
+        parallax=parallax, pmra=pmra, pmdec=pmdec, catalogue_ra=ra, catalogue_dec=dec
+    )
 
 
 def _counts(magnitude: np.ndarray) -> np.ndarray:
@@ -101,12 +126,13 @@ def _counts(magnitude: np.ndarray) -> np.ndarray:
 
 def _draw_events(stars: pd.DataFrame, settings: Simulate) -> tuple[variability.Event, ...]:
     """Make isolated stars variable, the shallowest dips on the brightest."""
-    makers: list[Callable[[int, np.random.Generator], variability.Event]] = [
+    makers: list[Callable[[int, float, np.random.Generator], variability.Event]] = [
         *[variability.transit] * settings.transits,
         *[variability.eclipse] * settings.eclipses,
         *[variability.microlensing] * settings.microlensing,
     ]
     rng = random(settings.seed, Stream.EVENTS)
+    span = _EVENT_EXPOSURES * settings.cadence * 60 / 86400.0
     candidates = _candidates(stars, settings)
     if len(candidates) < len(makers):
         raise InputError(
@@ -117,7 +143,7 @@ def _draw_events(stars: pd.DataFrame, settings: Simulate) -> tuple[variability.E
     order = np.argsort([_contamination(stars, star) for star in candidates])
     chosen = candidates[order[: len(makers)]]
     chosen = chosen[np.argsort(stars["mag"].to_numpy()[chosen])]
-    return tuple(make(int(star), rng) for make, star in zip(makers, chosen, strict=True))
+    return tuple(make(int(star), span, rng) for make, star in zip(makers, chosen, strict=True))
 
 
 def _candidates(stars: pd.DataFrame, settings: Simulate) -> np.ndarray:

@@ -18,6 +18,9 @@ class Stream(IntEnum):
     DITHER = 4
     NOISE = 5
     COSMIC_RAYS = 6
+    CATALOGUE = 7
+    MOTIONS = 8
+    PARALLAXES = 9
 
 
 def random(seed: int, stream: Stream, exposure: int = 0) -> np.random.Generator:

@@ -1,7 +1,7 @@
 """Variable stars: microlensing events, planetary transits and eclipsing binaries.
 
-All time scales are fractions of `SPAN`, so that a demo of three hours shows whole events.  They do
-not depend on the number of exposures; periodic events recur in later ones.
+All time scales are fractions of a span, that of 16 exposures, so that the demo shows whole events.
+They do not depend on the number of exposures; periodic events recur in later ones.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from romanprf.simulate.wfi import CADENCE, START
-
-#: Days within which every event happens at least once: 16 exposures, the demo.
-SPAN = 16 * CADENCE / 86400.0
+from romanprf.simulate.wfi import START
 
 
 @dataclass(frozen=True)
@@ -83,39 +80,39 @@ class Dips:
 Event: TypeAlias = Microlensing | Dips
 
 
-def microlensing(star: int, random: np.random.Generator) -> Microlensing:
-    """Draw an event that peaks within the span, by a factor of 2.5 to 10."""
+def microlensing(star: int, span: float, random: np.random.Generator) -> Microlensing:
+    """Draw an event that peaks within the span (days), by a factor of 2.5 to 10."""
     return Microlensing(
         star=star,
-        peak=START + SPAN * random.uniform(0.35, 0.65),
-        einstein_time=SPAN * random.uniform(0.1, 0.25),
+        peak=START + span * random.uniform(0.35, 0.65),
+        einstein_time=span * random.uniform(0.1, 0.25),
         impact=random.uniform(0.1, 0.4),
     )
 
 
-def transit(star: int, random: np.random.Generator) -> Dips:
-    """Draw a transit of 2 to 4 %, as of a giant planet before a K or M dwarf."""
-    duration = SPAN * random.uniform(0.18, 0.28)
+def transit(star: int, span: float, random: np.random.Generator) -> Dips:
+    """Draw a transit of 2 to 4 %, as of a giant planet before a K or M dwarf; span in days."""
+    duration = span * random.uniform(0.18, 0.28)
     return Dips(
         star=star,
         kind="transit",
-        middle=START + SPAN * random.uniform(0.35, 0.65),
-        period=SPAN * random.uniform(0.8, 1.2),
+        middle=START + span * random.uniform(0.35, 0.65),
+        period=span * random.uniform(0.8, 1.2),
         duration=duration,
         ingress=0.15 * duration,
         depth=random.uniform(0.02, 0.04),
     )
 
 
-def eclipse(star: int, random: np.random.Generator) -> Dips:
-    """Draw an eclipsing binary: 20 to 50 %, secondary eclipses 30 to 70 % of that."""
-    duration = SPAN * random.uniform(0.14, 0.2)
+def eclipse(star: int, span: float, random: np.random.Generator) -> Dips:
+    """Draw an eclipsing binary: 20 to 50 %, secondary eclipses 30 to 70 %; span in days."""
+    duration = span * random.uniform(0.14, 0.2)
     depth = random.uniform(0.2, 0.5)
     return Dips(
         star=star,
         kind="eclipse",
-        middle=START + SPAN * random.uniform(0.35, 0.65),
-        period=SPAN * random.uniform(0.6, 0.9),
+        middle=START + span * random.uniform(0.35, 0.65),
+        period=span * random.uniform(0.6, 0.9),
         duration=duration,
         ingress=0.4 * duration,
         depth=depth,

@@ -16,8 +16,6 @@ ZERO_POINT = 27.5777
 EXPOSURE_TIME = 66.4
 #: Time between two reads of a ramp, s.
 READ_TIME = 3.16
-#: Time from the start of an exposure to that of the next, s.
-CADENCE = 12.1 * 60
 #: Middle of exposure 0, Julian date (February 2027).
 START = 2461450.0
 #: Zodiacal and thermal light, e-/s per pixel; subtracted from the images, which keep its noise.
@@ -42,6 +40,6 @@ def to_flux(magnitude: np.ndarray) -> np.ndarray:
     return 10.0 ** (-0.4 * (magnitude - ZERO_POINT))
 
 
-def to_time(exposure: np.ndarray | int) -> np.ndarray:
-    """Middle of an exposure by its number, Julian date."""
-    return START + np.asarray(exposure) * (CADENCE / 86400.0)
+def to_time(exposure: np.ndarray | int, cadence: float) -> np.ndarray:
+    """Middle of an exposure by its number, Julian date; ``cadence`` in minutes."""
+    return START + np.asarray(exposure) * (cadence * 60 / 86400.0)

@@ -21,9 +21,9 @@ def run_field(inputs: Mapping, outputs: Mapping, params: Mapping[str, Any]) -> N
     settings = _settings(params)
     field = make_field(settings)
     if "catalogue" in outputs:
-        write_catalogue(outputs["catalogue"], field, settings.catalogue_limit)
+        write_catalogue(outputs["catalogue"], field, settings)
     if "truth" in outputs:
-        write_truth(outputs["truth"], field, settings.exposures, provenance(inputs, params))
+        write_truth(outputs["truth"], field, settings, provenance(inputs, params))
 
 
 def run_exposure(inputs: Mapping, outputs: Mapping, params: Mapping[str, Any]) -> None:

@@ -10,11 +10,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from romanprf.config import Simulate
 from romanprf.errors import InputError
+from romanprf.io.catalogues import read_catalogue
 from romanprf.io.images import exposure_rows, read_image
 from romanprf.io.tables import read_table
 from romanprf.schemas import TRUTH
 from romanprf.simulate import make_exposure, make_field, wfi
 from romanprf.simulate.exposure import dither
+from romanprf.sky.motion import positions_at
 from romanprf.sky.wcs import TangentWCS
 from romanprf.steps import simulate
 
@@ -96,10 +98,13 @@ def test_same_settings_give_the_same_bytes(folder, tmp_path):
 def test_catalogue(folder, tmp_path):
     stars = make_field(SETTINGS).stars
     catalogue = pd.read_csv(folder / "catalogue.csv", index_col="sicbro_id")
-    assert list(catalogue.columns) == ["RA_DEG", "DEC_DEG", "F146"]
+    assert list(catalogue.columns) == ["RA_DEG", "DEC_DEG", "ra_error", "dec_error", "F146"]
+    assert (catalogue[["ra_error", "dec_error"]] == 10.0).all(axis=None)
     stars = stars.set_index("source_id").loc[catalogue.index]
-    assert_allclose(catalogue["RA_DEG"], stars["ra"], rtol=0, atol=1e-11)
-    assert_allclose(catalogue["DEC_DEG"], stars["dec"], rtol=0, atol=1e-11)
+    assert_allclose(catalogue["RA_DEG"], stars["catalogue_ra"], rtol=0, atol=1e-11)
+    assert_allclose(catalogue["DEC_DEG"], stars["catalogue_dec"], rtol=0, atol=1e-11)
+    read = read_catalogue(folder / "catalogue.csv")
+    assert (read[["ra_err", "dec_err"]] == 10.0).all(axis=None)
     assert catalogue["F146"].max() <= 25.0
     cut = {"simulate": {**PARAMS["simulate"], "catalogue_limit": 22.0}}
     simulate.run_field({}, {"catalogue": tmp_path / "catalogue.csv"}, cut)
@@ -111,6 +116,9 @@ def test_truth(folder):
     truth = read_table(folder / "truth.parquet", TRUTH)
     field = make_field(SETTINGS)
     assert len(truth) == len(field.stars)
+    ra, dec = positions_at(truth, wfi.START)
+    assert_array_equal(ra, field.stars["ra"])
+    assert_array_equal(dec, field.stars["dec"])
     variable = truth[truth["kind"] != "constant"]
     assert variable["kind"].value_counts().to_dict() == {
         "eclipse": 3,

@@ -48,7 +48,7 @@ def test_loading_serves_where_too_few_pixels_are_bright(built, tmp_path):
 @pytest.fixture(scope="module")
 def roman_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("roman")
-    settings = {"size": 48, "exposures": 3, "density": 2.0}
+    settings = {"size": 48, "exposures": 3, "density": 2.0, "position_error": 0.0}
     outputs = {"catalogue": folder / "catalogue.csv"}
     simulate.run_field({}, outputs, {"simulate": settings})
     for n in range(3):

@@ -26,7 +26,7 @@ from romanprf.sky.wcs import ARCSEC, TangentWCS
 from romanprf.steps import shape
 from romanprf.workflow.paths import Paths
 
-QUIET = {"microlensing": 0, "transits": 0, "eclipses": 0, "cosmic_rays": 0.0, "dither": 3.0}
+QUIET = {"microlensing": 0, "transits": 0, "eclipses": 0, "cosmic_rays": 0.0, "position_error": 0.0}
 SHAPE = {"n_r_knots": 14, "n_phi_knots": 8, "rmax": 1.4, "source_flux_limit": 200.0, "reach": 10.0}
 CUT = {
     "simulate": {**QUIET, "size": 64, "exposures": 6, "draw_limit": 22.5, "catalogue_limit": 20.5},

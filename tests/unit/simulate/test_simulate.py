@@ -1,6 +1,7 @@
 """The simulated field, its exposures and its variable stars."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import chi2, kstest
@@ -9,8 +10,10 @@ from romanprf.config import Simulate
 from romanprf.errors import InputError
 from romanprf.simulate import inject, make_exposure, make_field, wfi
 from romanprf.simulate.detector import bad_pixels, cosmic_rays, expose
-from romanprf.simulate.exposure import dither
+from romanprf.simulate.exposure import dither, places
 from romanprf.simulate.variability import Dips, Microlensing
+from romanprf.sky.motion import MAS, parallax_factors
+from romanprf.sky.wcs import project
 
 SETTINGS = Simulate(size=64, seed=7)
 
@@ -48,6 +51,54 @@ def test_catalogue_magnitudes_have_errors(field):
     assert error.std() == pytest.approx(0.02, rel=0.05)
 
 
+def offsets(ra, dec, stars):
+    """Places (degrees) relative to those of the stars, mas east and north."""
+    return np.stack(project(ra, dec, stars["ra"].to_numpy(), stars["dec"].to_numpy())) / MAS
+
+
+def test_catalogue_positions_have_errors():
+    errors = {}
+    for sigma in (0.0, 10.0, 40.0):
+        stars = make_field(SETTINGS.model_copy(update={"position_error": sigma})).stars
+        errors[sigma] = offsets(stars["catalogue_ra"], stars["catalogue_dec"], stars)
+    assert_array_equal(errors[0.0], 0.0)
+    assert_allclose(errors[10.0].std(axis=1), 10.0, rtol=0.05)
+    assert_allclose(errors[40.0], 4.0 * errors[10.0], atol=1e-3)
+
+
+def test_stars_move():
+    moving = {"proper_motion": 4.0, "parallaxes": (1.0, 5.0), "cadence": 1440.0}
+    settings = SETTINGS.model_copy(update=moving)
+    field, still = make_field(settings), make_field(SETTINGS)
+    stars = field.stars
+    names = ["ra", "dec", "x", "y", "mag", "catalogue_mag"]
+    pd.testing.assert_frame_equal(stars[names], still.stars[names])
+    assert_allclose(stars[["pmra", "pmdec"]].std(), 4.0, rtol=0.05)
+    nearby = stars["parallax"] > 0.0
+    assert nearby.mean() == pytest.approx(0.05, abs=0.02)
+    assert stars["parallax"][nearby].between(1.0, 5.0).all()
+    exposure = make_exposure(field, settings, 300)
+    assert exposure.time == wfi.START + 300.0
+    dx, dy = dither(settings, 300)
+    x, y = places(field, settings, exposure.time)
+    sky = exposure.wcs.pixel_to_world_values(x + dx, y + dy)
+    factors = parallax_factors(stars["ra"], stars["dec"], exposure.time)
+    years, parallax = 300.0 / 365.25, stars["parallax"].to_numpy()
+    expected = years * stars[["pmra", "pmdec"]].to_numpy().T + parallax * np.stack(factors)
+    assert_allclose(offsets(*sky, stars), expected, atol=1e-3)
+
+
+def test_stars_that_do_not_move_keep_their_place_to_the_bit(field):
+    x, y = places(field, SETTINGS, wfi.START + 1000.0)
+    assert_array_equal(x, field.stars["x"])
+    assert_array_equal(y, field.stars["y"])
+
+
+def test_parallaxes_are_a_range():
+    with pytest.raises(ValueError, match="parallaxes: expected 0 <= low <= high"):
+        Simulate(parallaxes=(2.0, 1.0))
+
+
 def test_variable_stars(field):
     kinds = sorted(event.kind for event in field.events)
     assert kinds == sorted(3 * ["eclipse", "microlensing", "transit"])
@@ -59,7 +110,7 @@ def test_variable_stars(field):
 
 
 def test_every_event_is_seen_in_sixteen_exposures():
-    times = wfi.to_time(np.arange(16))
+    times = wfi.to_time(np.arange(16), Simulate().cadence)
     for seed in range(20):
         for event in make_field(Simulate(draw_limit=21.0, seed=seed)).events:
             factor = event.factor(times)

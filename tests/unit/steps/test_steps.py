@@ -31,6 +31,7 @@ CONFIG = load_config(
             "transits": 0,
             "eclipses": 0,
             "cosmic_rays": 0.0,
+            "position_error": 0.0,
         },
         "shape": {
             "n_r_knots": 14,
