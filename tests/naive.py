@@ -634,6 +634,67 @@ def add_scaled(line, factor, low, high):
     return factor * np.where(inside, line, 0.0)
 
 
+# frame/groups_nb
+
+
+def link(first, second, most, n):
+    """Lowest member of the group of each of n sources, with sets."""
+    groups = [{s} for s in range(n)]
+    for a, b in zip(first, second, strict=True):
+        one, other = (next(g for g in groups if s in g) for s in (a, b))
+        if one is not other and len(one) + len(other) <= most:
+            groups.remove(other)
+            one |= other
+    return np.array([min(next(g for g in groups if s in g)) for s in range(n)])
+
+
+def equations(x, y, residual, weight, template, members, cell):
+    """vector (g, m, k) and matrix (g, m, k, m, k) from functions laid on whole images."""
+    side, k = template.shape[-1], template.shape[4]
+    padded = [np.pad(image, side) for image in (residual, weight)]
+    image, trust = padded
+    fine, laid = template.shape[2] - 1, np.zeros((len(x), k, *image.shape))
+    inside = (np.abs(x - weight.shape[1] / 2 + 0.5) < weight.shape[1] / 2) & (
+        np.abs(y - weight.shape[0] / 2 + 0.5) < weight.shape[0] / 2
+    )
+    for s in np.flatnonzero(inside):
+        row, column = int(np.round(y[s])), int(np.round(x[s]))
+        v, u = (int(np.round((d + 0.5) * fine)) for d in (y[s] - row, x[s] - column))
+        near = template[row // cell, column // cell, v, u]
+        i, j = row + side - side // 2, column + side - side // 2
+        if (near[0] * (trust[i : i + side, j : j + side] > 0.0)).sum() >= 0.5 * near[0].sum():
+            laid[s, :, i : i + side, j : j + side] = near
+    functions = laid[members]
+    vector = np.einsum("gmkij,ij,ij->gmk", functions, image, trust)
+    return vector, np.einsum("gmkij,ij,gnlij->gmknl", functions, trust, functions)
+
+
+def shown(weight, top, left, light):
+    """Whether half of the light is on weighted pixels of a padded image."""
+    side = len(light)
+    corner = np.pad(weight, side)[top + side :, left + side :][:side, :side]
+    return light[corner > 0.0].sum() >= 0.5 * light.sum()
+
+
+def weighted_sum(residual, weight, top, left, function):
+    """On a padded image."""
+    side = len(function)
+    corner = np.pad(weight * residual, side)[top + side :, left + side :][:side, :side]
+    return np.vdot(corner, function)
+
+
+def shared_sums(weight, row, column, near, a, b):
+    """Sums (k, k) of the functions of two members, on padded images."""
+    k, side = near.shape[1:3]
+    padded = np.pad(weight, side)
+    laid = np.zeros((2, k, *padded.shape))
+    for one, member in zip(laid, (a, b), strict=True):
+        i, j = row[member] + side, column[member] + side
+        if min(i, j) >= 0:
+            one[:, i : i + side, j : j + side] = near[member]
+    return np.einsum("pij,ij,qij->pq", laid[0], padded, laid[1])
+
+
 # search/stack_nb
 
 

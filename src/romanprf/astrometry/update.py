@@ -186,9 +186,9 @@ def _stepped(
     offset, known = stars.offset.copy(), prior.copy()
     offset[:, solved] += _shortened(step) * moving[:, None]
     known[:, chosen[0], chosen[1]] = spread
-    new = replace(stars, offset=offset, covariance=known)
-    moved = np.abs(step / error).max(axis=1)
-    return Update(new.centred(moving), np.where(moving, moved, 0.0))
+    new = replace(stars, offset=offset, covariance=known).centred(moving)
+    step = new.offset[:, solved] - stars.offset[:, solved]  # without what all have in common
+    return Update(new, np.abs(step / error).max(axis=1))
 
 
 def _shortened(step: np.ndarray) -> np.ndarray:

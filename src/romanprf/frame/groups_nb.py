@@ -66,17 +66,17 @@ def equations(
                 u = int((y[s] - i + 0.5) * fine + 0.5)
                 v = int((x[s] - j + 0.5) * fine + 0.5)
                 near[a] = template[i // cell, j // cell, u, v]
-                if _lit(weight, i - half, j - half, near[a, 0]):
+                if _shown(weight, i - half, j - half, near[a, 0]):
                     row[a], column[a] = i - half, j - half
         for a in range(n):
             for p in range(k):
-                vector[g, a, p] = _dot(residual, weight, row[a], column[a], near[a, p])
+                vector[g, a, p] = _weighted_sum(residual, weight, row[a], column[a], near[a, p])
             for b in range(n):
-                _product(weight, row, column, near, a, b, matrix[g, a, :, b, :])
+                _shared_sums(weight, row, column, near, a, b, matrix[g, a, :, b, :])
 
 
 @helper
-def _lit(weight: np.ndarray, top: int, left: int, light: np.ndarray) -> bool:
+def _shown(weight: np.ndarray, top: int, left: int, light: np.ndarray) -> bool:
     """Whether at least half of ``light``, from a row and column on, is where there is weight."""
     total = seen = 0.0
     for m in range(light.shape[0]):
@@ -89,7 +89,7 @@ def _lit(weight: np.ndarray, top: int, left: int, light: np.ndarray) -> bool:
 
 
 @helper
-def _dot(
+def _weighted_sum(
     residual: np.ndarray, weight: np.ndarray, top: int, left: int, function: np.ndarray
 ) -> float:
     """Sum of weight, residual and a function from a row and column on; 0 outside the image."""
@@ -103,7 +103,7 @@ def _dot(
 
 
 @helper
-def _product(
+def _shared_sums(
     weight: np.ndarray,
     row: np.ndarray,
     column: np.ndarray,

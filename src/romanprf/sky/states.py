@@ -13,6 +13,7 @@ from romanprf.sky.motion import propagate
 
 #: Pairs of parameters, as in `ASTROMETRIC_CORRELATIONS`.
 _PAIRS = tuple(combinations(range(len(ASTROMETRIC)), 2))
+#: Of those that a catalogue may state without its error.
 _MOTION_ERRORS = ASTROMETRIC_ERRORS[2:]
 #: A parallax or motion that a catalogue states without an error is better than none by this factor.
 _STATED = 0.1

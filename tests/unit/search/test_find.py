@@ -1,4 +1,4 @@
-"""Finding stars that the catalogue lacks, and their positions."""
+"""Finding stars that the catalogue lacks."""
 
 from dataclasses import replace
 
@@ -7,7 +7,6 @@ import pytest
 from numpy.testing import assert_allclose
 
 import fields
-from romanprf.astrometry.refine import refine_positions
 from romanprf.core.image import masked_image
 from romanprf.frame.model import FrameModels
 from romanprf.frame.stamps import make_stamps
@@ -67,10 +66,6 @@ class Frames:
     def find(self, known=KNOWN[:, 2], frames=None):
         prior = Prior(known, 5.0 * np.sqrt(known))
         return find_stars(self.models(known, frames), prior, 5.0)
-
-    def refine(self, place, flux, which):
-        models = self.models(flux, self.with_stars(*place))
-        return refine_positions(models, Prior(flux, 5.0 * np.sqrt(flux)), which)
 
     def with_stars(self, ra, dec):
         n = len(KNOWN)
@@ -140,31 +135,3 @@ def test_the_fainter_of_two_is_found_next_time():
 def test_nothing_is_found_where_pixels_are_masked():
     found = Frames(MISSING, masked=[MISSING[0, :2]]).find()
     assert_allclose(pixels(found), MISSING[1:, :2], atol=0.12)
-
-
-def test_positions_are_refined_to_their_errors():
-    frames = Frames(MISSING)
-    true = np.stack([frames.ra[3:], frames.dec[3:]])
-    scale = np.array([[np.cos(np.deg2rad(29.2))], [1.0]]) * ARCSEC / fields.SCALE
-    place = true + np.array([[0.15, -0.1, 0.1], [-0.1, 0.15, 0.05]]) / scale
-    flux = frames.flux * np.array([1.0, 1.0, 1.0, 0.8, 0.8, 0.8])
-    for _ in range(4):
-        steps = frames.refine(place, flux, np.arange(6) > 2)
-        place += steps[:2]
-    error = np.stack(steps[2:])
-    assert (np.abs(place - true) < 4.0 * error).all()
-    assert (error * scale < 0.02).all()
-    # Of pixels with noise 0.3, on the gradient of the PRF: error = 0.3 / (flux sqrt(n sum p'^2)).
-    slopes = 0.3 / np.sqrt(8 / (8 * np.pi * 0.55 * 0.65 * np.array([0.55, 0.65]) ** 2))
-    expected = slopes.mean() / MISSING[:, 2]
-    assert_allclose((error * scale).mean(axis=0)[1:], expected[1:], rtol=0.15)
-    assert error[0, 0] * scale[0] > 1.2 * expected[0]  # the error of the PRF counts too
-
-
-def test_a_star_off_the_frames_stays():
-    frames = Frames([])
-    ra, dec = WCS.pixel_to_sky(np.array([80.0]), np.array([20.0]))
-    flux = np.append(KNOWN[:, 2], 50.0)
-    steps = frames.refine((ra, dec), flux, np.arange(4) == 3)
-    assert steps.ra[0] == steps.dec[0] == 0.0
-    assert steps.dec_err[0] * ARCSEC == pytest.approx(0.011)
