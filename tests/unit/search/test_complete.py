@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 import fields
 from romanprf import schemas
 from romanprf.config import Crossmatch, Shape, load_config
+from romanprf.core.statistics import robust_spread
 from romanprf.errors import InputError
 from romanprf.flags import SourceFlag
 from romanprf.io.exposures import read_exposures
@@ -63,10 +64,19 @@ def again(paths: Paths, folder, field=CUT, **settings) -> Paths:
     return new
 
 
+#: What the images do not change.
+KEPT = [
+    name
+    for name in schemas.SOURCES.names
+    if name not in ("nearest", "flags", *schemas.ASTROMETRIC)
+    and not name.endswith(("_err", "_corr"))
+]
+
+
 def test_the_catalogue_comes_first_and_stays(paths, sources):
     catalogue = read_table(paths.catalogue_sources, schemas.SOURCES)
     first = sources.iloc[: len(catalogue)]
-    kept = [name for name in schemas.SOURCES.names if name not in ("nearest", "flags")]
+    kept = KEPT
     assert_frame_equal(first[kept], catalogue[kept], check_dtype=False)
     assert (sources["source"] == np.arange(len(sources))).all()
     assert (first["nearest"] <= catalogue["nearest"]).all()
@@ -126,10 +136,39 @@ def test_the_prf_gains(paths, tmp_path):
     ]
     assert chi2[0] < 0.5 * chi2[1]
     assert_frame_equal(
-        read_table(other.sources, schemas.SOURCES),
-        read_table(paths.catalogue_sources, schemas.SOURCES),
+        read_table(other.sources, schemas.SOURCES)[KEPT],
+        read_table(paths.catalogue_sources, schemas.SOURCES)[KEPT],
     )
     assert json.loads(read_metadata(other.sources, schemas.SOURCES)["search"])["rounds"] == []
+
+
+def test_positions_of_the_catalogue_are_mended(paths, tmp_path):
+    exact = read_table(paths.catalogue_sources, schemas.SOURCES)
+    rng = np.random.default_rng(8)
+    off = 15.0 * rng.normal(size=(2, len(exact))) / 3.6e6
+    catalogue = exact.assign(
+        ra=exact["ra"] + off[0] / np.cos(np.deg2rad(exact["dec"])),
+        dec=exact["dec"] + off[1],
+        ra_err=15.0,
+        dec_err=15.0,
+    )
+    wrong = Paths(tmp_path / "wrong")
+    write_table(wrong.catalogue_sources, catalogue, schemas.SOURCES, provenance())
+    config = load_config(CUT)
+    inputs = {name: getattr(paths, name) for name in ("exposures", "deltas")}
+    inputs["catalogue_sources"] = wrong.catalogue_sources
+    outputs = {"prf": wrong.prf, "sources": wrong.sources}
+    params = config.model_dump(mode="json")
+    shape.run(inputs, outputs, {**params, "exposures": list(range(6))})
+    found = read_table(wrong.sources, schemas.SOURCES)[: len(exact)]
+    dec = found["dec"] - exact["dec"]
+    ra = (found["ra"] - exact["ra"]) * np.cos(np.deg2rad(exact["dec"]))
+    error = 3.6e6 * np.stack([ra - ra.mean(), dec - dec.mean()])
+    measured = (found["ra_err"] < 1.0).to_numpy()
+    assert measured.sum() > 30
+    assert robust_spread(error[:, measured].ravel()) < 2.0
+    chi2 = error[0, measured] ** 2 / found["ra_err"][measured] ** 2
+    assert np.median(chi2) < 4.0  # the gauge and the wings of the PRF add to the errors
 
 
 def test_stars_are_found_beside_the_patches_of_the_prf(paths, found, tmp_path, monkeypatch):
