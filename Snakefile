@@ -24,6 +24,7 @@ if plan.demo:
 
 
 include: "workflow/rules/frames.smk"
+include: "workflow/rules/choose.smk"
 include: "workflow/rules/crossmatch.smk"
 include: "workflow/rules/deltas.smk"
 include: "workflow/rules/shape.smk"
@@ -42,6 +43,7 @@ rule all:
     input:
         [paths.catalogue, paths.truth] if plan.demo else [],
         paths.exposures,
+        paths.learning,
         paths.catalogue_sources,
         paths.sources,
         paths.deltas,

@@ -11,7 +11,7 @@ from romanprf.config import Config
 from romanprf.core.accelerate import ONE_BLAS_THREAD
 from romanprf.io.exposures import read_exposures, read_field
 from romanprf.io.sheet import read_sheet
-from romanprf.steps import crossmatch, deltas, fit, frames, metrics, shape, simulate
+from romanprf.steps import choose, crossmatch, deltas, fit, frames, metrics, shape, simulate
 from romanprf.workflow import dependencies
 from romanprf.workflow.paths import Paths
 
@@ -31,18 +31,16 @@ def reduce(config: Config) -> Paths:
         files = dependencies.simulated_files(config.simulate, paths)
     else:
         files = read_sheet(config.exposures.sheet)
-    names = ("exposures", "catalogue_sources", "sources", "deltas", "prf")
+    names = ("exposures", "learning", "catalogue_sources", "sources", "deltas", "prf")
     tables = {name: getattr(paths, name) for name in names}
     images = [str(item["file"]) for item in files]
     listing = {"files": files, "cache": paths.exposures_cache, **sections["exposures"]}
     frames.run({"images": images}, tables, listing)
-    exposures = read_exposures(paths.exposures)
     catalogues = dependencies.catalogue_files(config, paths)
     crossmatch.run(catalogues, tables, {**sections, "field": read_field(paths.exposures)})
-    chosen = dependencies.shape_exposures(exposures, config.shape.max_exposures)
-    deltas.run(tables, tables, {**sections, "exposures": chosen["exposure"].tolist()})
-    chosen = dependencies.shape_exposures(exposures, config.shape.joint_exposures)
-    shape.run(tables, tables, {**sections, "exposures": chosen["exposure"].tolist()})
+    choose.run(tables, tables, sections)
+    deltas.run(tables, tables, sections)
+    shape.run(tables, tables, sections)
     photometry = _fit(config, paths, tables)
     products = {"metrics": paths.metrics, "lightcurves": paths.lightcurves}
     metrics.run({**tables, "photometry": photometry}, products, sections)

@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 
 from romanprf.io.tables import read_table
-from romanprf.schemas import EXPOSURES
+from romanprf.schemas import DELTAS, EXPOSURES, LEARNING
 from romanprf.workflow.dependencies import batches, digest
 
 pytestmark = pytest.mark.slow
@@ -31,9 +31,19 @@ def frame(demo, number: int) -> Path:
     return demo.results / "simulated" / "frames" / f"exposure_{number:05d}.fits"
 
 
+def chosen(demo) -> list[int]:
+    return read_table(demo.results / "learning.parquet", LEARNING)["exposure"].tolist()
+
+
+def not_chosen(demo) -> int:
+    [number] = set(range(4)) - set(chosen(demo))
+    return number
+
+
 def test_all_tables_are_written(finished):
     expected = [
         "exposures",
+        "learning",
         "catalogue_sources",
         "sources",
         "deltas",
@@ -71,14 +81,51 @@ def test_new_exposure_runs_its_batch_and_what_follows(demo):
     assert demo.jobs("--dry-run") == set()
 
 
+def test_late_exposure_leaves_the_prf_alone_where_all_exposures_were_chosen(demo):
+    """Also if there were fewer than the settings ask for."""
+    demo.configure(shape={"joint_exposures": 16})
+    demo.jobs("deltas", "shape")
+    before = (demo.results / "learning.parquet").read_bytes()
+    demo.configure(shape={"joint_exposures": 16}, simulate={"exposures": 5})
+    assert demo.jobs("deltas", "shape") == {"simulate_exposure.00004", "frames"}
+    assert (demo.results / "learning.parquet").read_bytes() == before
+
+
+def test_choice_is_made_anew_on_request(demo):
+    learning = demo.results / "learning.parquet"
+    table = read_table(learning, LEARNING)
+    assert demo.jobs("--forcerun", "choose", "--until", "shape") == {"choose"}  # the same one
+    demo.configure(simulate={"exposures": 9})
+    demo.jobs("frames")
+    assert demo.jobs("--dry-run", "shape") == set()
+    assert demo.jobs("--forcerun", "choose", "--until", "shape") == {"choose", "deltas", "shape"}
+    assert read_table(learning, LEARNING)["time"].max() > table["time"].max()
+
+
 def test_changed_image_runs_its_batch_and_what_follows(demo):
-    add_light(frame(demo, 3))
-    assert demo.pending() == {"frames", "fit.00001", "metrics", "plots"}
+    number = not_chosen(demo)
+    add_light(frame(demo, number))
+    assert demo.pending() == {"frames", f"fit.0000{number // 2}", "metrics", "plots"}
 
 
 def test_changed_image_of_the_prf_fit_runs_it_again(demo):
-    add_light(frame(demo, 1))
+    [number, *_] = chosen(demo)
+    add_light(frame(demo, number))
     assert demo.pending() == {"frames"} | LEARN
+
+
+def test_chosen_image_that_is_gone_is_left_out(demo):
+    (demo.folder / "own.tsv").write_text("file\nresults/simulated/frames/*.fits\n")
+    own = {"exposures": {"sheet": "own.tsv"}}
+    own["catalogue"] = {"path": "results/simulated/catalogue.csv"}
+    demo.configure(**own)
+    demo.jobs("deltas")
+    *left, gone = chosen(demo)
+    frame(demo, gone).unlink()
+    assert demo.jobs("deltas") == {"frames", "deltas"}
+    assert f"exposures [{gone}] are gone" in (demo.results / "logs" / "deltas.log").read_text()
+    deltas = read_table(demo.results / "deltas.parquet", DELTAS, ["exposure"])
+    assert set(deltas["exposure"]) == set(left)
 
 
 def test_changed_image_of_a_sheet_runs_frames(demo):
@@ -103,7 +150,8 @@ def test_touched_image_runs_nothing_behind_frames(demo):
     [
         ("shape", {"iterations": 2}, {"shape"} | MEASURE),
         ("shape", {"rmax": 1.4}, LEARN),
-        ("shape", {"max_exposures": 2}, LEARN),
+        ("shape", {"max_exposures": 2}, {"choose"} | LEARN),
+        ("shape", {"joint_exposures": 4}, {"choose"} | LEARN),
         ("fit", {"prior_width": 6.0}, MEASURE),
         ("metrics", {"subpixels": 3}, {"metrics", "plots"}),
         ("plots", {"dpi": 120}, {"plots"}),

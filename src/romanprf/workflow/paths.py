@@ -20,6 +20,7 @@ class Paths:
         self.truth = str(root / "simulated" / "truth.parquet")
         self.exposures = str(root / "exposures.parquet")
         self.exposures_cache = str(root / "exposures_cache.parquet")
+        self.learning = str(root / "learning.parquet")
         self.catalogue_sources = str(root / "catalogue_sources.parquet")
         self.sources = str(root / "sources.parquet")
         self.deltas = str(root / "deltas.parquet")

@@ -85,6 +85,7 @@ _MEMORY = {
     "simulate_exposure": Cost(fixed=400e6, pixel=200.0),
     "simulate_cube": Cost(fixed=400e6, pixel=200.0, frame_pixel=16.0),
     "frames": Cost(fixed=300e6, pixel=40.0),
+    "choose": Cost(fixed=300e6, file_mb=20e6),
     "crossmatch": Cost(fixed=300e6, file_mb=20e6),
     "deltas": Cost(fixed=400e6, pixel=40.0, measurement=10e3),
     # 1.8 GB for 20 frames of 256 x 256 pixels with 8 000 stars; 2.8 GB for patches of a detector
@@ -108,6 +109,7 @@ _SECONDS = {
     "simulate_exposure": Cost(fixed=5.0, pixel=1e-4),
     "simulate_cube": Cost(fixed=5.0, frame_pixel=1e-4),
     "frames": Cost(fixed=5.0, file_mb=0.02),
+    "choose": Cost(fixed=5.0, file_mb=1.0),
     "crossmatch": Cost(fixed=10.0, file_mb=5.0),
     "deltas": Cost(fixed=5.0, measurement=1e-3),
     # 100 for 20 frames with 8 000 stars; 31 minutes for three frames of a detector with 770 000

@@ -90,7 +90,7 @@ def _tables(paths):
         for name in ("photometry", "frame_stats")
         for batch in BATCHES
     ]
-    names = ("exposures", "catalogue_sources", "sources", "deltas")
+    names = ("exposures", "learning", "catalogue_sources", "sources", "deltas")
     names += ("prf", "metrics", "lightcurves", "truth")
     kinds = {**schemas.TABLES, "catalogue_sources": schemas.SOURCES}
     return [(getattr(paths, name), kinds[name]) for name in names] + batched
