@@ -30,6 +30,7 @@ include: "workflow/rules/deltas.smk"
 include: "workflow/rules/shape.smk"
 include: "workflow/rules/fit.smk"
 include: "workflow/rules/metrics.smk"
+include: "workflow/rules/checks.smk"
 include: "workflow/rules/plots.smk"
 
 
@@ -52,4 +53,5 @@ rule all:
         each_batch(paths.frame_stats),
         paths.metrics,
         paths.lightcurves,
+        paths.checks,
         pictures.values(),

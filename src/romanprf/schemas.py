@@ -318,6 +318,22 @@ LIGHTCURVES = TableSchema(
     ),
 )
 
+CHECKS = TableSchema(
+    "checks",
+    1,
+    "One row per check of the results, in the order of romanprf.metrics.checks.CHECKS, which gives "
+    "the reasons of the limits.",
+    (
+        Column("check", _STR, "", "name of the check"),
+        Column("value", _F8, "", "what was found; null: not measured", nullable=True),
+        Column("low", _F8, "", "smallest value that passes; null: no limit", nullable=True),
+        Column("high", _F8, "", "largest value that passes; null: no limit", nullable=True),
+        Column("unit", _STR, "", "unit of the three"),
+        Column("passed", _BOOL, "", "false also if not measured"),
+        Column("message", _STR, "", "quantity and value; if it failed, what is expected or why"),
+    ),
+)
+
 TRUTH = TableSchema(
     "truth",
     1,
@@ -347,6 +363,7 @@ TABLES = {
         FRAME_STATS,
         METRICS,
         LIGHTCURVES,
+        CHECKS,
         TRUTH,
     )
 }

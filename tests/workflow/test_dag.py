@@ -16,7 +16,8 @@ from romanprf.workflow.dependencies import batches, digest
 
 pytestmark = pytest.mark.slow
 
-MEASURE = {"fit.00000", "fit.00001", "metrics", "plots"}
+REPORT = {"metrics", "checks", "plots"}
+MEASURE = {"fit.00000", "fit.00001"} | REPORT
 LEARN = {"deltas", "shape"} | MEASURE
 
 
@@ -50,6 +51,7 @@ def test_all_tables_are_written(finished):
         "prf",
         "metrics",
         "lightcurves",
+        "checks",
     ]
     expected += [f"{name}/batch=0000{n}" for name in ("photometry", "frame_stats") for n in (0, 1)]
     for name in expected:
@@ -75,7 +77,7 @@ def test_new_exposure_runs_its_batch_and_what_follows(demo):
     demo.configure(simulate={"exposures": 5})
     jobs = demo.jobs()
     new = {"simulate_truth", "simulate_exposure.00004", "frames", "fit.00002"}
-    assert jobs == new | {"metrics", "plots"}
+    assert jobs == new | REPORT
     curves = pd.read_parquet(demo.results / "lightcurves.parquet")
     assert all(list(numbers) == list(range(5)) for numbers in curves["exposure"])
     assert demo.jobs("--dry-run") == set()
@@ -105,7 +107,7 @@ def test_choice_is_made_anew_on_request(demo):
 def test_changed_image_runs_its_batch_and_what_follows(demo):
     number = not_chosen(demo)
     add_light(frame(demo, number))
-    assert demo.pending() == {"frames", f"fit.0000{number // 2}", "metrics", "plots"}
+    assert demo.pending() == {"frames", f"fit.0000{number // 2}"} | REPORT
 
 
 def test_changed_image_of_the_prf_fit_runs_it_again(demo):
@@ -153,7 +155,7 @@ def test_touched_image_runs_nothing_behind_frames(demo):
         ("shape", {"max_exposures": 2}, {"choose"} | LEARN),
         ("shape", {"joint_exposures": 4}, {"choose"} | LEARN),
         ("fit", {"prior_width": 6.0}, MEASURE),
-        ("metrics", {"subpixels": 3}, {"metrics", "plots"}),
+        ("metrics", {"subpixels": 3}, REPORT),
         ("plots", {"dpi": 120}, {"plots"}),
         ("crossmatch", {"blend_limit": 0.02}, {"crossmatch"} | LEARN),
         ("exposures", {"gain": 2.0}, {"frames"}),

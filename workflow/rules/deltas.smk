@@ -18,9 +18,7 @@ rule deltas:
         mem_mb=plan.memory("deltas"),
         runtime=plan.minutes("deltas"),
     params:
-        shape=section(
-            "shape", include={"max_exposures", "rmin", "cut_r", "rmax", "flux_cut_off"}
-        ),
+        shape=section("shape", include={"max_exposures", "rmin", "cut_r", "rmax", "flux_cut_off"}),
         content=plan.content("deltas"),
     script:
         "../scripts/deltas.py"

@@ -29,6 +29,8 @@ class Paths:
         self.frame_stats = str(root / "frame_stats" / "batch={batch}.parquet")
         self.metrics = str(root / "metrics.parquet")
         self.lightcurves = str(root / "lightcurves.parquet")
+        self.checks = str(root / "checks.parquet")
+        self.checks_page = str(root / "checks.html")
         self.kernels = str(root / "kernels.txt")
         self.report = str(root / "report.html")
         self.lock = str(root / "lock")

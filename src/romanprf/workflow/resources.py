@@ -97,6 +97,7 @@ _MEMORY = {
     "fit": Cost(fixed=400e6, pixel=170.0, star=2.5e3, measurement=40.0),
     # Light curves are read in chunks of four million measurements.
     "metrics": Cost(fixed=1.2e9, star=2e3),
+    "checks": Cost(fixed=400e6, star=4e3),
     "plots": Cost(fixed=600e6, pixel=80.0, star=4e3),
 }
 
@@ -118,6 +119,7 @@ _SECONDS = {
     "search": Cost(measurement=1.3e-3),
     "fit": Cost(fixed=5.0, star=120 / 750e3, measurement=20 / 750e3),
     "metrics": Cost(fixed=10.0, star=1e-3, measurement=1e-6),
+    "checks": Cost(fixed=10.0, star=1e-4),
     "plots": Cost(fixed=30.0, star=1e-4),
 }
 

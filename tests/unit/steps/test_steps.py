@@ -13,6 +13,7 @@ from romanprf.config import load_config
 from romanprf.flags import ExposureFlag, SourceFlag
 from romanprf.frame.frame import Frame
 from romanprf.io.tables import read_metadata, read_table
+from romanprf.metrics.checks import CHECKS
 from romanprf.prf.table import read_prf
 from romanprf.reduce import reduce
 from romanprf.steps import deltas, simulate
@@ -91,7 +92,7 @@ def _tables(paths):
         for batch in BATCHES
     ]
     names = ("exposures", "learning", "catalogue_sources", "sources", "deltas")
-    names += ("prf", "metrics", "lightcurves", "truth")
+    names += ("prf", "metrics", "lightcurves", "checks", "truth")
     kinds = {**schemas.TABLES, "catalogue_sources": schemas.SOURCES}
     return [(getattr(paths, name), kinds[name]) for name in names] + batched
 
@@ -236,6 +237,17 @@ def test_a_second_run_gives_the_same_bytes(paths):
         assert Path(path).read_bytes() == content, path
     leftovers = [path for path in paths.root.rglob("*") if ".tmp-" in path.name]
     assert leftovers == []
+
+
+def test_checks(paths):
+    table = read_table(paths.checks, schemas.CHECKS).set_index("check")
+    assert table.index.tolist() == [each.name for each in CHECKS]
+    assert table["value"]["frames_unusable"] == 1 / 5
+    assert not table["passed"]["frames_unusable"]
+    assert table["passed"][["prf_integral", "flux_ratio", "outliers"]].all()
+    page = Path(paths.checks_page).read_text()
+    assert page.count("<tr") == len(table) + 1
+    assert page.index(">frames_unusable<") < page.index(">flux_ratio<")
 
 
 def test_fractions_of_light(paths, photometry):
