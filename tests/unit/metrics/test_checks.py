@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -150,8 +151,11 @@ def test_good_tables_pass(good):
     assert np.isfinite(table["value"]).all()
 
 
-def test_each_check_has_a_fault():
+def test_each_check_has_a_fault_and_a_row_of_the_documentation():
     assert set(FAULTS) == {each.name for each in CHECKS}
+    page = Path(__file__).resolve().parents[3] / "docs" / "reference" / "checks.md"
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{c.name}` | {c.quantity} | {c.limits} | {c.suspect} |" for c in CHECKS]
 
 
 @pytest.mark.parametrize("name", FAULTS)
