@@ -190,13 +190,14 @@ def test_deleted_exposures_table_is_rebuilt_alone(demo):
     assert table.read_bytes() == before
 
 
-def test_report_is_one_file_with_every_picture(finished):
+def test_report_is_one_file_with_the_checks_and_every_picture(finished):
     done = finished.snakemake("--report", "results/report.html")
     assert done.returncode == 0, done.stdout
     page = (finished.results / "report.html").read_text()
     assert 'src="http' not in page
     for name in ("prf", "image", "scatter", "light_curves"):
         assert f"filename={name}.png;base64," in page
+    assert "filename=checks.html;base64," in page
 
 
 def test_cube_with_a_new_exposure_changes_its_batch_only(demo):
