@@ -24,11 +24,13 @@ if plan.demo:
 
 
 include: "workflow/rules/frames.smk"
+include: "workflow/rules/choose.smk"
 include: "workflow/rules/crossmatch.smk"
 include: "workflow/rules/deltas.smk"
 include: "workflow/rules/shape.smk"
 include: "workflow/rules/fit.smk"
 include: "workflow/rules/metrics.smk"
+include: "workflow/rules/checks.smk"
 include: "workflow/rules/plots.smk"
 
 
@@ -42,6 +44,7 @@ rule all:
     input:
         [paths.catalogue, paths.truth] if plan.demo else [],
         paths.exposures,
+        paths.learning,
         paths.catalogue_sources,
         paths.sources,
         paths.deltas,
@@ -50,4 +53,5 @@ rule all:
         each_batch(paths.frame_stats),
         paths.metrics,
         paths.lightcurves,
+        paths.checks,
         pictures.values(),

@@ -145,13 +145,15 @@ class Shape(_Section):
     max_exposures: int = Field(
         4,
         ge=1,
-        description="Fit the log-polar PRF to this many usable exposures, the lowest numbers "
-        "first.",
+        description="Fit the log-polar PRF to this many usable exposures, the first of those "
+        "chosen for the tensor PRF.",
     )
     joint_exposures: int = Field(
         16,
         ge=1,
-        description="Fit the tensor PRF to this many usable exposures, the lowest numbers first.",
+        description="Fit the tensor PRF to this many usable exposures, spread over time and "
+        "dither. The choice is kept when exposures are added; snakemake --forcerun choose makes "
+        "it anew.",
     )
     rounds: int = Field(
         8,

@@ -5,13 +5,15 @@ Snakemake does the same in parallel, and again only what changed.
 
 from __future__ import annotations
 
+from typing import Any
+
 from threadpoolctl import threadpool_limits
 
 from romanprf.config import Config
 from romanprf.core.accelerate import ONE_BLAS_THREAD
 from romanprf.io.exposures import read_exposures, read_field
 from romanprf.io.sheet import read_sheet
-from romanprf.steps import crossmatch, deltas, fit, frames, metrics, shape, simulate
+from romanprf.steps import checks, choose, crossmatch, deltas, fit, frames, metrics, shape, simulate
 from romanprf.workflow import dependencies
 from romanprf.workflow.paths import Paths
 
@@ -31,21 +33,21 @@ def reduce(config: Config) -> Paths:
         files = dependencies.simulated_files(config.simulate, paths)
     else:
         files = read_sheet(config.exposures.sheet)
-    names = ("exposures", "catalogue_sources", "sources", "deltas", "prf")
-    tables = {name: getattr(paths, name) for name in names}
+    names = ("exposures", "learning", "catalogue_sources", "sources", "deltas", "prf")
+    tables: dict[str, Any] = {name: getattr(paths, name) for name in names}
     images = [str(item["file"]) for item in files]
     listing = {"files": files, "cache": paths.exposures_cache, **sections["exposures"]}
     frames.run({"images": images}, tables, listing)
-    exposures = read_exposures(paths.exposures)
     catalogues = dependencies.catalogue_files(config, paths)
     crossmatch.run(catalogues, tables, {**sections, "field": read_field(paths.exposures)})
-    chosen = dependencies.shape_exposures(exposures, config.shape.max_exposures)
-    deltas.run(tables, tables, {**sections, "exposures": chosen["exposure"].tolist()})
-    chosen = dependencies.shape_exposures(exposures, config.shape.joint_exposures)
-    shape.run(tables, tables, {**sections, "exposures": chosen["exposure"].tolist()})
-    photometry = _fit(config, paths, tables)
+    choose.run(tables, tables, sections)
+    deltas.run(tables, tables, sections)
+    shape.run(tables, tables, sections)
+    tables |= _fit(config, paths, tables)
     products = {"metrics": paths.metrics, "lightcurves": paths.lightcurves}
-    metrics.run({**tables, "photometry": photometry}, products, sections)
+    metrics.run(tables, products, sections)
+    pages = {"checks": paths.checks, "page": paths.checks_page}
+    checks.run({**tables, **products}, pages, {})
     return paths
 
 
@@ -61,19 +63,19 @@ def _simulate(config: Config, paths: Paths) -> None:
         simulate.run_exposure({}, outputs, {**sections, "exposure": item["exposure"]})
 
 
-def _fit(config: Config, paths: Paths, tables: dict[str, str]) -> list[str]:
-    """Fit all batches; the photometry files."""
+def _fit(config: Config, paths: Paths, tables: dict[str, Any]) -> dict[str, list[str]]:
+    """Fit all batches; the files of ``photometry`` and ``frame_stats``."""
     sections, size = config.model_dump(mode="json"), config.exposures.batch_size
     exposures = read_exposures(paths.exposures)
-    files = []
+    files: dict[str, list[str]] = {"photometry": [], "frame_stats": []}
     for batch, rows in dependencies.batches(exposures, size).items():
-        outputs = {name: getattr(paths, name) for name in ("photometry", "frame_stats")}
-        outputs = {name: path.format(batch=batch) for name, path in outputs.items()}
+        outputs = {name: getattr(paths, name).format(batch=batch) for name in files}
         params = {
             **sections,
             "flux_cut_off": config.shape.flux_cut_off,
             "exposures": rows["exposure"].tolist(),
         }
         fit.run(tables, outputs, params)
-        files.append(outputs["photometry"])
+        for name, path in outputs.items():
+            files[name].append(path)
     return files

@@ -69,7 +69,25 @@ def main(config: str, *options: str) -> int:
         seconds, peak = seconds + wall, max(peak, memory)
     cost = f"{seconds:.0f} s, peak memory {peak / 1e9:.2f} GB"
     print(f"Tables: {paths.root}/*.parquet; report: {paths.report}; took {cost}.")
+    print(verdict(paths.checks))
     return 0
+
+
+def verdict(path: str | Path) -> str:
+    """Number of warnings in a ``checks`` table, and the worst; each also goes to standard error."""
+    from romanprf.io.tables import read_table  # noqa: PLC0415  (slow to import, needed at the end)
+    from romanprf.metrics.checks import failures  # noqa: PLC0415
+    from romanprf.schemas import CHECKS  # noqa: PLC0415
+
+    if not Path(path).exists():
+        return "No checks were made."
+    messages = failures(read_table(path, CHECKS))["message"].tolist()
+    for message in messages:
+        print(f"romanprf warning: {message}", file=sys.stderr, flush=True)
+    if not messages:
+        return "0 warnings."
+    number = "1 warning" if len(messages) == 1 else f"{len(messages)} warnings, the worst"
+    return f"{number}: {messages[0]}"
 
 
 def _repeat_complaints(paths: Paths, since: float) -> None:

@@ -93,6 +93,20 @@ EXPOSURES = TableSchema(
     ),
 )
 
+LEARNING = TableSchema(
+    "learning",
+    1,
+    "The exposures that the PRF is learned from, in the order of choice: spread over time and "
+    "dither, every beginning of the list as well as it can be. Kept when exposures are added.",
+    (
+        Column("order", _I4, "", "place in the list, from 0"),
+        Column("exposure", _I8, "", "exposure number"),
+        Column("time", _F8, "d", "mid-exposure, Julian date"),
+        Column("phase_x", _F8, "pix", "middle of the field: distance from a pixel's centre (x)"),
+        Column("phase_y", _F8, "pix", "the same, along rows (y)"),
+    ),
+)
+
 #: Astrometric parameters of a star, in the order of Gaia's tables.
 ASTROMETRIC = ("ra", "dec", "parallax", "pmra", "pmdec")
 #: Columns of their 1 sigma errors and of the correlations between them, as in `ASTROMETRIC`.
@@ -304,6 +318,22 @@ LIGHTCURVES = TableSchema(
     ),
 )
 
+CHECKS = TableSchema(
+    "checks",
+    1,
+    "One row per check of the results, in the order of romanprf.metrics.checks.CHECKS, which gives "
+    "the reasons of the limits.",
+    (
+        Column("check", _STR, "", "name of the check"),
+        Column("value", _F8, "", "what was found; null: not measured", nullable=True),
+        Column("low", _F8, "", "smallest value that passes; null: no limit", nullable=True),
+        Column("high", _F8, "", "largest value that passes; null: no limit", nullable=True),
+        Column("unit", _STR, "", "unit of the three"),
+        Column("passed", _BOOL, "", "false also if not measured"),
+        Column("message", _STR, "", "quantity and value; if it failed, what is expected or why"),
+    ),
+)
+
 TRUTH = TableSchema(
     "truth",
     2,
@@ -329,6 +359,7 @@ TABLES = {
     table.name: table
     for table in (
         EXPOSURES,
+        LEARNING,
         SOURCES,
         DELTAS,
         PRF,
@@ -336,6 +367,7 @@ TABLES = {
         FRAME_STATS,
         METRICS,
         LIGHTCURVES,
+        CHECKS,
         TRUTH,
     )
 }

@@ -140,8 +140,8 @@ def test_cancelled_job_is_repeated_with_more_memory(runs):
 def test_jobs_of_seconds_are_grouped(runs):
     said = runs[2]
     submitted = set(re.findall(r"SLURM jobid '?(\d+)", said))
-    # kernels, simulate, frames, prf (twice), fit, report
-    assert 0 < len(submitted) <= 7, said
+    # kernels, simulate, frames, choose, prf (twice), fit, report
+    assert 0 < len(submitted) <= 8, said
 
 
 def test_jobs_only_read_the_kernels(runs):

@@ -63,10 +63,14 @@ class Reduction:
     def pending(self) -> set[str]:
         """Jobs that a run would do.
 
-        Jobs that follow the checkpoint are known only after it, so `frames` and its inputs run.
+        Jobs that follow a checkpoint are known only after it, so checkpoints and their inputs run.
         """
-        planned = self.jobs("--dry-run")
-        return self.jobs("frames") | self.jobs("--dry-run") if "frames" in planned else planned
+        done, planned = set[str](), self.jobs("--dry-run")
+        for checkpoint in ("frames", "choose"):
+            if checkpoint in planned:
+                done |= self.jobs(checkpoint)
+                planned = self.jobs("--dry-run")
+        return done | planned
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,13 @@ import pytest
 from astropy.io import fits
 
 from romanprf.io.tables import read_table
-from romanprf.schemas import EXPOSURES
+from romanprf.schemas import DELTAS, EXPOSURES, LEARNING
 from romanprf.workflow.dependencies import batches, digest
 
 pytestmark = pytest.mark.slow
 
-MEASURE = {"fit.00000", "fit.00001", "metrics", "plots"}
+REPORT = {"metrics", "checks", "plots"}
+MEASURE = {"fit.00000", "fit.00001"} | REPORT
 LEARN = {"deltas", "shape"} | MEASURE
 
 
@@ -31,15 +32,26 @@ def frame(demo, number: int) -> Path:
     return demo.results / "simulated" / "frames" / f"exposure_{number:05d}.fits"
 
 
+def chosen(demo) -> list[int]:
+    return read_table(demo.results / "learning.parquet", LEARNING)["exposure"].tolist()
+
+
+def not_chosen(demo) -> int:
+    [number] = set(range(4)) - set(chosen(demo))
+    return number
+
+
 def test_all_tables_are_written(finished):
     expected = [
         "exposures",
+        "learning",
         "catalogue_sources",
         "sources",
         "deltas",
         "prf",
         "metrics",
         "lightcurves",
+        "checks",
     ]
     expected += [f"{name}/batch=0000{n}" for name in ("photometry", "frame_stats") for n in (0, 1)]
     for name in expected:
@@ -65,20 +77,57 @@ def test_new_exposure_runs_its_batch_and_what_follows(demo):
     demo.configure(simulate={"exposures": 5})
     jobs = demo.jobs()
     new = {"simulate_truth", "simulate_exposure.00004", "frames", "fit.00002"}
-    assert jobs == new | {"metrics", "plots"}
+    assert jobs == new | REPORT
     curves = pd.read_parquet(demo.results / "lightcurves.parquet")
     assert all(list(numbers) == list(range(5)) for numbers in curves["exposure"])
     assert demo.jobs("--dry-run") == set()
 
 
+def test_late_exposure_leaves_the_prf_alone_where_all_exposures_were_chosen(demo):
+    """Also if there were fewer than the settings ask for."""
+    demo.configure(shape={"joint_exposures": 16})
+    demo.jobs("deltas", "shape")
+    before = (demo.results / "learning.parquet").read_bytes()
+    demo.configure(shape={"joint_exposures": 16}, simulate={"exposures": 5})
+    assert demo.jobs("deltas", "shape") == {"simulate_exposure.00004", "frames"}
+    assert (demo.results / "learning.parquet").read_bytes() == before
+
+
+def test_choice_is_made_anew_on_request(demo):
+    learning = demo.results / "learning.parquet"
+    table = read_table(learning, LEARNING)
+    assert demo.jobs("--forcerun", "choose", "--until", "shape") == {"choose"}  # the same one
+    demo.configure(simulate={"exposures": 9})
+    demo.jobs("frames")
+    assert demo.jobs("--dry-run", "shape") == set()
+    assert demo.jobs("--forcerun", "choose", "--until", "shape") == {"choose", "deltas", "shape"}
+    assert read_table(learning, LEARNING)["time"].max() > table["time"].max()
+
+
 def test_changed_image_runs_its_batch_and_what_follows(demo):
-    add_light(frame(demo, 3))
-    assert demo.pending() == {"frames", "fit.00001", "metrics", "plots"}
+    number = not_chosen(demo)
+    add_light(frame(demo, number))
+    assert demo.pending() == {"frames", f"fit.0000{number // 2}"} | REPORT
 
 
 def test_changed_image_of_the_prf_fit_runs_it_again(demo):
-    add_light(frame(demo, 1))
+    [number, *_] = chosen(demo)
+    add_light(frame(demo, number))
     assert demo.pending() == {"frames"} | LEARN
+
+
+def test_chosen_image_that_is_gone_is_left_out(demo):
+    (demo.folder / "own.tsv").write_text("file\nresults/simulated/frames/*.fits\n")
+    own = {"exposures": {"sheet": "own.tsv"}}
+    own["catalogue"] = {"path": "results/simulated/catalogue.csv"}
+    demo.configure(**own)
+    demo.jobs("deltas")
+    *left, gone = chosen(demo)
+    frame(demo, gone).unlink()
+    assert demo.jobs("deltas") == {"frames", "deltas"}
+    assert f"exposures [{gone}] are gone" in (demo.results / "logs" / "deltas.log").read_text()
+    deltas = read_table(demo.results / "deltas.parquet", DELTAS, ["exposure"])
+    assert set(deltas["exposure"]) == set(left)
 
 
 def test_changed_image_of_a_sheet_runs_frames(demo):
@@ -103,9 +152,10 @@ def test_touched_image_runs_nothing_behind_frames(demo):
     [
         ("shape", {"iterations": 2}, {"shape"} | MEASURE),
         ("shape", {"rmax": 1.4}, LEARN),
-        ("shape", {"max_exposures": 2}, LEARN),
+        ("shape", {"max_exposures": 2}, {"choose"} | LEARN),
+        ("shape", {"joint_exposures": 4}, {"choose"} | LEARN),
         ("fit", {"prior_width": 6.0}, MEASURE),
-        ("metrics", {"subpixels": 3}, {"metrics", "plots"}),
+        ("metrics", {"subpixels": 3}, REPORT),
         ("plots", {"dpi": 120}, {"plots"}),
         ("crossmatch", {"blend_limit": 0.02}, {"crossmatch"} | LEARN),
         ("exposures", {"gain": 2.0}, {"frames"}),
@@ -140,13 +190,14 @@ def test_deleted_exposures_table_is_rebuilt_alone(demo):
     assert table.read_bytes() == before
 
 
-def test_report_is_one_file_with_every_picture(finished):
+def test_report_is_one_file_with_the_checks_and_every_picture(finished):
     done = finished.snakemake("--report", "results/report.html")
     assert done.returncode == 0, done.stdout
     page = (finished.results / "report.html").read_text()
     assert 'src="http' not in page
     for name in ("prf", "image", "scatter", "light_curves"):
         assert f"filename={name}.png;base64," in page
+    assert "filename=checks.html;base64," in page
 
 
 def test_cube_with_a_new_exposure_changes_its_batch_only(demo):

@@ -14,9 +14,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import planning
 
+from romanprf.steps import choose
+
 pytestmark = pytest.mark.slow
 
-BEHIND_FRAMES = {"crossmatch", "deltas", "shape", "metrics", "plots"}
+BEHIND_FRAMES = {"choose", "crossmatch", "deltas", "shape", "metrics", "checks", "plots"}
 
 
 @pytest.fixture(params=["default", "slurm"])
@@ -52,9 +54,17 @@ def test_exposures_table_that_is_to_be_written_again(sheet, profile):
 
 
 def test_run_that_ended_behind_frames(sheet, profile):
-    """The batches are known, and so is what their jobs need."""
+    """The batches are known; the jobs that fit the PRF wait for the choice."""
     planned = sheet.jobs("--dry-run", profile)
     assert planned == {"kernels", "fit.00000", "fit.00001"} | BEHIND_FRAMES
+    assert (sheet.folder / "said.txt").read_text().count("runtime=<TBD>") == 2
+
+
+def test_run_that_ended_behind_the_choice(sheet, profile):
+    tables = {name: sheet.results / f"{name}.parquet" for name in ("exposures", "learning")}
+    choose.run(tables, tables, {"shape": {"max_exposures": 4, "joint_exposures": 16}})
+    planned = sheet.jobs("--dry-run", profile)
+    assert planned == {"kernels", "fit.00000", "fit.00001"} | BEHIND_FRAMES - {"choose"}
     assert "runtime=<TBD>" not in (sheet.folder / "said.txt").read_text()
 
 
@@ -63,6 +73,6 @@ def test_a_tenth_of_a_field_season_is_planned_quickly(tmp_path):
     planning.prepare(tmp_path, exposures)
     found = planning.plan(tmp_path)
     assert found["batches"] == -(-exposures // planning.BATCH)
-    assert found["jobs"] == found["batches"] + 7  # kernels ... plots, all
+    assert found["jobs"] == found["batches"] + 9  # kernels ... plots, all
     assert found["seconds"] < 30.0  # 2.6 s where nothing else runs
     assert found["peak_rss_mb"] < 1000.0

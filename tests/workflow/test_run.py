@@ -30,14 +30,18 @@ def run(reduction, config: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_last_line_says_where_the_results_are_and_what_they_cost(demo):
+def test_last_lines_say_where_the_results_are_what_they_cost_and_what_is_wrong(demo):
     done = run(demo, "config/config.yaml")
     assert done.returncode == 0, done.stdout
+    *_, where, verdict = done.stdout.splitlines()
     pattern = (
         r"Tables: results/\*\.parquet; report: results/report\.html; "
         r"took \d+ s, peak memory \d+\.\d\d GB\."
     )
-    assert re.fullmatch(pattern, done.stdout.splitlines()[-1])
+    assert re.fullmatch(pattern, where)
+    found = re.fullmatch(r"(\d+) warnings?(, the worst)?: (.+)", verdict)
+    warnings = re.findall("^romanprf warning: (.*)$", done.stdout, re.MULTILINE)
+    assert (int(found[1]), found[3]) == (len(warnings), warnings[0])
     assert (demo.results / "report.html").stat().st_size > 100_000
 
 

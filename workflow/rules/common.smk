@@ -19,10 +19,15 @@ def exposures_table(wildcards=None):
     return checkpoints.frames.get().output.exposures
 
 
+def learning_table(wildcards=None):
+    """Input function: the table of chosen exposures, once the checkpoint has written it."""
+    return checkpoints.choose.get().output.learning
+
+
 try:
     settings = load_config(config)
     paths = Paths(settings.results)
-    plan = Plan(settings, paths, exposures_table)
+    plan = Plan(settings, paths, exposures_table, learning_table)
 except InputError as error:
     # Snakemake would add line numbers of this file to an exception.
     sys.exit(f"romanprf: {error}")

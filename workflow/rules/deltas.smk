@@ -3,6 +3,7 @@ rule deltas:
     input:
         paths.kernels,
         exposures=ancient(exposures_table),
+        learning=ancient(learning_table),
         catalogue_sources=paths.catalogue_sources,
     output:
         deltas=paths.deltas,
@@ -17,8 +18,7 @@ rule deltas:
         mem_mb=plan.memory("deltas"),
         runtime=plan.minutes("deltas"),
     params:
-        shape=section("shape", include={"rmin", "cut_r", "rmax", "flux_cut_off"}),
-        exposures=plan.numbers("deltas"),
+        shape=section("shape", include={"max_exposures", "rmin", "cut_r", "rmax", "flux_cut_off"}),
         content=plan.content("deltas"),
     script:
         "../scripts/deltas.py"

@@ -3,6 +3,7 @@ rule shape:
     input:
         paths.kernels,
         exposures=ancient(exposures_table),
+        learning=ancient(learning_table),
         deltas=paths.deltas,
         catalogue_sources=paths.catalogue_sources,
     output:
@@ -24,7 +25,6 @@ rule shape:
             "crossmatch",
             include={"saturation_magnitude", "contaminant_radius", "contaminant_contrast"},
         ),
-        exposures=plan.numbers("shape"),
         content=plan.content("shape"),
     script:
         "../scripts/shape.py"

@@ -11,11 +11,10 @@ from tqdm import tqdm
 from romanprf import schemas
 from romanprf.config import Shape
 from romanprf.core.large import LOGPOLAR_SIDE
-from romanprf.errors import InputError
 from romanprf.frame.frame import Frame
 from romanprf.frame.stamps import footprint_radius
 from romanprf.io.exposure import Exposure
-from romanprf.io.exposures import read_exposures
+from romanprf.io.exposures import read_chosen
 from romanprf.io.tables import provenance, read_table, writing
 from romanprf.prf import LogPolarPRF
 from romanprf.sky.deltas import find_deltas
@@ -27,25 +26,21 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     Parameters
     ----------
     inputs : mapping
-        ``exposures`` and ``catalogue_sources``: paths.
+        ``exposures``, ``learning`` and ``catalogue_sources``: paths.
     outputs : mapping
         ``deltas``: path.
     params : mapping
-        ``shape``: rmin, cut_r, rmax and flux_cut_off of that section; ``exposures``: the
-        exposure numbers to use.
+        ``shape``: max_exposures, rmin, cut_r, rmax and flux_cut_off of that section of the
+        configuration.
 
     Raises
     ------
     InputError
-        If there is no exposure to use.
+        If none of the chosen exposures can be used.
     """
     shape = Shape(**params["shape"])
-    if not params["exposures"]:
-        raise InputError(
-            f"{inputs['exposures']}: no exposure has flags = 0, expected one to fit the PRF to"
-        )
     sources = read_table(inputs["catalogue_sources"], schemas.SOURCES)
-    rows = read_exposures(inputs["exposures"], params["exposures"]).to_dict("records")
+    rows = read_chosen(inputs, shape.max_exposures).to_dict("records")
     origin = provenance({"sources": inputs["catalogue_sources"]}, params)
     area = Exposure.from_row(rows[0]).pixel_area
     with writing(outputs["deltas"], schemas.DELTAS, origin, {"pixel_area": repr(area)}) as table:

@@ -15,7 +15,7 @@ from romanprf.config import Crossmatch, Shape
 from romanprf.errors import InputError
 from romanprf.frame.frame import Frame
 from romanprf.io.exposure import Exposure
-from romanprf.io.exposures import read_exposures
+from romanprf.io.exposures import read_chosen
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
 from romanprf.learn.logpolar import LogPolarSettings, learn_logpolar
 from romanprf.prf import PRF, LogPolarPRF, TensorPRF
@@ -35,13 +35,13 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     Parameters
     ----------
     inputs : mapping
-        ``deltas``, ``catalogue_sources`` and, for the tensor model, ``exposures``: paths.
+        ``deltas``, ``catalogue_sources`` and, for the tensor model, ``exposures`` and
+        ``learning``: paths.
     outputs : mapping
         ``prf`` and ``sources``: paths.
     params : mapping
         Sections ``shape`` and ``crossmatch`` of the configuration (of this: saturation_magnitude,
-        contaminant_radius and contaminant_contrast); ``exposures``: the exposure numbers for the
-        tensor model.
+        contaminant_radius and contaminant_contrast).
 
     Raises
     ------
@@ -55,7 +55,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     search: dict[str, str] = {}
     facts: dict[str, Any] = {"history": history}
     if shape.model == "tensor":
-        rows = read_exposures(inputs["exposures"], params["exposures"]).to_dict("records")
+        rows = read_chosen(inputs, shape.joint_exposures).to_dict("records")
         learned = _tensor(rows, sources, start, shape)
         prf, facts["rounds"] = learned.prf, [asdict(found) for found in learned.rounds]
         facts["shifts"] = [state.shift._asdict() for state in learned.states]

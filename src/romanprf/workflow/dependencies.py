@@ -46,11 +46,6 @@ def catalogue_files(settings: Config, paths: Paths) -> dict[str, str]:
     return {"catalogue": paths.catalogue, **files}
 
 
-def shape_exposures(exposures: pd.DataFrame, maximum: int) -> pd.DataFrame:
-    """Rows of the exposures that a PRF is fitted to: the good ones with the lowest numbers."""
-    return exposures[exposures["flags"] == 0].nsmallest(maximum, "exposure")
-
-
 def batches(exposures: pd.DataFrame, batch_size: int) -> dict[str, pd.DataFrame]:
     """Rows of the exposures by name of their batch, in order."""
     groups = exposures.groupby(exposures["exposure"] // batch_size)

@@ -17,10 +17,10 @@ from snakemake.exceptions import IncompleteCheckpointException
 
 from romanprf.config import Config
 from romanprf.core.large import LOGPOLAR_SIDE, PATCH_PIXELS
-from romanprf.io.exposures import read_field
+from romanprf.io.exposures import chosen_rows, read_field
 from romanprf.io.sheet import read_sheet
 from romanprf.io.tables import count_rows, read_table
-from romanprf.schemas import EXPOSURES
+from romanprf.schemas import EXPOSURES, LEARNING
 from romanprf.workflow import dependencies, resources
 from romanprf.workflow.paths import Paths
 from romanprf.workflow.resources import DETECTOR, Size
@@ -44,6 +44,8 @@ class Plan:
     exposures_table : callable
         Gives the path of the exposures table.  Raises ``IncompleteCheckpointException`` as long as
         this run has not written it.
+    learning_table : callable
+        The same for the table of chosen exposures.
 
     Attributes
     ----------
@@ -60,9 +62,15 @@ class Plan:
         If the exposure sheet cannot be used or a catalogue does not exist.
     """
 
-    def __init__(self, settings: Config, paths: Paths, exposures_table: Callable[[], str]):
+    def __init__(
+        self,
+        settings: Config,
+        paths: Paths,
+        exposures_table: Callable[[], str],
+        learning_table: Callable[[], str],
+    ):
         self.settings, self.paths = settings, paths
-        self._exposures_table = exposures_table
+        self._exposures_table, self._learning_table = exposures_table, learning_table
         sheet = settings.exposures.sheet
         self.demo = sheet is None
         self.files = (
@@ -85,13 +93,17 @@ class Plan:
         """Rows of the exposures that a job reads: none in ``shape`` of the log-polar PRF."""
         shape = self.settings.shape
         if rule == "deltas":
-            return dependencies.shape_exposures(self.exposures(), shape.max_exposures)
+            return self._chosen(shape.max_exposures)
         if rule == "shape":
-            maximum = shape.joint_exposures if shape.model == "tensor" else 0
-            return dependencies.shape_exposures(self.exposures(), maximum)
+            return self._chosen(shape.joint_exposures if shape.model == "tensor" else 0)
         if rule == "fit":
             return self.batches().get(wildcards.batch, self.exposures().iloc[:0])
         return self.exposures()
+
+    def _chosen(self, maximum: int) -> pd.DataFrame:
+        """Rows of at most so many of the exposures that the PRF is learned from."""
+        exposures, learning = self.exposures(), _learning(*_dated(self._learning_table()))
+        return chosen_rows(exposures, learning, maximum)
 
     def numbers(self, rule: str) -> Callable[[Any], list[int]]:
         """Parameter: the numbers of the exposures that a job reads."""
@@ -135,6 +147,8 @@ class Plan:
             return Size(pixels, file_mb=_megabytes({str(entry["file"]) for entry in self.files}))
         if rule == "crossmatch":
             return Size(DETECTOR, file_mb=_megabytes(self.catalogues.values()))
+        if rule == "choose":
+            return Size(DETECTOR, file_mb=_megabytes([self._exposures_table()]))
         pixels = _pixels(*_dated(self._exposures_table()))
         return Size(pixels, len(self.rows(rule, wildcards)), self._stars())
 
@@ -142,10 +156,11 @@ class Plan:
         """What a job does, one after the other, by its name in `romanprf.workflow.resources`."""
         try:
             size = self.size(rule, wildcards)
-        except IncompleteCheckpointException:
+        except IncompleteCheckpointException as error:
             # Snakemake plans a resource as <TBD> when its function misses an input file, and fails
             # when it misses a checkpoint.
-            raise FileNotFoundError(errno.ENOENT, "not written yet", self.paths.exposures) from None
+            table = str(error.targetfile)
+            raise FileNotFoundError(errno.ENOENT, "not written yet", table) from None
         if rule == "deltas":
             return {rule: size.part(LOGPOLAR_SIDE**2)}
         if rule == "shape":
@@ -169,6 +184,12 @@ def _dated(path: str) -> tuple[str, int]:
 def _exposures(path: str, date: int) -> pd.DataFrame:
     """Rows of an exposures table."""
     return read_table(path, EXPOSURES, _COLUMNS)
+
+
+@functools.cache
+def _learning(path: str, date: int) -> pd.DataFrame:
+    """Rows of a table of chosen exposures."""
+    return read_table(path, LEARNING, ("order", "exposure"))
 
 
 @functools.cache

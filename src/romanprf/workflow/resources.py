@@ -85,6 +85,7 @@ _MEMORY = {
     "simulate_exposure": Cost(fixed=400e6, pixel=200.0),
     "simulate_cube": Cost(fixed=400e6, pixel=200.0, frame_pixel=16.0),
     "frames": Cost(fixed=300e6, pixel=40.0),
+    "choose": Cost(fixed=300e6, file_mb=20e6),
     "crossmatch": Cost(fixed=300e6, file_mb=20e6),
     "deltas": Cost(fixed=400e6, pixel=40.0, measurement=10e3),
     # 1.8 GB for 20 frames of 256 x 256 pixels with 8 000 stars; 2.8 GB for patches of a detector
@@ -96,6 +97,7 @@ _MEMORY = {
     "fit": Cost(fixed=400e6, pixel=170.0, star=2.5e3, measurement=40.0),
     # Light curves are read in chunks of four million measurements.
     "metrics": Cost(fixed=1.2e9, star=2e3),
+    "checks": Cost(fixed=400e6, star=4e3),
     "plots": Cost(fixed=600e6, pixel=80.0, star=4e3),
 }
 
@@ -108,6 +110,7 @@ _SECONDS = {
     "simulate_exposure": Cost(fixed=5.0, pixel=1e-4),
     "simulate_cube": Cost(fixed=5.0, frame_pixel=1e-4),
     "frames": Cost(fixed=5.0, file_mb=0.02),
+    "choose": Cost(fixed=5.0, file_mb=1.0),
     "crossmatch": Cost(fixed=10.0, file_mb=5.0),
     "deltas": Cost(fixed=5.0, measurement=1e-3),
     # 100 for 20 frames with 8 000 stars; 31 minutes for three frames of a detector with 770 000
@@ -116,6 +119,7 @@ _SECONDS = {
     "search": Cost(measurement=1.3e-3),
     "fit": Cost(fixed=5.0, star=120 / 750e3, measurement=20 / 750e3),
     "metrics": Cost(fixed=10.0, star=1e-3, measurement=1e-6),
+    "checks": Cost(fixed=10.0, star=1e-4),
     "plots": Cost(fixed=30.0, star=1e-4),
 }
 

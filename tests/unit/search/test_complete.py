@@ -55,12 +55,11 @@ def found(sources) -> pd.DataFrame:
 def again(paths: Paths, folder, field=CUT, **settings) -> Paths:
     """Repeat the step alone with other settings; where its tables are."""
     config = load_config({**field, "shape": {**field["shape"], **settings}})
-    tables = {name: getattr(paths, name) for name in ("exposures", "catalogue_sources", "deltas")}
+    names = ("exposures", "learning", "catalogue_sources", "deltas")
+    tables = {name: getattr(paths, name) for name in names}
     new = Paths(folder)
     outputs = {"prf": new.prf, "sources": new.sources}
-    params = config.model_dump(mode="json")
-    params["exposures"] = list(range(config.simulate.exposures))
-    shape.run(tables, outputs, params)
+    shape.run(tables, outputs, config.model_dump(mode="json"))
     return new
 
 

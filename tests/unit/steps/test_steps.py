@@ -13,6 +13,7 @@ from romanprf.config import load_config
 from romanprf.flags import ExposureFlag, SourceFlag
 from romanprf.frame.frame import Frame
 from romanprf.io.tables import read_metadata, read_table
+from romanprf.metrics.checks import CHECKS
 from romanprf.prf.table import read_prf
 from romanprf.reduce import reduce
 from romanprf.steps import deltas, simulate
@@ -91,8 +92,8 @@ def _tables(paths):
         for name in ("photometry", "frame_stats")
         for batch in BATCHES
     ]
-    names = ("exposures", "catalogue_sources", "sources", "deltas")
-    names += ("prf", "metrics", "lightcurves", "truth")
+    names = ("exposures", "learning", "catalogue_sources", "sources", "deltas")
+    names += ("prf", "metrics", "lightcurves", "checks", "truth")
     kinds = {**schemas.TABLES, "catalogue_sources": schemas.SOURCES}
     return [(getattr(paths, name), kinds[name]) for name in names] + batched
 
@@ -207,7 +208,7 @@ def test_prf_table(paths):
 
 def test_deltas_are_near_their_sources(paths):
     table = read_table(paths.deltas, schemas.DELTAS)
-    assert table["exposure"].unique().tolist() == [0, 1, 2]
+    assert table["exposure"].unique().tolist() == [0, 1, 3]  # the first three of the choice
     assert table["r"].max() <= 1.4 * 1.001
     r = 3600.0 * np.hypot(table["dra"], table["ddec"])
     np.testing.assert_allclose(r, table["r"], atol=1e-7)
@@ -237,6 +238,17 @@ def test_a_second_run_gives_the_same_bytes(paths):
         assert Path(path).read_bytes() == content, path
     leftovers = [path for path in paths.root.rglob("*") if ".tmp-" in path.name]
     assert leftovers == []
+
+
+def test_checks(paths):
+    table = read_table(paths.checks, schemas.CHECKS).set_index("check")
+    assert table.index.tolist() == [each.name for each in CHECKS]
+    assert table["value"]["frames_unusable"] == 1 / 5
+    assert not table["passed"]["frames_unusable"]
+    assert table["passed"][["prf_integral", "flux_ratio", "frames_not_converged"]].all()
+    page = Path(paths.checks_page).read_text()
+    assert page.count("<tr") == len(table) + 1
+    assert page.index(">frames_unusable<") < page.index(">flux_ratio<")
 
 
 def test_fractions_of_light(paths, photometry):

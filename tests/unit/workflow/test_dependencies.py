@@ -49,12 +49,6 @@ def test_file_dates_see_size_and_date(tmp_path):
     assert dependencies.file_dates(entries) != before
 
 
-def test_shape_uses_the_lowest_good_numbers(exposures):
-    mixed = exposures.sample(frac=1.0, random_state=1)
-    assert dependencies.shape_exposures(mixed, 2)["exposure"].tolist() == [3, 64]
-    assert dependencies.shape_exposures(mixed, 9)["exposure"].tolist() == [3, 64, 200]
-
-
 def test_simulated_files():
     paths = Paths("r")
     entries = dependencies.simulated_files(Simulate(exposures=2), paths)

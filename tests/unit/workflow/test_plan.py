@@ -27,7 +27,8 @@ NAMES = sorted(
     for path in RULES.glob("*.smk")
     for name in re.findall(r"^(?:rule|checkpoint) (\w+):", path.read_text(), re.MULTILINE)
 )
-READ_EXPOSURES = {"deltas", "shape", "fit", "metrics", "plots"}
+LEARNING = pd.DataFrame({"order": [0, 1, 2, 3], "exposure": [4, 7, 0, 2]})
+READ_EXPOSURES = {"deltas", "shape", "fit", "metrics", "checks", "plots"}
 FIRST = SimpleNamespace(batch="00000")
 TABLE = pd.DataFrame(
     {
@@ -47,12 +48,12 @@ SETTINGS = {
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Tables that planning has read or counted; every exposures table is `TABLE`."""
+    """Tables that planning has read or counted; they are `TABLE` and `LEARNING`."""
     done: list[str] = []
 
     def read_table(path: str, *columns: object) -> pd.DataFrame:
         done.append(path)
-        return TABLE
+        return LEARNING if "learning" in path else TABLE
 
     def count_rows(path: str) -> int:
         done.append(path)
@@ -67,7 +68,9 @@ def planned(folder: Path, **sections: dict) -> Plan:
     """The plan of the demo, whose exposures table is written."""
     paths = Paths(folder)
     Path(paths.exposures).touch()
-    return Plan(load_config({**SETTINGS, **sections}), paths, lambda: paths.exposures)
+    Path(paths.learning).touch()
+    settings = load_config({**SETTINGS, **sections})
+    return Plan(settings, paths, lambda: paths.exposures, lambda: paths.learning)
 
 
 def unfinished() -> str:
@@ -78,10 +81,11 @@ def unfinished() -> str:
 def test_rows_of_each_rule(tmp_path, reads):
     demo = planned(tmp_path)
     expected = {
-        "deltas": [0, 2],
-        "shape": [0, 2, 3],
+        "deltas": [0, 4],
+        "shape": [0, 2, 4],
         "fit": [0, 1, 2, 3],
         "metrics": [0, 1, 2, 3, 4],
+        "checks": [0, 1, 2, 3, 4],
         "plots": [0, 1, 2, 3, 4],
     }
     assert {rule: demo.numbers(rule)(FIRST) for rule in READ_EXPOSURES} == expected
@@ -93,13 +97,19 @@ def test_rows_of_each_rule(tmp_path, reads):
 def test_shape_of_the_log_polar_prf_reads_no_exposures(tmp_path, reads):
     demo = planned(tmp_path, shape={"model": "log-polar", "max_exposures": 2})
     assert demo.numbers("shape")(FIRST) == []
-    assert demo.numbers("deltas")(FIRST) == [0, 2]
+    assert demo.numbers("deltas")(FIRST) == [0, 4]
+
+
+def test_chosen_exposures_that_are_gone_or_bad_are_left_out(tmp_path, reads, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.LEARNING", LEARNING.assign(exposure=[9, 1, 3, 0]))
+    demo = planned(tmp_path)
+    assert demo.numbers("deltas")(FIRST) == [0, 3]
 
 
 def test_tables_are_read_once_until_they_change(tmp_path, reads):
     demo = planned(tmp_path)
     Path(demo.paths.sources).touch()
-    tables = sorted([demo.paths.exposures, demo.paths.sources])
+    tables = sorted([demo.paths.exposures, demo.paths.learning, demo.paths.sources])
     for rule in sorted(READ_EXPOSURES):
         demo.memory(rule)(FIRST, 1)
         demo.content(rule)(FIRST)
@@ -119,7 +129,7 @@ def test_sizes_of_jobs_that_read_exposures(tmp_path, reads):
 
 def test_sizes_of_jobs_before_the_exposures_table(tmp_path):
     config = load_config(SETTINGS)
-    demo = Plan(config, Paths(tmp_path), unfinished)
+    demo = Plan(config, Paths(tmp_path), unfinished, unfinished)
     for rule in ("simulate_field", "simulate_exposure", "kernels"):
         assert demo.size(rule, FIRST) == Size(64**2)
     for rule in ("simulate_truth", "simulate_cube"):
@@ -134,13 +144,13 @@ def test_sizes_of_files_of_a_user(tmp_path, monkeypatch):
     Path("stars.csv").write_bytes(bytes(2_000_000))
     Path("sheet.tsv").write_text("file\nimage.asdf\n")
     settings = {"exposures": {"sheet": "sheet.tsv"}, "catalogue": {"path": "stars.csv"}}
-    own = Plan(load_config(settings), Paths("results"), unfinished)
+    own = Plan(load_config(settings), Paths("results"), unfinished, unfinished)
     assert own.files == [{"file": "image.asdf", "exposure": None}]
     assert own.size("frames", FIRST) == Size(DETECTOR, file_mb=3.0)
     assert own.size("crossmatch", FIRST) == Size(DETECTOR, file_mb=2.0)
     Path("stars.csv").unlink()
     with pytest.raises(InputError, match="no such file"):
-        Plan(load_config(settings), Paths("results"), unfinished)
+        Plan(load_config(settings), Paths("results"), unfinished, unfinished)
 
 
 @pytest.mark.parametrize("rule", NAMES)
@@ -168,14 +178,27 @@ def test_deltas_and_shape_look_at_parts_of_a_frame(tmp_path, reads):
 @pytest.mark.parametrize("rule", sorted(READ_EXPOSURES))
 def test_before_the_exposures_table_resources_miss_that_file(tmp_path, rule):
     """Snakemake plans them as ``<TBD>``; inputs and parameters wait for the checkpoint."""
-    paths = Paths(tmp_path)
-    demo = Plan(load_config(SETTINGS), paths, unfinished)
+    demo = Plan(load_config(SETTINGS), Paths(tmp_path), unfinished, unfinished)
     for ask in (lambda: demo.memory(rule)(FIRST, 1), lambda: demo.minutes(rule)(FIRST, 1, 1)):
         with pytest.raises(FileNotFoundError) as caught:
             ask()
-        assert caught.value.filename == paths.exposures
+        assert caught.value.filename == "exposures.parquet"
     with pytest.raises(IncompleteCheckpointException):
         demo.numbers(rule)(FIRST)
+
+
+@pytest.mark.parametrize("rule", ["deltas", "shape"])
+def test_before_the_choice_resources_miss_that_file(tmp_path, reads, rule):
+    paths = Paths(tmp_path)
+    Path(paths.exposures).touch()
+
+    def unchosen() -> str:
+        raise IncompleteCheckpointException(SimpleNamespace(name="choose"), paths.learning)
+
+    demo = Plan(load_config(SETTINGS), paths, lambda: paths.exposures, unchosen)
+    with pytest.raises(FileNotFoundError) as caught:
+        demo.memory(rule)(FIRST, 1)
+    assert caught.value.filename == paths.learning
 
 
 def test_planning_imports_no_numerical_module():

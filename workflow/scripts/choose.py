@@ -1,0 +1,4 @@
+from romanprf.steps import choose
+from romanprf.workflow.job import main
+
+main(choose.run, snakemake)
