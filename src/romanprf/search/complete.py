@@ -94,12 +94,13 @@ def learn(frames: Frames, sources: pd.DataFrame, start: TensorPRF, shape: Shape)
     stars, result, rounds = learning.placed(stars, start, _FIRST)
     result = learning.fit(stars.table(), result.prf, settings)  # searches need the PRF's errors
     rounds = rounds + result.rounds
-    searches = list[dict[str, int]]()
+    searches, disturbed = list[dict[str, int]](), False
     for _ in range(shape.search_rounds):
         found = learning.find(stars, result)
         searches.append({"n_found": len(found.ra), "n_negative": found.n_negative})
         likely = len(found.ra) > found.n_negative  # otherwise they are as many as in noise
         if likely:
+            disturbed = True
             stars = _with(stars, found)
             stars, result, more = learning.placed(stars, result.prf, _AGAIN)
             rounds = rounds + more
@@ -108,12 +109,14 @@ def learn(frames: Frames, sources: pd.DataFrame, start: TensorPRF, shape: Shape)
         logger.info("search %d: %s", len(searches), searches[-1])
         if not likely:
             break
-    result = learning.fit(stars.table(), result.prf, settings)
+    if disturbed:
+        result = learning.fit(stars.table(), result.prf, settings)
+        rounds = rounds + result.rounds
     return Learned(
         prf=result.prf,
         states=result.states,
         sources=stars.table().drop(columns="noise"),
-        rounds=rounds + result.rounds,
+        rounds=rounds,
         searches=searches,
     )
 
