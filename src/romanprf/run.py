@@ -68,8 +68,9 @@ def main(config: str, *options: str) -> int:
             return code
         seconds, peak = seconds + wall, max(peak, memory)
     cost = f"{seconds:.0f} s, peak memory {peak / 1e9:.2f} GB"
+    checked = verdict(paths.checks)  # prints the warnings, above the last lines
     print(f"Tables: {paths.root}/*.parquet; report: {paths.report}; took {cost}.")
-    print(verdict(paths.checks))
+    print(checked)
     return 0
 
 

@@ -99,9 +99,9 @@ def runs(tmp_path_factory):
     )
     finish(start(local, kernels, "--cores", "2"), local)
     run = start(slurm, kernels, *SLURM)
-    cancelled = wait_for("rule_prf_", run)
+    cancelled = wait_for("rule_shape", run)
     subprocess.run(["scancel", cancelled[0]], check=True)
-    again = wait_for("rule_prf_", run, other=cancelled[0])
+    again = wait_for("rule_shape", run, other=cancelled[0])
     return local, slurm, finish(run, slurm), cancelled, again
 
 
@@ -140,8 +140,8 @@ def test_cancelled_job_is_repeated_with_more_memory(runs):
 def test_jobs_of_seconds_are_grouped(runs):
     said = runs[2]
     submitted = set(re.findall(r"SLURM jobid '?(\d+)", said))
-    # kernels, simulate, frames, choose, prf (twice), fit, report
-    assert 0 < len(submitted) <= 8, said
+    # kernels, simulate, frames, choose, crossmatch, deltas, shape (twice), fit, report
+    assert 0 < len(submitted) <= 10, said
 
 
 def test_jobs_only_read_the_kernels(runs):
