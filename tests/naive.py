@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from numpy.polynomial.chebyshev import chebval2d
-from scipy.interpolate import BSpline
+from scipy.interpolate import BSpline, RegularGridInterpolator
 from scipy.ndimage import map_coordinates
 
 from romanprf.sky.wcs import deproject, project
@@ -693,6 +693,69 @@ def shared_sums(weight, row, column, near, a, b):
         if min(i, j) >= 0:
             one[:, i : i + side, j : j + side] = near[member]
     return np.einsum("pij,ij,qij->pq", laid[0], padded, laid[1])
+
+
+# frame/centroids_nb
+
+
+def chain(x, y, shape):
+    """Sources on each pixel, ascending, as a dict."""
+    on = {}
+    for s, place in enumerate(zip(np.round(y), np.round(x), strict=True)):
+        if 0 <= place[0] < shape[0] and 0 <= place[1] < shape[1]:
+            on.setdefault((int(place[0]), int(place[1])), []).append(s)
+    return on
+
+
+def information(x, y, reach, residual, weight, template, cell, precision):
+    """vector (s, 2) and matrix (s, 3, 3) by elimination with dense matrices."""
+    nrows, ncols = weight.shape
+    on = np.flatnonzero((np.round(x) >= 0) & (np.round(x) < ncols) & (np.round(y) >= 0))
+    on = on[np.round(y[on]) < nrows]
+    side, vector, matrix = template.shape[-1], np.full((len(x), 2), np.nan), {}
+    trust = np.pad(weight, side)
+    pull = np.pad(np.where(weight > 0.0, weight * np.nan_to_num(residual), 0.0), side)
+    laid = {}
+    for s in on:
+        i, j, functions = interpolated(x[s], y[s], template, cell)
+        laid[s] = np.zeros((3, *trust.shape))
+        laid[s][:, i + side : i + 2 * side, j + side : j + 2 * side] = functions
+    for s in on:
+        if laid[s][0][trust > 0.0].sum() < 0.5 * laid[s][0].sum():
+            continue
+        near = [o for o in on if o != s and np.hypot(x[o] - x[s], y[o] - y[s]) < reach]
+        functions = np.array([laid[o][0] for o in near] + list(laid[s]))
+        gram = np.einsum("aij,ij,bij->ab", functions, trust, functions)
+        gram[np.arange(len(near) + 1), np.arange(len(near) + 1)] += precision[[*near, s]]
+        matrix[s] = np.linalg.inv(np.linalg.inv(gram)[len(near) :, len(near) :])
+        vector[s] = np.einsum("aij,ij->a", laid[s][1:], pull)
+    nothing = np.full((3, 3), np.nan)
+    return vector, np.array([matrix.get(s, nothing) for s in range(len(x))])
+
+
+def neighbours(s, x, y, reach):
+    """Ascending."""
+    return [o for o in range(len(x)) if o != s and np.hypot(x[o] - x[s], y[o] - y[s]) < reach]
+
+
+def interpolated(x, y, template, cell):
+    """First row and column and all functions, by SciPy."""
+    row, column = int(np.round(y)), int(np.round(x))
+    phases = np.linspace(-0.5, 0.5, template.shape[2])
+    near = RegularGridInterpolator((phases, phases), template[row // cell, column // cell])
+    half = template.shape[-1] // 2
+    return row - half, column - half, near([y - row, x - column])[0]
+
+
+def fill_row(weight, row, column, light, a):
+    """On padded images."""
+    return [shared_sums(weight, row, column, light[:, None], a, b)[0, 0] for b in range(a + 1)]
+
+
+def marginalise(matrix, n):
+    """Schur complement of the rest."""
+    rest = matrix[n:, :n] @ np.linalg.solve(matrix[:n, :n], matrix[:n, n:])
+    return matrix[n:, n:] - rest
 
 
 # search/stack_nb

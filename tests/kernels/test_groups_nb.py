@@ -38,7 +38,7 @@ def test_equations(kernel, size):
     assert 5 < (matrix[:, 0, 0, 0, 0] == 0.0).sum() < len(members) - 5
 
 
-@both(groups_nb._shown)
+@both(groups_nb.shown)
 def test_shown(kernel):
     rng = np.random.default_rng(3)
     light = rng.random((5, 5))
@@ -49,7 +49,7 @@ def test_shown(kernel):
     assert 0 < sum(ours) < len(ours)
 
 
-@both(groups_nb._weighted_sum)
+@both(groups_nb.weighted_sum)
 def test_weighted_sum(kernel):
     rng = np.random.default_rng(4)
     function, (residual, weight) = rng.random((5, 5)), rng.random((2, 9, 9))

@@ -66,17 +66,17 @@ def equations(
                 u = int((y[s] - i + 0.5) * fine + 0.5)
                 v = int((x[s] - j + 0.5) * fine + 0.5)
                 near[a] = template[i // cell, j // cell, u, v]
-                if _shown(weight, i - half, j - half, near[a, 0]):
+                if shown(weight, i - half, j - half, near[a, 0]):
                     row[a], column[a] = i - half, j - half
         for a in range(n):
             for p in range(k):
-                vector[g, a, p] = _weighted_sum(residual, weight, row[a], column[a], near[a, p])
+                vector[g, a, p] = weighted_sum(residual, weight, row[a], column[a], near[a, p])
             for b in range(n):
                 _shared_sums(weight, row, column, near, a, b, matrix[g, a, :, b, :])
 
 
 @helper
-def _shown(weight: np.ndarray, top: int, left: int, light: np.ndarray) -> bool:
+def shown(weight: np.ndarray, top: int, left: int, light: np.ndarray) -> bool:
     """Whether at least half of ``light``, from a row and column on, is where there is weight."""
     total = seen = 0.0
     for m in range(light.shape[0]):
@@ -89,15 +89,15 @@ def _shown(weight: np.ndarray, top: int, left: int, light: np.ndarray) -> bool:
 
 
 @helper
-def _weighted_sum(
+def weighted_sum(
     residual: np.ndarray, weight: np.ndarray, top: int, left: int, function: np.ndarray
 ) -> float:
-    """Sum of weight, residual and a function from a row and column on; 0 outside the image."""
+    """Sum of weight, residual and a function from a row and column on, where there is weight."""
     total = 0.0
     for m in range(function.shape[0]):
         for n in range(function.shape[1]):
             i, j = top + m, left + n
-            if 0 <= i < weight.shape[0] and 0 <= j < weight.shape[1]:
+            if 0 <= i < weight.shape[0] and 0 <= j < weight.shape[1] and weight[i, j] > 0.0:
                 total += weight[i, j] * residual[i, j] * function[m, n]
     return total
 

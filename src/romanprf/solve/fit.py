@@ -48,6 +48,8 @@ class FrameFit:
         Coefficients of the background (see `romanprf.frame.background.Mesh`), e-/s per pixel.
     residual : ndarray, shape (nrows, ncols)
         Image minus model, e-/s; NaN where rejected.
+    weight : ndarray, shape (nrows, ncols)
+        Inverse variance of the pixels, 0 where rejected.
     mean_chi2 : float
         Mean squared normalised residual of the used pixels.
     n_outliers : int
@@ -66,6 +68,7 @@ class FrameFit:
     background_err: float
     background_mesh: np.ndarray
     residual: np.ndarray
+    weight: np.ndarray
     mean_chi2: float
     n_outliers: int
     iterations: int
@@ -93,6 +96,7 @@ def fit_frame(
         background_err=solution.background_err,
         background_mesh=solution.background_mesh,
         residual=residual,
+        weight=solution.weight,
         mean_chi2=float(chi2_image.sum() / np.count_nonzero(used)),
         n_outliers=int(np.count_nonzero(solution.outlier)),
         iterations=solution.iterations,
