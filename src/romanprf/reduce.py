@@ -11,7 +11,16 @@ from romanprf.config import Config
 from romanprf.core.accelerate import ONE_BLAS_THREAD
 from romanprf.io.exposures import read_exposures, read_field
 from romanprf.io.sheet import read_sheet
-from romanprf.steps import crossmatch, deltas, fit, frames, metrics, shape, simulate
+from romanprf.steps import (
+    astrometry,
+    crossmatch,
+    deltas,
+    fit,
+    frames,
+    metrics,
+    shape,
+    simulate,
+)
 from romanprf.workflow import dependencies
 from romanprf.workflow.paths import Paths
 
@@ -44,8 +53,10 @@ def reduce(config: Config) -> Paths:
     chosen = dependencies.shape_exposures(exposures, config.shape.joint_exposures)
     shape.run(tables, tables, {**sections, "exposures": chosen["exposure"].tolist()})
     photometry = _fit(config, paths, tables)
-    products = {"metrics": paths.metrics, "lightcurves": paths.lightcurves}
-    metrics.run({**tables, "photometry": photometry}, products, sections)
+    last = ("astrometry", "frame_astrometry", "metrics", "lightcurves")
+    products = {name: getattr(paths, name) for name in last}
+    astrometry.run({**tables, "photometry": photometry}, products, sections)
+    metrics.run({**tables, **products, "photometry": photometry}, products, sections)
     return paths
 
 

@@ -38,7 +38,7 @@ def complaint(reduction, *options: str) -> str:
 
 def test_good_data_of_a_user(own):
     jobs = {"kernels", "frames", "crossmatch", "deltas", "shape", "fit.00000", "fit.00001"}
-    assert own.jobs() == jobs | {"metrics", "plots"}
+    assert own.jobs() == jobs | {"astrometry", "metrics", "plots"}
     assert own.jobs("--dry-run") == set()
 
 

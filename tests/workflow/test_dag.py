@@ -16,7 +16,8 @@ from romanprf.workflow.dependencies import batches, digest
 
 pytestmark = pytest.mark.slow
 
-MEASURE = {"fit.00000", "fit.00001", "metrics", "plots"}
+PRODUCTS = {"astrometry", "metrics", "plots"}
+MEASURE = {"fit.00000", "fit.00001"} | PRODUCTS
 LEARN = {"deltas", "shape"} | MEASURE
 
 
@@ -38,6 +39,8 @@ def test_all_tables_are_written(finished):
         "sources",
         "deltas",
         "prf",
+        "astrometry",
+        "frame_astrometry",
         "metrics",
         "lightcurves",
     ]
@@ -65,7 +68,7 @@ def test_new_exposure_runs_its_batch_and_what_follows(demo):
     demo.configure(simulate={"exposures": 5})
     jobs = demo.jobs()
     new = {"simulate_truth", "simulate_exposure.00004", "frames", "fit.00002"}
-    assert jobs == new | {"metrics", "plots"}
+    assert jobs == new | PRODUCTS
     curves = pd.read_parquet(demo.results / "lightcurves.parquet")
     assert all(list(numbers) == list(range(5)) for numbers in curves["exposure"])
     assert demo.jobs("--dry-run") == set()
@@ -73,7 +76,7 @@ def test_new_exposure_runs_its_batch_and_what_follows(demo):
 
 def test_changed_image_runs_its_batch_and_what_follows(demo):
     add_light(frame(demo, 3))
-    assert demo.pending() == {"frames", "fit.00001", "metrics", "plots"}
+    assert demo.pending() == {"frames", "fit.00001"} | PRODUCTS
 
 
 def test_changed_image_of_the_prf_fit_runs_it_again(demo):
@@ -124,7 +127,8 @@ def test_edited_catalogue_row_runs_crossmatch_and_later(demo):
 
 
 def test_deleted_table_is_rebuilt_with_the_same_bytes(demo):
-    tables = [demo.results / f"{name}.parquet" for name in ("sources", "deltas", "prf", "metrics")]
+    names = ("sources", "deltas", "prf", "astrometry", "metrics")
+    tables = [demo.results / f"{name}.parquet" for name in names]
     tables += [demo.results / "photometry" / "batch=00001.parquet"]
     before = [table.read_bytes() for table in tables]
     tables[1].unlink()

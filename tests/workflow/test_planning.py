@@ -16,7 +16,7 @@ import planning
 
 pytestmark = pytest.mark.slow
 
-BEHIND_FRAMES = {"crossmatch", "deltas", "shape", "metrics", "plots"}
+BEHIND_FRAMES = {"crossmatch", "deltas", "shape", "astrometry", "metrics", "plots"}
 
 
 @pytest.fixture(params=["default", "slurm"])

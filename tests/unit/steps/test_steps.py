@@ -91,7 +91,7 @@ def _tables(paths):
         for batch in BATCHES
     ]
     names = ("exposures", "catalogue_sources", "sources", "deltas")
-    names += ("prf", "metrics", "lightcurves", "truth")
+    names += ("prf", "astrometry", "frame_astrometry", "metrics", "lightcurves", "truth")
     kinds = {**schemas.TABLES, "catalogue_sources": schemas.SOURCES}
     return [(getattr(paths, name), kinds[name]) for name in names] + batched
 

@@ -27,7 +27,7 @@ NAMES = sorted(
     for path in RULES.glob("*.smk")
     for name in re.findall(r"^(?:rule|checkpoint) (\w+):", path.read_text(), re.MULTILINE)
 )
-READ_EXPOSURES = {"deltas", "shape", "fit", "metrics", "plots"}
+READ_EXPOSURES = {"deltas", "shape", "fit", "astrometry", "metrics", "plots"}
 FIRST = SimpleNamespace(batch="00000")
 TABLE = pd.DataFrame(
     {
@@ -81,6 +81,7 @@ def test_rows_of_each_rule(tmp_path, reads):
         "deltas": [0, 2],
         "shape": [0, 2, 3],
         "fit": [0, 1, 2, 3],
+        "astrometry": [0, 1, 2, 3, 4],
         "metrics": [0, 1, 2, 3, 4],
         "plots": [0, 1, 2, 3, 4],
     }
