@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from romanprf.astrometry.offsets import N_TERMS, Offsets, Whitened, linear
-from romanprf.astrometry.stars import Prior, StarFit
+from romanprf.astrometry.stars import Frames, Prior, StarFit
 
 #: Stars, counted by their weights, from which the slopes of frames are solved; a single frame may
 #: have half of them.
@@ -19,14 +19,9 @@ _SHIFTS = np.array([0, 3])
 #: Median of the squares of normal deviates, and its relative 1 sigma for one deviate.
 _MEDIAN_SQUARE, _MEDIAN_ERROR = 0.4549, 2.33
 #: Sigmas at which the median square of a frame shows an excess.
-_SIGNIFICANT = 2.0
-
-
-class Frames(NamedTuple):
-    """Terms of nt frames (pixels): ``value`` and ``error``, (nt, 6); NaN errors if not solved."""
-
-    value: np.ndarray
-    error: np.ndarray
+_SIGNIFICANT = 3.0
+#: Stars with errors up to this many times that of the star of this rank show the excess.
+_ALIKE, _BEST = 2.0, 25
 
 
 class Sums:
@@ -96,23 +91,23 @@ class Sums:
         motion[:modes] = np.linalg.lstsq(self.tie[:modes, :modes], self.pull[:modes])[0]
         return motion
 
-    def solve(self, terms: np.ndarray, motion: np.ndarray) -> Frames:
+    def solve(self, before: Frames, motion: np.ndarray) -> Frames:
         """Terms of each frame after the stars have lost a common motion; exact given the stars.
 
-        ``terms`` are those for which the stars were fitted.
+        ``before`` are those for which the stars were fitted.
         """
-        vector = (self.normal @ terms[..., None])[..., 0] + self.vector + self.motion @ motion
-        value, error = np.zeros(vector.shape), np.full(vector.shape, np.nan)
-        sloped = self.sloped
+        vector = (self.normal @ before.value[..., None])[..., 0]
+        vector += self.vector + self.motion @ motion
+        new, sloped = Frames.unsolved(len(vector)), self.sloped
         for frames, solved in (
             (np.flatnonzero(sloped), np.arange(N_TERMS)),
             (np.flatnonzero(~sloped & (self.n_used > 0)), _SHIFTS),
         ):
             some = np.ix_(frames, solved)
             covariance = np.linalg.inv(self.normal[np.ix_(frames, solved, solved)])
-            value[some] = (covariance @ vector[some][..., None])[..., 0]
-            error[some] = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
-        return Frames(value, error)
+            new.value[some] = (covariance @ vector[some][..., None])[..., 0]
+            new.covariance[np.ix_(frames, solved, solved)] = covariance
+        return new
 
 
 def moved_by(motion: np.ndarray, field: np.ndarray) -> np.ndarray:
@@ -127,13 +122,14 @@ class Reference(NamedTuple):
     variance: np.ndarray
 
     @classmethod
-    def of(cls, offsets: Offsets, fit: StarFit, terms: np.ndarray, stars: np.ndarray) -> Reference:
+    def of(cls, offsets: Offsets, fit: StarFit, frames: Frames, stars: np.ndarray) -> Reference:
         """Residuals of those of the stars; NaN where not used."""
         some = offsets.only(stars)
-        design, used = some.design(), fit.used[stars][..., None]
-        residual = some.value - (some.terms() @ terms[:, :, None])[..., 0]
+        design, terms, used = some.design(), some.terms(), fit.used[stars][..., None]
+        residual = some.value - (terms @ frames.value[:, :, None])[..., 0]
         residual -= (design @ fit.parameters[stars][:, None, :, None])[..., 0]
         absorbed = np.einsum("ntik,nkl,ntil->nti", design, fit.covariance[stars], design)
+        absorbed += np.einsum("ntik,ntik->nti", terms @ frames.covariance, terms)
         own = some.covariance[..., [0, 2]]
         variance = np.maximum(own - absorbed, 0.1 * own)
         return cls(np.where(used, residual, np.nan), np.where(used, variance, np.nan))
@@ -143,12 +139,17 @@ def astrometric_excess(reference: Reference) -> np.ndarray:
     """Scatter per axis of bright stars beyond their errors in each frame, mas, shape (nt,).
 
     The variance that makes the median of the squared normalised residuals that of normal deviates;
-    0 where it is not significant.
+    0 where it is not significant.  From the stars with the smallest errors, which are much alike.
     """
-    squares, variance = (np.swapaxes(a, 0, 1).reshape(a.shape[1], -1) for a in reference)
-    squares = squares**2
+    residual, variance = (np.swapaxes(a, 0, 1).reshape(a.shape[1], -1) for a in reference)
+    out = np.zeros(len(residual))
+    if residual.size == 0:
+        return out
+    finite = np.isfinite(variance)
+    best = np.clip(finite.sum(axis=1), 1, 2 * _BEST) - 1  # of either axis
+    limit = np.sort(np.where(finite, variance, np.inf), axis=1)[np.arange(len(best)), best]
+    squares = np.where(variance <= _ALIKE**2 * limit[:, None], residual, np.nan) ** 2
     number = np.isfinite(squares).sum(axis=1)
-    out = np.zeros(len(squares))
     some = np.flatnonzero(number > 1)
     ratio = np.nanmedian(squares[some] / variance[some], axis=1) / _MEDIAN_SQUARE
     significant = ratio - 1.0 > _SIGNIFICANT * _MEDIAN_ERROR / np.sqrt(number[some])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
@@ -18,6 +18,10 @@ from romanprf.sky.wcs import ARCSEC, project
 CENTROIDS = ("dx", "dy", "dx_err", "dy_err", "dxy_corr", "flags")
 #: Terms of a frame: along columns, then along rows, a constant and two slopes each.
 N_TERMS = 6
+#: Offsets of a block, and its fewest stars.
+_BLOCK, _FEWEST = 16_000, 16
+#: Centroids further off along an axis (pixels) are not used: they come from a linear fit.
+_FARTHEST = 1.0
 #: Milliarcseconds in an arcsecond.
 _MAS = 1e3
 
@@ -86,6 +90,7 @@ class Offsets:
         covariance = _turned(jacobian, sx**2, corr * sx * sy, sy**2)
         usable = (columns["flags"] & BAD_MEASUREMENT) == 0
         usable &= np.isfinite(value).all(axis=-1) & np.isfinite(covariance).all(axis=-1)
+        usable &= (np.abs(offset) < _FARTHEST).all(axis=-1)
         usable &= (sx > 0.0) & (sy > 0.0) & (np.abs(corr) < 1.0)
         return cls(
             value=np.where(usable[..., None], value, 0.0),
@@ -97,12 +102,20 @@ class Offsets:
             years=np.array([julian_year(time) for time in times]) - sources["epoch"].iloc[0],
         )
 
-    def only(self, stars: np.ndarray) -> Offsets:
+    def only(self, stars: np.ndarray | slice) -> Offsets:
         """Those of some stars."""
         return replace(
             self,
             **{f.name: getattr(self, f.name)[stars] for f in fields(self) if f.name != "years"},
         )
+
+    def blocks(self) -> Iterator[tuple[slice, Offsets]]:
+        """Ranges of stars whose equations fit into the cache of a core."""
+        n, nt = self.usable.shape
+        size = max(_FEWEST, _BLOCK // max(nt, 1))
+        for low in range(0, n, size):
+            part = slice(low, min(low + size, n))
+            yield part, self.only(part)
 
     def design(self) -> np.ndarray:
         """Offsets by unit changes of the parameters of `ASTROMETRIC`, shape (n, nt, 2, 5)."""

@@ -105,7 +105,7 @@ def frame_rows(solution: Solution, exposures: Sequence[Exposure]) -> pd.DataFram
 
 
 def frame_terms(table: pd.DataFrame, exposures: Sequence[Exposure]) -> np.ndarray:
-    """Terms of these exposures from the ``frame_astrometry`` table, as `Frames.value`, (nt, 6)."""
+    """Terms (nt, 6) of these exposures, as in `Frames`, from the ``frame_astrometry`` table."""
     rows = table.set_index("exposure").loc[[exposure.number for exposure in exposures]]
     return rows[list(FRAME_TERMS)].to_numpy() * _units(exposures)
 

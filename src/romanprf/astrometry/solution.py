@@ -10,24 +10,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from romanprf.astrometry.frames import (
-    N_MODES,
-    Frames,
-    Reference,
-    Sums,
-    astrometric_excess,
-    moved_by,
-)
-from romanprf.astrometry.offsets import N_TERMS, Offsets
-from romanprf.astrometry.stars import Prior, fit_stars
+from romanprf.astrometry.frames import N_MODES, Reference, Sums, astrometric_excess, moved_by
+from romanprf.astrometry.offsets import Offsets
+from romanprf.astrometry.stars import Frames, Prior, fit_stars
 
 logger = logging.getLogger(__name__)
 
 #: The alternation ends when nothing moves by more than this fraction of its error, or after so
 #: many sweeps.
 _SETTLED, _SWEEPS = 1e-3, 100
-#: Offsets further off than so many sigma are left out, in so many stages after the first.
-_CLIP, _ROBUST = 5.0, 2
+#: Offsets further off than so many sigma are left out, in so many stages at most.
+_CLIP, _ROBUST = 5.0, 6
+#: The excess of a frame is settled when it changes by less than this fraction.
+_SAME = 0.2
 
 #: Gives the offsets of ranges of stars, all of them at each call.
 Reader = Callable[[], Iterator[tuple[slice, Offsets]]]
@@ -119,13 +114,15 @@ class Solution(NamedTuple):
 def solve(problem: Problem) -> Solution:
     """Solve stars and frames in turn, each exactly given the other, until none moves.
 
-    First without rejection, then twice without outliers and with the excess of the frames that the
-    residuals before have shown.
+    First without rejection, then without outliers and with the excess of the frames that the
+    residuals have shown before, until the excess does not change.
     """
     excess = np.zeros(problem.n_frames)
     sweep, sweeps = _settled(problem, None, excess, math.inf)
-    for _ in range(_ROBUST):
-        excess = astrometric_excess(sweep.reference)
+    for number in range(_ROBUST):
+        before, excess = excess, astrometric_excess(sweep.reference)
+        if number > 0 and np.allclose(excess, before, rtol=_SAME, atol=0.0):
+            break
         sweep, more = _settled(problem, sweep, excess, _CLIP)
         sweeps += more
     return Solution(sweep=sweep, excess=excess, tie_error=_tie_error(sweep.sums), sweeps=sweeps)
@@ -135,30 +132,30 @@ def _settled(
     problem: Problem, start: Sweep | None, excess: np.ndarray, clip: float
 ) -> tuple[Sweep, int]:
     """Sweep until nothing moves; the last sweep and their number."""
-    terms = np.zeros((problem.n_frames, N_TERMS)) if start is None else start.frames.value
+    frames = Frames.unsolved(problem.n_frames) if start is None else start.frames
     before = problem.prior.mean if start is None else start.stars.parameters
     for number in range(1, _SWEEPS + 1):
-        sweep = _swept(problem, terms, excess, clip)
+        sweep = _swept(problem, frames, excess, clip)
         moved = np.abs(sweep.stars.parameters - before) / sweep.stars.error
-        turned = np.abs(sweep.frames.value - terms) / sweep.frames.error
+        turned = np.abs(sweep.frames.value - frames.value) / sweep.frames.error
         largest = max(moved.max(initial=0.0), np.nanmax(turned, initial=0.0))
         logger.info("sweep %d: largest move %.2g sigma", number, largest)
-        before, terms = sweep.stars.parameters, sweep.frames.value
+        before, frames = sweep.stars.parameters, sweep.frames
         if largest <= _SETTLED:
             return sweep, number
     logger.warning("not converged after %d sweeps: a move of %.2g sigma", _SWEEPS, largest)
     return sweep, _SWEEPS
 
 
-def _swept(problem: Problem, terms: np.ndarray, excess: np.ndarray, clip: float) -> Sweep:
-    """Solve all stars with these terms, take out their common motion, then solve the frames."""
+def _swept(problem: Problem, before: Frames, excess: np.ndarray, clip: float) -> Sweep:
+    """Solve all stars with the terms before, take out their common motion, solve the frames."""
     stars, sums = Stars.unmeasured(problem.prior), Sums(problem.n_frames)
     references = []
-    for which, offsets in problem.read():
+    for which, offsets in _blocks(problem):
         equations, prior = offsets.whitened(excess), problem.prior.of(which)
-        fit = fit_stars(equations, terms, prior, clip)
+        fit = fit_stars(equations, before, prior, clip)
         sums.add(equations, fit, prior, problem.field[which])
-        references.append(Reference.of(offsets, fit, terms, problem.bright[which]))
+        references.append(Reference.of(offsets, fit, before, problem.bright[which]))
         stars.parameters[which], stars.covariance[which] = fit.parameters, fit.covariance
         stars.squares[which] = ((fit.residual**2).sum(axis=-1) * fit.used).sum(axis=1)
         stars.freedom[which] = (fit.freedom * fit.used).sum(axis=1)
@@ -167,9 +164,16 @@ def _swept(problem: Problem, terms: np.ndarray, excess: np.ndarray, clip: float)
     motion = sums.gauge()
     measured = stars.n_used > 0
     stars.parameters[measured] -= moved_by(motion, problem.field[measured])
-    frames = sums.solve(terms, motion)
+    frames = sums.solve(before, motion)
     reference = Reference(*(np.concatenate(parts) for parts in zip(*references, strict=True)))
     return Sweep(stars=stars, frames=frames, sums=sums, reference=reference)
+
+
+def _blocks(problem: Problem) -> Iterator[tuple[slice, Offsets]]:
+    """Offsets of all stars, few at a time."""
+    for which, offsets in problem.read():
+        for part, some in offsets.blocks():
+            yield slice(which.start + part.start, which.start + part.stop), some
 
 
 def _tie_error(sums: Sums) -> np.ndarray:

@@ -105,11 +105,11 @@ def test_order_of_stars_and_groups_do_not_matter():
 def test_outliers_are_left_out():
     sky = skies.make_sky(4)
     rng = np.random.default_rng(5)
-    stars, frames = rng.integers(0, 300, 60), rng.integers(0, 40, 60)
+    stars, frames = rng.integers(0, 200, 60), rng.integers(0, 40, 60)
     sky.columns["dx"][stars, frames] += rng.choice([-1.0, 1.0], 60) * (
         20.0 * sky.columns["dx_err"][stars, frames]
     )
-    sky.columns["dx"][0, 3] += 5.0
+    sky.columns["dx"][0, 3] += 0.8
     solution = solve(sky.problem())
     bad = len({*zip(stars.tolist(), frames.tolist(), strict=True)} | {(0, 3)})
     assert abs(int(solution.sweep.stars.n_rejected.sum()) - bad) <= 2
