@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from romanprf.io.tables import read_metadata, read_table, write_table
 from romanprf.schemas import ASTROMETRIC, ASTROMETRIC_ERRORS
 from romanprf.steps import astrometry, metrics
 
+GUIDE = Path(__file__).resolve().parents[3] / "docs" / "guides" / "astrometry.md"
 N, NT = 120, 24
 #: Exposures of each batch.
 BATCHES = (range(0, 10), range(10, 16), range(16, NT))
@@ -151,6 +154,16 @@ def test_displacements_scatter_as_their_errors(files):
     assert ratio == pytest.approx(1.0, abs=0.15)  # the solution absorbs a tenth of the squares
     stored = pq.read_table(files["lightcurves"])["east_err"].combine_chunks().flatten()
     assert np.all(stored.to_numpy().view(np.int32) % 2**12 == 0)
+
+
+def test_the_guide_runs(files, tmp_path, monkeypatch):
+    (tmp_path / "results").symlink_to(Path(files["metrics"]).parent)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    code = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(code) == 3
+    exec("\n".join(code), {})
+    assert (tmp_path / "astrometric_light_curve.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("batches", [(range(NT),), (range(16, NT), range(16))])
