@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 #: The alternation ends when nothing moves by more than this fraction of its error, or after so
 #: many sweeps.
 _SETTLED, _SWEEPS = 1e-3, 100
+#: The first stars, which are bright, are enough to start with.
+_START = 20_000
 #: Offsets further off than so many sigma are left out, in so many stages at most.
 _CLIP, _ROBUST = 5.0, 6
 #: The excess of a frame is settled when it changes by less than this fraction.
@@ -51,6 +53,18 @@ class Problem:
     prior: Prior
     field: np.ndarray
     bright: np.ndarray
+
+    def of_first(self, most: int) -> Problem:
+        """The same without the offsets of all but the first stars."""
+
+        def read() -> Iterator[tuple[slice, Offsets]]:
+            for which, offsets in self.read():
+                if which.start >= most:
+                    return
+                high = min(which.stop, most)
+                yield slice(which.start, high), offsets.only(slice(0, high - which.start))
+
+        return replace(self, read=read)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +128,11 @@ class Solution(NamedTuple):
 def solve(problem: Problem) -> Solution:
     """Solve stars and frames in turn, each exactly given the other, until none moves.
 
-    First without rejection, then without outliers and with the excess of the frames that the
-    residuals have shown before, until the excess does not change.
+    First the brightest stars without rejection, then all without outliers and with the excess of
+    the frames that the residuals have shown before, until the excess does not change.
     """
     excess = np.zeros(problem.n_frames)
-    sweep, sweeps = _settled(problem, None, excess, math.inf)
+    sweep, sweeps = _settled(problem.of_first(_START), None, excess, math.inf)
     for number in range(_ROBUST):
         before, excess = excess, astrometric_excess(sweep.reference)
         if number > 0 and np.allclose(excess, before, rtol=_SAME, atol=0.0):

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+import romanprf.astrometry.solution
 import skies
 from romanprf.astrometry.frames import N_MODES
 from romanprf.astrometry.offsets import linear
@@ -100,6 +101,16 @@ def test_order_of_stars_and_groups_do_not_matter():
     )
     backwards = solve(sky.problem(slice(180, 300), slice(7, 180), slice(0, 7)))
     np.testing.assert_allclose(backwards.sweep.stars.parameters, stars.parameters, atol=1e-9)
+
+
+def test_the_stars_to_start_with_do_not_matter(monkeypatch):
+    sky, solution = solved(2)
+    monkeypatch.setattr(romanprf.astrometry.solution, "_START", 70)
+    again = solve(sky.problem(slice(0, 60), slice(60, 300)))
+    stars = again.sweep.stars
+    off = (stars.parameters - solution.sweep.stars.parameters) / stars.error
+    assert np.abs(off).max() < 0.005
+    assert (stars.n_used == solution.sweep.stars.n_used).all()
 
 
 def test_outliers_are_left_out():
