@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from romanprf import schemas
 from romanprf.astrometry.offsets import CENTROIDS, Offsets, field_places
 from romanprf.astrometry.products import frame_rows, star_rows, state_prior
-from romanprf.astrometry.solution import Problem, solve
+from romanprf.astrometry.solution import Problem, Reader, solve
 from romanprf.config import Crossmatch
 from romanprf.errors import InputError
 from romanprf.io.exposure import Exposure
@@ -50,29 +51,13 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     """
     table = in_time(read_exposures(inputs["exposures"]))
     exposures = [Exposure.from_row(row) for row in table.to_dict("records")]
-    sources = read_table(inputs["sources"], schemas.SOURCES)
-    catalogue = read_table(inputs["catalogue_sources"], schemas.SOURCES)
-    listed = sources["source_id"].iloc[: len(catalogue)]
-    if not np.array_equal(listed, catalogue["source_id"]):
-        raise InputError(
-            f"{inputs['sources']}: expected the {len(catalogue)} sources of "
-            f"{inputs['catalogue_sources']} first, in their order"
-        )
+    catalogue, sources = _read_sources(inputs)
     batches = [str(path) for path in inputs["photometry"]]
-
-    def read() -> Iterator[tuple[slice, Offsets]]:
-        series = read_series(batches, table, len(sources), CENTROIDS, _CHUNK, "astrometry")
-        for which, columns in series:
-            yield which, Offsets.measured(columns, sources.iloc[which], exposures)
-
-    small = len(sources) * len(exposures) <= _CHUNK
-    held = list(read()) if small else []
-    prior = state_prior(catalogue, sources, Crossmatch(**params["crossmatch"]))
     flux, flags = sources["flux"].to_numpy(), sources["flags"].to_numpy()
     problem = Problem(
-        read=(lambda: iter(held)) if small else read,
+        read=_reader(batches, table, sources, exposures),
         n_frames=len(exposures),
-        prior=prior,
+        prior=state_prior(catalogue, sources, Crossmatch(**params["crossmatch"])),
         field=field_places(sources),
         bright=reference_stars(flux, flags, _BRIGHT),
     )
@@ -81,6 +66,36 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     origin = provenance(files | {Path(path).name: path for path in batches}, params)
     errors = dict(zip(schemas.ASTROMETRIC, solution.tie_error.tolist(), strict=True))
     tie = {"tie_err": json.dumps(errors), "sweeps": str(solution.sweeps)}
-    stars, frames = star_rows(sources, solution.sweep.stars, prior), frame_rows(solution, exposures)
+    stars = star_rows(sources, solution.sweep.stars, problem.prior)
+    frames = frame_rows(solution, exposures)
     write_table(outputs["astrometry"], stars, schemas.ASTROMETRY, origin, tie)
     write_table(outputs["frame_astrometry"], frames, schemas.FRAME_ASTROMETRY, origin)
+
+
+def _read_sources(inputs: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tables ``catalogue_sources`` and ``sources``, of which the second begins like the first."""
+    catalogue, sources = (
+        read_table(inputs[name], schemas.SOURCES) for name in ("catalogue_sources", "sources")
+    )
+    if not np.array_equal(sources["source_id"].iloc[: len(catalogue)], catalogue["source_id"]):
+        raise InputError(
+            f"{inputs['sources']}: expected the {len(catalogue)} sources of "
+            f"{inputs['catalogue_sources']} first, in their order"
+        )
+    return catalogue, sources
+
+
+def _reader(
+    batches: list[str], table: pd.DataFrame, sources: pd.DataFrame, exposures: list[Exposure]
+) -> Reader:
+    """Reads the offsets of all stars at each call, or once if they are few."""
+
+    def read() -> Iterator[tuple[slice, Offsets]]:
+        series = read_series(batches, table, len(sources), CENTROIDS, _CHUNK, "astrometry")
+        for which, columns in series:
+            yield which, Offsets.measured(columns, sources.iloc[which], exposures)
+
+    if len(sources) * len(exposures) > _CHUNK:
+        return read
+    held = list(read())
+    return lambda: iter(held)

@@ -116,7 +116,8 @@ _SECONDS = {
     "shape": Cost(fixed=30.0, measurement=5e-3),
     "search": Cost(measurement=1.3e-3),
     "fit": Cost(fixed=5.0, star=120 / 750e3, measurement=20 / 750e3),
-    "astrometry": Cost(fixed=20.0, measurement=3e-5),
+    # 32 for 1.3 million centroids, 8 sweeps of 3 microseconds each and reading.
+    "astrometry": Cost(fixed=20.0, measurement=25e-6),
     "metrics": Cost(fixed=10.0, star=1e-3, measurement=3e-6),
     "plots": Cost(fixed=30.0, star=1e-4),
 }
