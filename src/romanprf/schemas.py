@@ -191,7 +191,7 @@ PRF = TableSchema(
 
 PHOTOMETRY = TableSchema(
     "photometry",
-    2,
+    3,
     "One row per source and exposure of a batch, by source, then exposure.",
     (
         Column("source", _I4, "", "source number"),
@@ -204,6 +204,31 @@ PHOTOMETRY = TableSchema(
             "1 sigma, marginal over neighbours",
             nullable=True,
             rounded=True,
+        ),
+        Column(
+            "dx",
+            _F4,
+            "pix",
+            "offset of the star from where its state and that of the frame put it, along columns",
+            nullable=True,
+        ),
+        Column("dy", _F4, "pix", "the same, along rows", nullable=True),
+        Column(
+            "dx_err",
+            _F4,
+            "pix",
+            "1 sigma of dx, marginal over the flux and neighbours",
+            nullable=True,
+            rounded=True,
+        ),
+        Column("dy_err", _F4, "pix", "1 sigma of dy", nullable=True, rounded=True),
+        Column("dxy_corr", _F4, "", "correlation of dx and dy", nullable=True, rounded=True),
+        Column(
+            "free_flux",
+            _F4,
+            "electron / s",
+            "flux when the position is free as well",
+            nullable=True,
         ),
         Column(
             "model_err",
@@ -271,9 +296,76 @@ FRAME_STATS = TableSchema(
     ),
 )
 
+ASTROMETRY = TableSchema(
+    "astrometry",
+    1,
+    "One row per source: its astrometric parameters from the catalogue and the centroids of all "
+    "exposures. A parameter that the exposures cannot constrain keeps its prior.",
+    (
+        Column("source", _I4, "", "source number"),
+        Column("source_id", _I8, "", "as in sources"),
+        *_STATE,
+        Column(
+            "chi2",
+            _F8,
+            "",
+            "sum of squared normalised residuals of the centroids over its expectation",
+            nullable=True,
+        ),
+        Column("n_exposures", _I4, "", "exposures whose centroid was used"),
+        Column("n_rejected", _I4, "", "exposures whose centroid was left out as an outlier"),
+        Column(
+            "flags",
+            _I4,
+            "",
+            "flags of the source; NO_DATA: no centroid was used; PRIOR: the position is known "
+            "better from the prior than from the centroids",
+        ),
+    ),
+)
+
+#: Terms of the geometry of a frame: offset at the image centre and its derivatives.
+FRAME_TERMS = ("dx", "dx_x", "dx_y", "dy", "dy_x", "dy_y")
+
+FRAME_ASTROMETRY = TableSchema(
+    "frame_astrometry",
+    1,
+    "One row per exposure: what its WCS and its measured shift lack, so that stars are where their "
+    "states put them. The terms are 0 where they are not solved.",
+    (
+        Column("exposure", _I8, "", "exposure number"),
+        Column("dx", _F8, "pix", "offset of the stars along columns, at the image centre"),
+        Column("dx_x", _F8, "", "change of the offset along columns per pixel along columns"),
+        Column("dx_y", _F8, "", "the same, per pixel along rows"),
+        Column("dy", _F8, "pix", "offset of the stars along rows, at the image centre"),
+        Column("dy_x", _F8, "", "change of the offset along rows per pixel along columns"),
+        Column("dy_y", _F8, "", "the same, per pixel along rows"),
+        *(
+            Column(
+                f"{name}_err",
+                _F8,
+                "pix" if len(name) == 2 else "",
+                f"1 sigma of {name}; empty if not solved",
+                nullable=True,
+            )
+            for name in FRAME_TERMS
+        ),
+        Column(
+            "astrometric_excess",
+            _F8,
+            "mas",
+            "scatter per axis of the centroids of bright stars beyond their errors; added to the "
+            "errors of all centroids in quadrature",
+        ),
+        Column("n_stars", _I4, "", "stars whose centroid was used"),
+        Column("n_rejected", _I4, "", "stars whose centroid was left out as an outlier"),
+        Column("chi2", _F8, "", "as in astrometry", nullable=True),
+    ),
+)
+
 METRICS = TableSchema(
     "metrics",
-    2,
+    3,
     "One row per source: statistics of its light curve.",
     (
         Column("source", _I4, "", "source number"),
@@ -295,13 +387,21 @@ METRICS = TableSchema(
         Column("scatter", _F8, "electron / s", "1.4826 x MAD of good fluxes", nullable=True),
         Column("expected_scatter", _F8, "electron / s", "median error", nullable=True),
         Column("reduced_chi2", _F8, "", "of a constant flux (weighted mean)", nullable=True),
+        Column(
+            "centroid_scatter",
+            _F8,
+            "mas",
+            "1.4826 x MAD of good `east` and `north` of the light curve together",
+            nullable=True,
+        ),
+        Column("expected_centroid_scatter", _F8, "mas", "median of their errors", nullable=True),
         Column("flags", _I4, "", "flags of the source or of any good measurement"),
     ),
 )
 
 LIGHTCURVES = TableSchema(
     "lightcurves",
-    2,
+    3,
     "One row per source with its whole light curve as lists, by time.",
     (
         Column("source", _I4, "", "source number"),
@@ -313,6 +413,23 @@ LIGHTCURVES = TableSchema(
         Column("time", pa.list_(_F8), "d", "mid-exposure, Julian date"),
         Column("psf_flux", pa.list_(_F4), "electron / s", "flux"),
         Column("psf_flux_err", pa.list_(_F4), "electron / s", "1 sigma"),
+        Column(
+            "east",
+            pa.list_(_F4),
+            "mas",
+            "displacement of the star to the east of its state in `astrometry`, without the terms "
+            "of the frame; NaN if not measured",
+            rounded=True,
+        ),
+        Column("north", pa.list_(_F4), "mas", "the same, to the north", rounded=True),
+        Column(
+            "east_err",
+            pa.list_(_F4),
+            "mas",
+            "1 sigma, with the excess of the frame",
+            rounded=True,
+        ),
+        Column("north_err", pa.list_(_F4), "mas", "the same, of north", rounded=True),
         Column("model_err", _F4, "electron / s", "1 sigma of the model", nullable=True),
         Column("flags", pa.list_(_I4), "", "bits of romanprf.flags.SourceFlag"),
     ),
@@ -365,6 +482,8 @@ TABLES = {
         PRF,
         PHOTOMETRY,
         FRAME_STATS,
+        ASTROMETRY,
+        FRAME_ASTROMETRY,
         METRICS,
         LIGHTCURVES,
         CHECKS,
