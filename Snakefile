@@ -29,6 +29,7 @@ include: "workflow/rules/crossmatch.smk"
 include: "workflow/rules/deltas.smk"
 include: "workflow/rules/shape.smk"
 include: "workflow/rules/fit.smk"
+include: "workflow/rules/astrometry.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/checks.smk"
 include: "workflow/rules/plots.smk"
@@ -51,6 +52,8 @@ rule all:
         paths.prf,
         each_batch(paths.photometry),
         each_batch(paths.frame_stats),
+        paths.astrometry,
+        paths.frame_astrometry,
         paths.metrics,
         paths.lightcurves,
         paths.checks,

@@ -13,7 +13,18 @@ from romanprf.config import Config
 from romanprf.core.accelerate import ONE_BLAS_THREAD
 from romanprf.io.exposures import read_exposures, read_field
 from romanprf.io.sheet import read_sheet
-from romanprf.steps import checks, choose, crossmatch, deltas, fit, frames, metrics, shape, simulate
+from romanprf.steps import (
+    astrometry,
+    checks,
+    choose,
+    crossmatch,
+    deltas,
+    fit,
+    frames,
+    metrics,
+    shape,
+    simulate,
+)
 from romanprf.workflow import dependencies
 from romanprf.workflow.paths import Paths
 
@@ -44,8 +55,10 @@ def reduce(config: Config) -> Paths:
     deltas.run(tables, tables, sections)
     shape.run(tables, tables, sections)
     tables |= _fit(config, paths, tables)
-    products = {"metrics": paths.metrics, "lightcurves": paths.lightcurves}
-    metrics.run(tables, products, sections)
+    last = ("astrometry", "frame_astrometry", "metrics", "lightcurves")
+    products = {name: getattr(paths, name) for name in last}
+    astrometry.run(tables, products, sections)
+    metrics.run({**tables, **products}, products, sections)
     pages = {"checks": paths.checks, "page": paths.checks_page}
     checks.run({**tables, **products}, pages, {})
     return paths

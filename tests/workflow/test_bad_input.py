@@ -47,7 +47,7 @@ def test_good_data_of_a_user(own):
         "fit.00000",
         "fit.00001",
     }
-    assert own.jobs() == jobs | {"metrics", "checks", "plots"}
+    assert own.jobs() == jobs | {"astrometry", "metrics", "checks", "plots"}
     assert own.jobs("--dry-run") == set()
 
 

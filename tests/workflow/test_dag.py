@@ -16,8 +16,8 @@ from romanprf.workflow.dependencies import batches, digest
 
 pytestmark = pytest.mark.slow
 
-REPORT = {"metrics", "checks", "plots"}
-MEASURE = {"fit.00000", "fit.00001"} | REPORT
+PRODUCTS = {"astrometry", "metrics", "checks", "plots"}
+MEASURE = {"fit.00000", "fit.00001"} | PRODUCTS
 LEARN = {"deltas", "shape"} | MEASURE
 
 
@@ -49,6 +49,8 @@ def test_all_tables_are_written(finished):
         "sources",
         "deltas",
         "prf",
+        "astrometry",
+        "frame_astrometry",
         "metrics",
         "lightcurves",
         "checks",
@@ -77,7 +79,7 @@ def test_new_exposure_runs_its_batch_and_what_follows(demo):
     demo.configure(simulate={"exposures": 5})
     jobs = demo.jobs()
     new = {"simulate_truth", "simulate_exposure.00004", "frames", "fit.00002"}
-    assert jobs == new | REPORT
+    assert jobs == new | PRODUCTS
     curves = pd.read_parquet(demo.results / "lightcurves.parquet")
     assert all(list(numbers) == list(range(5)) for numbers in curves["exposure"])
     assert demo.jobs("--dry-run") == set()
@@ -107,7 +109,7 @@ def test_choice_is_made_anew_on_request(demo):
 def test_changed_image_runs_its_batch_and_what_follows(demo):
     number = not_chosen(demo)
     add_light(frame(demo, number))
-    assert demo.pending() == {"frames", f"fit.0000{number // 2}"} | REPORT
+    assert demo.pending() == {"frames", f"fit.0000{number // 2}"} | PRODUCTS
 
 
 def test_changed_image_of_the_prf_fit_runs_it_again(demo):
@@ -155,7 +157,7 @@ def test_touched_image_runs_nothing_behind_frames(demo):
         ("shape", {"max_exposures": 2}, {"choose"} | LEARN),
         ("shape", {"joint_exposures": 4}, {"choose"} | LEARN),
         ("fit", {"prior_width": 6.0}, MEASURE),
-        ("metrics", {"subpixels": 3}, REPORT),
+        ("metrics", {"subpixels": 3}, PRODUCTS),
         ("plots", {"dpi": 120}, {"plots"}),
         ("crossmatch", {"blend_limit": 0.02}, {"crossmatch"} | LEARN),
         ("exposures", {"gain": 2.0}, {"frames"}),
@@ -174,7 +176,8 @@ def test_edited_catalogue_row_runs_crossmatch_and_later(demo):
 
 
 def test_deleted_table_is_rebuilt_with_the_same_bytes(demo):
-    tables = [demo.results / f"{name}.parquet" for name in ("sources", "deltas", "prf", "metrics")]
+    names = ("sources", "deltas", "prf", "astrometry", "metrics")
+    tables = [demo.results / f"{name}.parquet" for name in names]
     tables += [demo.results / "photometry" / "batch=00001.parquet"]
     before = [table.read_bytes() for table in tables]
     tables[1].unlink()

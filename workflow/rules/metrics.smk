@@ -6,6 +6,8 @@ rule metrics:
         sources=paths.sources,
         prf=paths.prf,
         photometry=each_batch(paths.photometry),
+        astrometry=paths.astrometry,
+        frame_astrometry=paths.frame_astrometry,
     output:
         metrics=paths.metrics,
         lightcurves=paths.lightcurves,

@@ -1,1 +1,1 @@
-"""Where stars are."""
+"""Where stars are and how they move."""

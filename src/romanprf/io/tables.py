@@ -148,16 +148,19 @@ def _checked(rows: Rows, schema: TableSchema) -> pa.Table:
         table = pa.Table.from_arrays(arrays, schema=arrow)
     for number, column in enumerate(schema.columns):
         if column.rounded:
-            table = table.set_column(number, arrow.field(number), _rounded(table[number]))
+            whole = table[number].combine_chunks()
+            table = table.set_column(number, arrow.field(number), _rounded(whole))
         if not column.nullable and table[column.name].null_count:
             raise ValueError(f"table {schema.name}: column {column.name} has empty entries")
     return table
 
 
-def _rounded(column: pa.ChunkedArray) -> pa.Array:
-    """Float32 values rounded to `KEPT_BITS` bits of their mantissa."""
+def _rounded(column: pa.Array) -> pa.Array:
+    """Float32 values, or lists of them, rounded to `KEPT_BITS` bits of their mantissa."""
+    if pa.types.is_list(column.type):
+        return pa.ListArray.from_arrays(column.offsets, _rounded(column.values), column.type)
     lost = 23 - KEPT_BITS
-    words = column.combine_chunks().view(pa.int32())
+    words = column.view(pa.int32())
     half, mask = (pa.scalar(n, pa.int32()) for n in (1 << (lost - 1), -(1 << lost)))
     return pc.bit_wise_and(pc.add(words, half), mask).view(pa.float32())
 

@@ -49,6 +49,32 @@ def light_curve_statistics(
     }
 
 
+def centroid_statistics(
+    east: np.ndarray, north: np.ndarray, east_err: np.ndarray, north_err: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Statistics of the displacements of each source, both directions together.
+
+    Parameters
+    ----------
+    east, north, east_err, north_err : ndarray, shape (nsources, nt)
+        mas; NaN where not measured.
+
+    Returns
+    -------
+    dict of ndarray, shape (nsources,)
+        ``centroid_scatter`` (1.4826 MAD) and ``expected_centroid_scatter`` (median error), mas; NaN
+        with fewer than two measurements.
+    """
+    centred = np.hstack([a - _nanmedian(a)[:, None] for a in (east, north)])
+    single = np.isfinite(east).sum(axis=1) < 2
+    scatter = MAD_SCALE * _nanmedian(np.abs(centred))
+    expected = _nanmedian(np.hstack([east_err, north_err]))
+    return {
+        "centroid_scatter": np.where(single, np.nan, scatter),
+        "expected_centroid_scatter": np.where(single, np.nan, expected),
+    }
+
+
 def _nanmedian(values: np.ndarray) -> np.ndarray:
     """Median along the second axis, without NaN; NaN where all values are."""
     out = np.full(values.shape[0], np.nan)

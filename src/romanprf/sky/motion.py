@@ -64,11 +64,13 @@ def julian_year(time: float) -> float:
     return 2000.0 + (time - 2451545.0) / 365.25
 
 
-def parallax_factors(ra: np.ndarray, dec: np.ndarray, time: float) -> tuple[np.ndarray, np.ndarray]:
+def parallax_factors(
+    ra: np.ndarray, dec: np.ndarray, time: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Displacements (east, north) of stars at these places (degrees) per unit of parallax.
 
-    From the barycentric place of the Earth at a Julian date (TDB), scaled to the second Lagrange
-    point (e.g. van Altena 2013, Astrometry for Astrophysics, eq. 9.4).
+    From the barycentric place of the Earth at Julian dates (TDB), scaled to the second Lagrange
+    point (e.g. van Altena 2013, Astrometry for Astrophysics, eq. 9.4).  The arguments broadcast.
     """
     earth = get_body_barycentric("earth", Time(time, format="jd", scale="tdb"))
     x, y, z = _LAGRANGE_2 * earth.xyz.to_value("au")

@@ -253,11 +253,18 @@ def _measurements(frame: Frame, source: np.ndarray, fit: FrameFit) -> dict[str, 
         "exposure": np.full(source.size, frame.exposure.number),
         "psf_flux": fit.flux.astype(np.float32),
         "psf_flux_err": fit.flux_err.astype(np.float32),
+        **_centroids(source.size),
         "chi2": fit.chi2.astype(np.float32),
         "psf_fraction": fit.psf_fraction.astype(np.float32),
         "n_outliers": fit.core_outliers.astype(np.int8),
         "flags": fit.flags | (int(SourceFlag.BAD_EXPOSURE) if frame.exposure.flags else 0),
     }
+
+
+def _centroids(n: int) -> dict[str, np.ndarray]:
+    """Centroids of n sources and the fluxes that go with them: not measured."""
+    names = ("dx", "dy", "dx_err", "dy_err", "dxy_corr", "free_flux")
+    return {name: np.full(n, np.nan, np.float32) for name in names}
 
 
 def _statistics(frame: Frame, fit: FrameFit, shift: Shift) -> dict[str, Any]:
@@ -294,6 +301,7 @@ def _nothing(
         "exposure": np.full(source.size, frame.exposure.number),
         "psf_flux": nothing,
         "psf_flux_err": nothing,
+        **_centroids(source.size),
         "chi2": nothing,
         "psf_fraction": np.zeros(source.size, np.float32),
         "n_outliers": np.zeros(source.size, np.int8),

@@ -27,6 +27,8 @@ class Paths:
         self.prf = str(root / "prf.parquet")
         self.photometry = str(root / "photometry" / "batch={batch}.parquet")
         self.frame_stats = str(root / "frame_stats" / "batch={batch}.parquet")
+        self.astrometry = str(root / "astrometry.parquet")
+        self.frame_astrometry = str(root / "frame_astrometry.parquet")
         self.metrics = str(root / "metrics.parquet")
         self.lightcurves = str(root / "lightcurves.parquet")
         self.checks = str(root / "checks.parquet")

@@ -95,7 +95,8 @@ _MEMORY = {
     # One frame of 4088 x 4088 pixels with 750 000 stars: 3.9 GB for the fluxes (7.8 GB with 1.9
     # million), 5.1 GB for the errors of the model; and the next frame and the results of the batch.
     "fit": Cost(fixed=400e6, pixel=170.0, star=2.5e3, measurement=40.0),
-    # Light curves are read in chunks of four million measurements.
+    # Centroids are read in chunks of half a million, light curves in chunks of a million.
+    "astrometry": Cost(fixed=900e6, star=1.5e3),
     "metrics": Cost(fixed=1.2e9, star=2e3),
     "checks": Cost(fixed=400e6, star=4e3),
     "plots": Cost(fixed=600e6, pixel=80.0, star=4e3),
@@ -118,7 +119,9 @@ _SECONDS = {
     "shape": Cost(fixed=30.0, measurement=5e-3),
     "search": Cost(measurement=1.3e-3),
     "fit": Cost(fixed=5.0, star=120 / 750e3, measurement=20 / 750e3),
-    "metrics": Cost(fixed=10.0, star=1e-3, measurement=1e-6),
+    # 32 for 1.3 million centroids, 8 sweeps of 3 microseconds each and reading.
+    "astrometry": Cost(fixed=20.0, measurement=25e-6),
+    "metrics": Cost(fixed=10.0, star=1e-3, measurement=3e-6),
     "checks": Cost(fixed=10.0, star=1e-4),
     "plots": Cost(fixed=30.0, star=1e-4),
 }

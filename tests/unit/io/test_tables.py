@@ -32,6 +32,7 @@ def photometry(n: int = 5) -> dict[str, np.ndarray]:
         "exposure": np.full(n, 7),
         "psf_flux": flux,
         "psf_flux_err": flux / 10,
+        **dict.fromkeys(("dx", "dy", "dx_err", "dy_err", "dxy_corr", "free_flux"), flux / 30),
         "model_err": flux / 20,
         "chi2": flux,
         "psf_fraction": np.ones(n, np.float32),
@@ -73,7 +74,7 @@ def test_frames_mappings_and_arrow_tables_give_the_same_file(tmp_path):
     arrow = arrow.set_column(
         2, "psf_flux", pa.array(rows["psf_flux"], mask=np.isnan(rows["psf_flux"]))
     )
-    for kind in ("psf_flux_err", "model_err", "chi2"):
+    for kind in (column.name for column in TABLE.columns[3:] if column.nullable):
         masked = pa.array(rows[kind], mask=np.isnan(rows[kind]))
         arrow = arrow.set_column(arrow.column_names.index(kind), kind, masked)
     for name, value in {"a": rows, "b": pd.DataFrame(rows), "c": arrow}.items():
@@ -117,6 +118,19 @@ def test_errors_are_rounded_and_fluxes_are_not(tmp_path):
     assert 1e-4 < np.abs(error).max() <= 2.0**-12
     assert abs(error.mean()) < 1e-5
     assert np.all(rounded.view(np.int32)[3:] % 2**12 == 0)
+
+
+def test_lists_are_rounded(tmp_path):
+    column = schemas.Column("a", pa.list_(pa.float32()), "", "values", rounded=True)
+    table = schemas.TableSchema("lists", 1, "", (column,))
+    values = [np.array([1.0 / 3.0, np.nan], np.float32), np.empty(0, np.float32)]
+    values.append(np.array([-2.0 / 3.0], np.float32))
+    tables.write_table(tmp_path / "p", {"a": values}, table, ORIGIN)
+    found = tables.read_table(tmp_path / "p", table)["a"]
+    assert [len(row) for row in found] == [2, 0, 1]
+    for row, value in zip(found, values, strict=True):
+        np.testing.assert_allclose(row, value, rtol=2.0**-12)
+        assert np.all(row[np.isfinite(row)].view(np.int32) % 2**12 == 0)
 
 
 def test_layout_of_photometry(tmp_path):
@@ -177,7 +191,7 @@ def test_unreadable_files_give_one_line(tmp_path, content):
 def test_other_tables_and_versions_are_refused(tmp_path):
     path = tmp_path / "p.parquet"
     tables.write_table(path, photometry(), TABLE, ORIGIN)
-    with pytest.raises(InputError, match="expected table metrics version 2, found photometry"):
+    with pytest.raises(InputError, match="expected table metrics version 3, found photometry"):
         tables.read_table(path, schemas.METRICS)
     newer = schemas.TableSchema("photometry", TABLE.version + 1, "", TABLE.columns)
     told = rf"photometry version {newer.version}, found .* version {TABLE.version}"

@@ -11,7 +11,7 @@ from romanprf.errors import InputError
 from romanprf.flags import BAD_MEASUREMENT, SourceFlag
 from romanprf.io.tables import write_table
 from romanprf.metrics.coverage import image_fraction
-from romanprf.metrics.lightcurves import light_curve_statistics
+from romanprf.metrics.lightcurves import centroid_statistics, light_curve_statistics
 from romanprf.steps import metrics
 
 SHAPE = (40, 44)
@@ -74,6 +74,20 @@ def test_statistics_of_no_exposures():
     ours = light_curve_statistics(nothing, nothing, np.empty((3, 0), int))
     assert ours["n_good"].tolist() == ours["flags"].tolist() == [0, 0, 0]
     assert np.isnan(ours["median_flux"]).all()
+
+
+def test_statistics_of_centroids():
+    rng = np.random.default_rng(65)
+    error = np.broadcast_to([[1.0], [3.0], [2.0], [1.0]], (4, 500)).copy()
+    east, north = (5.0 + error * rng.normal(size=error.shape) for _ in range(2))
+    north[0] += 100.0  # each direction has its own centre
+    for series in (east, north, error):
+        series[2, 1:] = np.nan  # one measurement
+        series[3] = np.nan
+    ours = centroid_statistics(east, north, error, error)
+    assert_allclose(ours["centroid_scatter"][:2], [1.0, 3.0], rtol=0.15)
+    assert ours["expected_centroid_scatter"][:2].tolist() == [1.0, 3.0]
+    assert np.isnan([series[2:] for series in ours.values()]).all()
 
 
 # image_fraction
@@ -145,7 +159,8 @@ def batches(tmp_path):
     for number, members in enumerate([[3, 4], [10, 11], [20]]):
         source, exposure = np.divmod(np.arange(7 * len(members)), len(members))
         table = pd.DataFrame({"source": source, "exposure": np.array(members)[exposure]})
-        for name in ("psf_flux", "psf_flux_err", "model_err", "chi2", "psf_fraction"):
+        measured = {column.name for column in schemas.PHOTOMETRY.columns} - {*table}
+        for name in sorted(measured - {"n_outliers", "flags"}):
             table[name] = rng.random(len(table)).astype(np.float32)
         table["n_outliers"] = np.int8(0)
         table["flags"] = rng.integers(0, 600, len(table)).astype(np.int32)
@@ -161,19 +176,19 @@ def test_light_curves_in_chunks(batches, monkeypatch, measurements):
     paths, exposures, everything = batches
     monkeypatch.setattr(metrics, "_CHUNK", measurements)
     chunks = list(metrics.light_curves(paths, exposures, 7))
-    assert [low for low, _ in chunks] == list(
+    assert [which.start for which, _ in chunks] == list(
         range(0, 7, {1: 1, 15: 3, 10**6: 1000000}[measurements])
     )
-    for low, curves in chunks:
+    for which, curves in chunks:
         assert curves["time"].tolist() == [1.0, 2.5, 4.0, 5.0, 9.0]
         assert curves["exposure"].tolist() == [11, 20, 4, 3, 10]
-        for s in range(len(curves["flux"])):
-            rows = everything[everything["source"] == low + s].set_index("exposure")
+        for s in range(len(curves["psf_flux"])):
+            rows = everything[everything["source"] == which.start + s].set_index("exposure")
             rows = rows.loc[[11, 20, 4, 3, 10]]
-            assert_array_equal(curves["flux"][s], rows["psf_flux"])
-            assert_allclose(curves["flux_err"][s], rows["psf_flux_err"], rtol=2.0**-12)
-            assert_allclose(curves["model_err"][s], rows["model_err"], rtol=2.0**-12)
-            assert_array_equal(curves["flags"][s], rows["flags"])
+            for name in ("psf_flux", "dx", "dy", "flags"):
+                assert_array_equal(curves[name][s], rows[name])
+            for name in ("psf_flux_err", "model_err", "dx_err", "dy_err", "dxy_corr"):
+                assert_allclose(curves[name][s], rows[name], rtol=2.0**-12)
 
 
 def test_missing_and_foreign_measurements_are_told(batches):

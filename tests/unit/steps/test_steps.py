@@ -92,8 +92,8 @@ def _tables(paths):
         for name in ("photometry", "frame_stats")
         for batch in BATCHES
     ]
-    names = ("exposures", "learning", "catalogue_sources", "sources", "deltas")
-    names += ("prf", "metrics", "lightcurves", "checks", "truth")
+    names = ("exposures", "learning", "catalogue_sources", "sources", "deltas", "prf")
+    names += ("astrometry", "frame_astrometry", "metrics", "lightcurves", "checks", "truth")
     kinds = {**schemas.TABLES, "catalogue_sources": schemas.SOURCES}
     return [(getattr(paths, name), kinds[name]) for name in names] + batched
 

@@ -28,7 +28,7 @@ NAMES = sorted(
     for name in re.findall(r"^(?:rule|checkpoint) (\w+):", path.read_text(), re.MULTILINE)
 )
 LEARNING = pd.DataFrame({"order": [0, 1, 2, 3], "exposure": [4, 7, 0, 2]})
-READ_EXPOSURES = {"deltas", "shape", "fit", "metrics", "checks", "plots"}
+READ_EXPOSURES = {"deltas", "shape", "fit", "astrometry", "metrics", "checks", "plots"}
 FIRST = SimpleNamespace(batch="00000")
 TABLE = pd.DataFrame(
     {
@@ -84,6 +84,7 @@ def test_rows_of_each_rule(tmp_path, reads):
         "deltas": [0, 4],
         "shape": [0, 2, 4],
         "fit": [0, 1, 2, 3],
+        "astrometry": [0, 1, 2, 3, 4],
         "metrics": [0, 1, 2, 3, 4],
         "checks": [0, 1, 2, 3, 4],
         "plots": [0, 1, 2, 3, 4],

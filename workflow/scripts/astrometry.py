@@ -1,0 +1,4 @@
+from romanprf.steps import astrometry
+from romanprf.workflow.job import main
+
+main(astrometry.run, snakemake)
