@@ -34,7 +34,7 @@ class Centroids(NamedTuple):
     ----------
     dx, dy : ndarray
         Seen minus modelled place along columns and rows, pixels.
-    dx_err, dy_err, correlation : ndarray
+    dx_err, dy_err, dxy_corr : ndarray
         Errors with the fluxes of the star and of its neighbours free, and their correlation.
     free_flux : ndarray
         Flux of the star at the place where it is seen, e-/s.
@@ -44,7 +44,7 @@ class Centroids(NamedTuple):
     dy: np.ndarray
     dx_err: np.ndarray
     dy_err: np.ndarray
-    correlation: np.ndarray
+    dxy_corr: np.ndarray
     free_flux: np.ndarray
 
 
@@ -76,7 +76,7 @@ def centroids(model: FrameModel, fit: FrameFit, sigma: np.ndarray) -> Centroids:
             dy=y / light,
             dx_err=np.sqrt(yy / determinant) / light,
             dy_err=np.sqrt(xx / determinant) / light,
-            correlation=-xy / np.sqrt(xx * yy),
+            dxy_corr=-xy / np.sqrt(xx * yy),
             free_flux=fit.flux - (mixed[:, 0] * x + mixed[:, 1] * y) / flux,
         )
     return Centroids(*(np.where(known, values, np.nan) for values in found))

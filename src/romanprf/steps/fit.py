@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from romanprf.io.tables import provenance, read_metadata, read_table, write_tabl
 from romanprf.prf import PRF
 from romanprf.prf.table import read_prf
 from romanprf.sky.wcs import ARCSEC
+from romanprf.solve.centroids import Centroids, centroids
 from romanprf.solve.fit import FrameFit, fit_frame
 from romanprf.solve.fluxes import Method, Prior
 from romanprf.solve.model_error import error_images, model_error
@@ -231,40 +232,47 @@ def fit_exposure(
     if image is None or not image.usable.any():
         return _nothing(frame, sources, ExposureFlag.UNUSABLE)
     try:
-        fit, shift = frame_solution(frame, image, reduction)
+        solution = frame_solution(frame, image, reduction)
     except NotConvergedError as error:
         logger.warning("exposure %d: %s", frame.exposure.number, error)
         return _nothing(frame, sources, ExposureFlag.NOT_CONVERGED)
-    return _measurements(frame, sources, fit), _statistics(frame, fit, shift)
+    statistics = _statistics(frame, solution.fit, solution.shift)
+    return _measurements(frame, sources, solution), statistics
 
 
-def frame_solution(frame: Frame, image: Image, reduction: Reduction) -> tuple[FrameFit, Shift]:
+class FrameSolution(NamedTuple):
+    """What one exposure gives: its shift, the fit of all fluxes, and where the stars are seen."""
+
+    shift: Shift
+    fit: FrameFit
+    centroids: Centroids
+
+
+def frame_solution(frame: Frame, image: Image, reduction: Reduction) -> FrameSolution:
     """Register one exposure and fit it."""
-    shift = reduction.register(frame, image)
+    shift, prior = reduction.register(frame, image), reduction.prior
     model = reduction.model(frame, FrameState(shift))
     method = Method.configured(reduction.settings)
-    return fit_frame(image, model.stamps, reduction.prior, method, model.add_far), shift
+    fit = fit_frame(image, model.stamps, prior, method, model.add_far)
+    return FrameSolution(shift, fit, centroids(model, fit, prior.sigma))
 
 
-def _measurements(frame: Frame, source: np.ndarray, fit: FrameFit) -> dict[str, np.ndarray]:
+def _measurements(
+    frame: Frame, source: np.ndarray, solution: FrameSolution
+) -> dict[str, np.ndarray]:
     """Rows of ``photometry``, but for ``model_err``."""
+    fit, seen = solution.fit, solution.centroids
     return {
         "source": source,
         "exposure": np.full(source.size, frame.exposure.number),
         "psf_flux": fit.flux.astype(np.float32),
         "psf_flux_err": fit.flux_err.astype(np.float32),
-        **_centroids(source.size),
+        **{name: values.astype(np.float32) for name, values in seen._asdict().items()},
         "chi2": fit.chi2.astype(np.float32),
         "psf_fraction": fit.psf_fraction.astype(np.float32),
         "n_outliers": fit.core_outliers.astype(np.int8),
         "flags": fit.flags | (int(SourceFlag.BAD_EXPOSURE) if frame.exposure.flags else 0),
     }
-
-
-def _centroids(n: int) -> dict[str, np.ndarray]:
-    """Centroids of n sources and the fluxes that go with them: not measured."""
-    names = ("dx", "dy", "dx_err", "dy_err", "dxy_corr", "free_flux")
-    return {name: np.full(n, np.nan, np.float32) for name in names}
 
 
 def _statistics(frame: Frame, fit: FrameFit, shift: Shift) -> dict[str, Any]:
@@ -301,7 +309,7 @@ def _nothing(
         "exposure": np.full(source.size, frame.exposure.number),
         "psf_flux": nothing,
         "psf_flux_err": nothing,
-        **_centroids(source.size),
+        **dict.fromkeys(Centroids._fields, nothing),
         "chi2": nothing,
         "psf_fraction": np.zeros(source.size, np.float32),
         "n_outliers": np.zeros(source.size, np.int8),

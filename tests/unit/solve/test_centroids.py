@@ -74,8 +74,8 @@ def test_errors_of_one_axis_know_the_other():
     for _ in range(40):
         found, _ = fitted(x, y, flux, off, rng)
         products.append(found.dx * found.dy / (found.dx_err * found.dy_err))
-    assert abs(np.median(found.correlation)) > 0.1
-    assert np.mean(products) == pytest.approx(np.mean(found.correlation), abs=0.05)
+    assert abs(np.median(found.dxy_corr)) > 0.1
+    assert np.mean(products) == pytest.approx(np.mean(found.dxy_corr), abs=0.05)
 
 
 def test_place_and_flux_of_a_star_off_its_place():
