@@ -87,7 +87,7 @@ def _sections(name: str, section: type[BaseModel]) -> Iterator[str]:
 
 
 def _column(column: schemas.Column) -> str:
-    marks = [mark for mark in ("nullable", "rounded") if getattr(column, mark)]
+    marks = ["nullable"] * column.nullable + [column.rounding] * bool(column.rounding)
     return " ".join([f"{column.name}: {column.type} [{column.unit}]", *marks])
 
 

@@ -18,11 +18,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from romanprf.core.rounding import rounded
 from romanprf.errors import InputError
 from romanprf.io.atomic import replacing
-from romanprf.schemas import KEPT_BITS, TableSchema
+from romanprf.schemas.table import (
+    ABSOLUTE,
+    ERROR_BITS,
+    KEPT_BITS,
+    RELATIVE,
+    Column,
+    TableSchema,
+)
 
-_COMPRESSION = "zstd"
+#: Level 3 writes as fast as level 1; level 5 saves 2 % and takes twice as long.
+_COMPRESSION: Mapping[str, Any] = {"compression": "zstd", "compression_level": 3}
 
 
 def provenance(
@@ -70,7 +79,10 @@ class TableWriter:
     def write(self, rows: Rows) -> None:
         """Check and append rows."""
         table = _checked(rows, self._schema).replace_schema_metadata(self._writer.schema.metadata)
-        self._writer.write_table(table, self._schema.row_group)
+        size = self._schema.row_group or max(len(table), 1)
+        for start in range(0, max(len(table), 1), size):  # rounding needs memory
+            part = _rounded(table.slice(start, size), self._schema)
+            self._writer.write_table(part, self._schema.row_group)
 
 
 @contextmanager
@@ -97,7 +109,7 @@ def writing(
     arrow = schema.arrow().with_metadata({**head, **(metadata or {})})
     with (
         replacing(path) as temporary,
-        pq.ParquetWriter(temporary, arrow, compression=_COMPRESSION, **_encodings(arrow)) as writer,
+        pq.ParquetWriter(temporary, arrow, **_COMPRESSION, **_encodings(arrow)) as writer,
     ):
         yield TableWriter(writer, schema)
 
@@ -146,23 +158,41 @@ def _checked(rows: Rows, schema: TableSchema) -> pa.Table:
     else:
         arrays = [_array(rows[c.name], c.type, c.nullable) for c in schema.columns]
         table = pa.Table.from_arrays(arrays, schema=arrow)
-    for number, column in enumerate(schema.columns):
-        if column.rounded:
-            whole = table[number].combine_chunks()
-            table = table.set_column(number, arrow.field(number), _rounded(whole))
+    for column in schema.columns:
         if not column.nullable and table[column.name].null_count:
             raise ValueError(f"table {schema.name}: column {column.name} has empty entries")
     return table
 
 
-def _rounded(column: pa.Array) -> pa.Array:
-    """Float32 values, or lists of them, rounded to `KEPT_BITS` bits of their mantissa."""
-    if pa.types.is_list(column.type):
-        return pa.ListArray.from_arrays(column.offsets, _rounded(column.values), column.type)
-    lost = 23 - KEPT_BITS
-    words = column.view(pa.int32())
-    half, mask = (pa.scalar(n, pa.int32()) for n in (1 << (lost - 1), -(1 << lost)))
-    return pc.bit_wise_and(pc.add(words, half), mask).view(pa.float32())
+def _rounded(table: pa.Table, schema: TableSchema) -> pa.Table:
+    """The table with its columns rounded: errors first, by which others are rounded."""
+    for column in sorted(schema.columns, key=lambda c: c.rounded not in (RELATIVE, ABSOLUTE)):
+        if column.rounded:
+            number, field = schema.names.index(column.name), table.schema.field(column.name)
+            table = table.set_column(number, field, _rounded_column(table, column))
+    return table
+
+
+def _rounded_column(table: pa.Table, column: Column) -> pa.Array:
+    """A float32 column, or one of lists, rounded as its schema says."""
+    whole = table[column.name].combine_chunks()
+    values = _numbers(whole)
+    if column.rounded == RELATIVE:
+        new = rounded(values, np.abs(values), KEPT_BITS)
+    elif column.rounded == ABSOLUTE:
+        new = rounded(values, np.float32(1.0), KEPT_BITS)
+    else:
+        new = rounded(values, _numbers(table[column.rounded].combine_chunks()), ERROR_BITS)
+    if pa.types.is_list(whole.type):
+        offsets = pc.subtract(whole.offsets, whole.offsets[0])
+        return pa.ListArray.from_arrays(offsets, pa.array(new), whole.type)
+    return pa.array(new, mask=whole.is_null().to_numpy(zero_copy_only=False))
+
+
+def _numbers(column: pa.Array) -> np.ndarray:
+    """Values of a float32 column, or of its lists; NaN where empty."""
+    flat = column.flatten() if pa.types.is_list(column.type) else column
+    return flat.to_numpy(zero_copy_only=False)
 
 
 def _array(values: Any, kind: pa.DataType, nullable: bool) -> pa.Array:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from romanprf.schemas.table import BOOL, F4, F8, I4, I8, STRING, Column, TableSchema
+from romanprf.schemas.table import (
+    ABSOLUTE,
+    BOOL,
+    F4,
+    F8,
+    I4,
+    I8,
+    RELATIVE,
+    STRING,
+    Column,
+    TableSchema,
+)
 
 PHOTOMETRY = TableSchema(
     "photometry",
@@ -13,14 +24,21 @@ PHOTOMETRY = TableSchema(
     (
         Column("source", I4, "", "source number"),
         Column("exposure", I8, "", "exposure number"),
-        Column("psf_flux", F4, "electron / s", "flux of the joint fit", nullable=True),
+        Column(
+            "psf_flux",
+            F4,
+            "electron / s",
+            "flux of the joint fit",
+            nullable=True,
+            rounded="psf_flux_err",
+        ),
         Column(
             "psf_flux_err",
             F4,
             "electron / s",
             "1 sigma, marginal over neighbours",
             nullable=True,
-            rounded=True,
+            rounded=RELATIVE,
         ),
         Column(
             "dx",
@@ -28,24 +46,26 @@ PHOTOMETRY = TableSchema(
             "pix",
             "offset of the star from where its state and that of the frame put it, along columns",
             nullable=True,
+            rounded="dx_err",
         ),
-        Column("dy", F4, "pix", "the same, along rows", nullable=True),
+        Column("dy", F4, "pix", "the same, along rows", nullable=True, rounded="dy_err"),
         Column(
             "dx_err",
             F4,
             "pix",
             "1 sigma of dx, marginal over the flux and neighbours",
             nullable=True,
-            rounded=True,
+            rounded=RELATIVE,
         ),
-        Column("dy_err", F4, "pix", "1 sigma of dy", nullable=True, rounded=True),
-        Column("dxy_corr", F4, "", "correlation of dx and dy", nullable=True, rounded=True),
+        Column("dy_err", F4, "pix", "1 sigma of dy", nullable=True, rounded=RELATIVE),
+        Column("dxy_corr", F4, "", "correlation of dx and dy", nullable=True, rounded=ABSOLUTE),
         Column(
             "free_flux",
             F4,
             "electron / s",
             "flux when the position is free as well",
             nullable=True,
+            rounded="psf_flux_err",
         ),
         Column(
             "model_err",
@@ -54,7 +74,7 @@ PHOTOMETRY = TableSchema(
             "1 sigma due to the error of the PRF and to uncatalogued stars; it is common to all "
             "exposures, so it does not affect changes of the flux; null if unknown",
             nullable=True,
-            rounded=True,
+            rounded=RELATIVE,
         ),
         Column(
             "chi2",
@@ -62,7 +82,7 @@ PHOTOMETRY = TableSchema(
             "",
             "mean squared normalised residual over the footprint, weighted by the PRF",
             nullable=True,
-            rounded=True,
+            rounded=RELATIVE,
         ),
         Column(
             "psf_fraction",
@@ -70,7 +90,7 @@ PHOTOMETRY = TableSchema(
             "",
             "fraction of the source's light, by the PRF, in the pixels of its footprint that the "
             "fit used: without rejected pixels, outliers and what lies beyond the footprint",
-            rounded=True,
+            rounded=RELATIVE,
         ),
         Column("n_outliers", pa.int8(), "", "outliers within 1.5 pixels, left out of the fit"),
         Column("flags", I4, "", "bits of romanprf.flags.SourceFlag, 0 = good"),
@@ -134,17 +154,17 @@ LIGHTCURVES = TableSchema(
             "mas",
             "displacement of the star to the east of its state in `astrometry`, without the terms "
             "of the frame; NaN if not measured",
-            rounded=True,
+            rounded="east_err",
         ),
-        Column("north", pa.list_(F4), "mas", "the same, to the north", rounded=True),
+        Column("north", pa.list_(F4), "mas", "the same, to the north", rounded="north_err"),
         Column(
             "east_err",
             pa.list_(F4),
             "mas",
             "1 sigma, with the excess of the frame",
-            rounded=True,
+            rounded=RELATIVE,
         ),
-        Column("north_err", pa.list_(F4), "mas", "the same, of north", rounded=True),
+        Column("north_err", pa.list_(F4), "mas", "the same, of north", rounded=RELATIVE),
         Column("model_err", F4, "electron / s", "1 sigma of the model", nullable=True),
         Column("flags", pa.list_(I4), "", "bits of romanprf.flags.SourceFlag"),
     ),
