@@ -62,12 +62,14 @@ class Catalogue(_Section):
         None,
         gt=1900,
         lt=2200,
-        description="Julian year of the positions; null: that of the first exposure.",
+        description="Julian year of the positions, where the file has no column ref_epoch or "
+        "epoch; null: that of the first exposure, for stars without proper motions.",
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Our name -> the file's name, for any of source_id, ra, dec, mag, flux_njy, "
-        "pmra, pmdec, ra_err, dec_err, mag_err. TRExS and Roman catalogue names are built in.",
+        "epoch, parallax, pmra, pmdec, their errors (ra_err ...) and correlations (ra_dec_corr "
+        "...), mag_err. The names of TRExS, Roman, Gaia, VIRAC2 and 2MASS are built in.",
     )
 
 

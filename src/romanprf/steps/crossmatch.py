@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from romanprf.sky.field import SkyRegion
 from romanprf.sky.sources import described
 from romanprf.sky.states import at_epoch, completed
 
+logger = logging.getLogger(__name__)
+
 _POSITION = ["ra", "dec", "ra_err", "dec_err"]
 _MOTION = ["parallax", "pmra", "pmdec", "parallax_err", "pmra_err", "pmdec_err"]
 #: Wing of the F146 PRF: r pixels from a star a pixel gets this times r^-3 of its flux.
@@ -29,6 +32,8 @@ _WING = 0.1
 _FAINTEST = 0.1
 #: Stars further outside the images than this are never kept, pixels: the end of the tensor PRF.
 _FARTHEST = 100.0
+#: Epochs that differ by less than this are the same, years.
+_SAME_EPOCH = 0.01
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -81,18 +86,53 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
 
 
 def _load(
-    path: str | Path, catalogue: Catalogue, settings: Crossmatch, region: SkyRegion
+    path: str | Path, catalogue: Catalogue | Reference, settings: Crossmatch, region: SkyRegion
 ) -> pd.DataFrame:
     """Rows of a catalogue in or near the region, with their epoch."""
-    table = completed(read_catalogue(path, catalogue.columns, catalogue.frame), settings)
-    epoch = region.epoch if catalogue.epoch is None else catalogue.epoch
-    table = table.reset_index(drop=True).assign(epoch=float(epoch))
+    table = read_catalogue(path, catalogue.columns, catalogue.frame)
+    table = dated(completed(table, settings, path), catalogue, region.epoch, path)
     # Matching may still move a source by the offset between the catalogues.
     moved = at_epoch(table, region.epoch)
     near = _near(moved, region, settings, 4.0 * settings.match_radius)
     if not near.any():
         raise _no_overlap(path, table, region)
     return table[near].reset_index(drop=True).assign(n_merged=1)
+
+
+def dated(
+    table: pd.DataFrame, catalogue: Catalogue | Reference, images: float, path: str | Path
+) -> pd.DataFrame:
+    """The table with an epoch (Julian year) in each row: of the file, else of the settings.
+
+    Stars that have neither stay where they are at the epoch of the images, with a warning.
+
+    Raises
+    ------
+    InputError
+        If file and settings contradict each other, or if a star that moves has no epoch.
+    """
+    key = f"{type(catalogue).__name__.lower()}.epoch"
+    epoch = table["epoch"].to_numpy(float)
+    unknown = np.isnan(epoch)
+    if catalogue.epoch is not None:
+        contradicts = np.abs(epoch - catalogue.epoch) > _SAME_EPOCH
+        if contradicts.any():
+            row = int(np.argmax(contradicts))
+            raise InputError(
+                f"{path}: row {row + 1}: epoch is {epoch[row]}, but {key} is {catalogue.epoch}, "
+                "expected the same; leave out the setting to use that of the file"
+            )
+        return table.assign(epoch=np.where(unknown, catalogue.epoch, epoch))
+    moving = unknown & ((table["pmra"] != 0.0) | (table["pmdec"] != 0.0)).to_numpy()
+    if moving.any():
+        raise InputError(
+            f"{path}: row {int(np.argmax(moving)) + 1}: a proper motion without an epoch, expected "
+            f"a column ref_epoch or epoch (Julian year), or the setting {key}"
+        )
+    if unknown.any():
+        message = "%s: %d of %d positions have no epoch (column epoch, setting %s): taken as %.2f"
+        logger.warning(message, path, unknown.sum(), unknown.size, key, images)
+    return table.assign(epoch=np.where(unknown, images, epoch))
 
 
 def _near(
@@ -129,9 +169,9 @@ def _matched(
     Matched sources have position and motion of the reference where those are known better.
     """
     # Rows of one star would be rivals for its match; a blend is to be matched with a blend.
-    sources = blends.merge(sources, settings.blend_limit)
-    reference = blends.merge(reference, settings.blend_limit)
-    reference = at_epoch(reference, sources["epoch"].iloc[0])
+    epoch = float(sources["epoch"].median())
+    sources = blends.merge(at_epoch(sources, epoch), settings.blend_limit)
+    reference = blends.merge(at_epoch(reference, epoch), settings.blend_limit)
     centre = region.ra0, region.dec0
     found = match(sources, reference, settings, *centre)
     ra, dec = shift(sources["ra"].to_numpy(), sources["dec"].to_numpy(), found.offset, *centre)
