@@ -49,14 +49,10 @@ class Exposures(_Section):
     )
 
 
-class Catalogue(_Section):
-    """The stars whose fluxes are wanted."""
+class _Table(_Section):
+    """A table of stars."""
 
-    path: Path | None = Field(
-        None,
-        description="Parquet, ECSV, CSV or FITS table; null only together with "
-        "exposures.sheet: null.",
-    )
+    path: Path | None = None
     frame: Literal["icrs", "fk5"] = Field("icrs", description="Frame of ra and dec.")
     epoch: float | None = Field(
         None,
@@ -73,7 +69,28 @@ class Catalogue(_Section):
     )
 
 
-class Reference(Catalogue):
+class Catalogue(_Table):
+    """The stars whose fluxes are wanted."""
+
+    path: Path | None = Field(
+        None,
+        description="Parquet, ECSV, CSV or FITS table; null only together with "
+        "exposures.sheet: null.",
+    )
+    photometry: Literal["calibrates", "approximate"] = Field(
+        "calibrates",
+        description="calibrates: the magnitudes are AB magnitudes in the filter of the images and "
+        "set the scale of all fluxes. approximate: they are of another filter or missing; fluxes "
+        "are measured, with the zero point of the images and a PRF whose integral is 1.",
+    )
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether the magnitudes set the scale of the fluxes."""
+        return self.photometry == "calibrates"
+
+
+class Reference(_Table):
     """A Gaia-like catalogue that fixes the astrometric frame and gives proper motions."""
 
     path: Path | None = Field(None, description="As catalogue.path; null: no reference.")

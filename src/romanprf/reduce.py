@@ -37,8 +37,10 @@ def reduce(config: Config) -> Paths:
     listing = {"files": files, "cache": paths.exposures_cache, **sections["exposures"]}
     frames.run({"images": images}, tables, listing)
     exposures = read_exposures(paths.exposures)
-    catalogues = dependencies.catalogue_files(config, paths)
-    crossmatch.run(catalogues, tables, {**sections, "field": read_field(paths.exposures)})
+    catalogues = {**dependencies.catalogue_files(config, paths), "exposures": paths.exposures}
+    chosen = dependencies.shape_exposures(exposures, dependencies.COMPARED)
+    field = {"field": read_field(paths.exposures), "exposures": chosen["exposure"].tolist()}
+    crossmatch.run(catalogues, tables, {**sections, **field})
     chosen = dependencies.shape_exposures(exposures, config.shape.max_exposures)
     deltas.run(tables, tables, {**sections, "exposures": chosen["exposure"].tolist()})
     chosen = dependencies.shape_exposures(exposures, config.shape.joint_exposures)

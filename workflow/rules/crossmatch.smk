@@ -1,7 +1,8 @@
 rule crossmatch:
     """Match catalogue and reference, and list the sources in and around the images."""
     input:
-        ancient(exposures_table),
+        paths.kernels,
+        exposures=ancient(exposures_table),
         **plan.catalogues,
     output:
         catalogue_sources=paths.catalogue_sources,
@@ -20,5 +21,7 @@ rule crossmatch:
         reference=section("reference", exclude={"path"}),
         crossmatch=section("crossmatch"),
         field=lambda wildcards: plan.field(),
+        exposures=plan.numbers("crossmatch"),
+        content=plan.content("crossmatch"),
     script:
         "../scripts/crossmatch.py"

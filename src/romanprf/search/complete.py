@@ -19,6 +19,7 @@ from romanprf.flags import SourceFlag
 from romanprf.frame.frame import Frame
 from romanprf.frame.model import FrameModels
 from romanprf.frame.state import FrameState
+from romanprf.learn.fluxes import APPROXIMATE, learning_prior, measured
 from romanprf.learn.patches import is_cut
 from romanprf.learn.tensor import LearnedPRF, Round, TensorSettings, common_flux, learn_tensor
 from romanprf.prf import TensorPRF
@@ -28,8 +29,6 @@ from romanprf.solve.fluxes import Prior
 
 logger = logging.getLogger(__name__)
 
-#: Prior sigma of the fluxes while the PRF is learned, in sqrt(e-/s).
-_PRIOR_WIDTH = 5.0
 #: Refinements of the positions after a search.
 _REFINEMENTS = 2
 #: Rounds of learning the PRF after a search.
@@ -65,7 +64,13 @@ class Learned:
     searches: list[dict[str, int]]
 
 
-def learn(frames: Frames, sources: pd.DataFrame, start: TensorPRF, shape: Shape) -> Learned:
+def learn(
+    frames: Frames,
+    sources: pd.DataFrame,
+    start: TensorPRF,
+    shape: Shape,
+    calibrates: bool = True,
+) -> Learned:
     """Fit the PRF, search for stars, and repeat with those found.
 
     Parameters
@@ -78,10 +83,13 @@ def learn(frames: Frames, sources: pd.DataFrame, start: TensorPRF, shape: Shape)
         First guess.
     shape : Shape
         That section of the configuration.
+    calibrates : bool
+        Whether the fluxes of the catalogue set the scale; otherwise they are first guesses, and the
+        result has measured fluxes.
     """
-    learning = _Completing(frames, shape)
+    learning = _Completing(frames, shape, calibrates)
     sources = sources.assign(noise=0.0)
-    settings = TensorSettings.configured(shape)
+    settings = TensorSettings.configured(shape, calibrates)
     few = replace(settings, rounds=_ROUNDS, with_errors=False)
     result = learning.fit(sources, start, settings)
     rounds, searches, disturbed = result.rounds, list[dict[str, int]](), False
@@ -103,6 +111,8 @@ def learn(frames: Frames, sources: pd.DataFrame, start: TensorPRF, shape: Shape)
         result = learning.fit(sources, result.prf, settings)
         rounds = rounds + result.rounds
         sources = learning.significant(sources, result)
+    elif not calibrates:
+        sources = measured(sources, learning.fluxes(sources, result))
     return Learned(
         prf=result.prf,
         states=result.states,
@@ -117,14 +127,13 @@ def numbered(sources: pd.DataFrame, zero_point: float, crossmatch: Crossmatch) -
 
     Their ``source_id`` are negative, and lower than any of the catalogue.
     """
-    residual = _is_residual(sources)
+    residual, unknown = _is_residual(sources), sources["mag"].isna()
     lowest = min(0, sources.loc[~residual, "source_id"].min())
-    flux = sources["flux"].where(residual, 1.0)
     identifier = lowest - np.cumsum(residual)
     sources = sources.assign(
         source=np.arange(len(sources), dtype=np.int32),
         source_id=sources["source_id"].where(~residual, identifier),
-        mag=sources["mag"].where(~residual, zero_point - 2.5 * np.log10(flux)),
+        mag=sources["mag"].where(~unknown, zero_point - 2.5 * np.log10(sources["flux"])),
     )
     return described(sources, crossmatch)[schemas.SOURCES.names]
 
@@ -134,31 +143,31 @@ def _is_residual(sources: pd.DataFrame) -> np.ndarray:
     return (sources["origin"] == "residual").to_numpy()
 
 
-def _prior(sources: pd.DataFrame) -> Prior:
-    """Prior of the fluxes; the flux of a star that was found is no more than a guess."""
-    flux = sources["flux"].to_numpy()
-    sigma = _PRIOR_WIDTH * np.sqrt(np.maximum(flux, 1.0))
-    return Prior(flux, np.where(_is_residual(sources), np.maximum(sigma, flux), sigma))
-
-
 @dataclass(frozen=True)
 class _Completing:
     """Steps of `learn` on the frames, with section ``shape`` of the configuration."""
 
     frames: Frames
     shape: Shape
+    calibrates: bool
+
+    def prior(self, sources: pd.DataFrame) -> Prior:
+        """Prior of the fluxes; the flux of a star that was found is no more than a guess."""
+        catalogued = 0.0 if self.calibrates else APPROXIMATE
+        relative = np.where(_is_residual(sources), 1.0, catalogued)
+        return learning_prior(sources["flux"].to_numpy(), relative)
 
     def fit(self, sources: pd.DataFrame, start: TensorPRF, settings: TensorSettings) -> LearnedPRF:
         """Fit the PRF; only stars of the catalogue shape and calibrate it and register frames."""
         found = np.where(_is_residual(sources), SourceFlag.BLENDED, 0)
         flags = sources["flags"].to_numpy() | found
-        return learn_tensor(self.frames(sources), _prior(sources), flags, start, settings)
+        return learn_tensor(self.frames(sources), self.prior(sources), flags, start, settings)
 
     def _models(self, sources: pd.DataFrame, result: LearnedPRF) -> FrameModels:
         return FrameModels(
             frames=self.frames(sources),
             prf=result.prf,
-            flux=_prior(sources).mu,
+            flux=self.prior(sources).mu,
             flux_cut_off=self.shape.flux_cut_off,
             states=result.states,
         )
@@ -166,27 +175,35 @@ class _Completing:
     def find(self, sources: pd.DataFrame, result: LearnedPRF) -> Found:
         """Stars that neither the catalogue nor an earlier search gave."""
         models = self._models(sources, result)
-        return find_stars(models, _prior(sources), self.shape.search_threshold)
+        return find_stars(models, self.prior(sources), self.shape.search_threshold)
 
     def refined(self, sources: pd.DataFrame, result: LearnedPRF) -> pd.DataFrame:
         """Move the stars found to where the frames show them; the catalogue's stay."""
         which = _is_residual(sources)
         for _ in range(_REFINEMENTS):
-            steps = refine_positions(self._models(sources, result), _prior(sources), which)
+            steps = refine_positions(self._models(sources, result), self.prior(sources), which)
             sources = sources.copy()
             sources.loc[which, "ra"] = np.mod(sources.loc[which, "ra"] + steps.ra, 360.0)
             sources.loc[which, "dec"] += steps.dec
         return sources
+
+    def fluxes(self, sources: pd.DataFrame, result: LearnedPRF) -> np.ndarray:
+        """Fluxes of a fit, e-/s; those of a joint fit are of the stars on its patches."""
+        models = self._models(sources, result)
+        if not is_cut(models.frames):
+            return result.flux
+        return common_flux(models, self.prior(sources).sigma)
 
     def significant(self, sources: pd.DataFrame, result: LearnedPRF) -> pd.DataFrame:
         """Stars found that a joint fit confirms, with its fluxes, the brightest first.
 
         The fluxes of neighbours were off when they were found, and took or gave light.
         """
-        found, flux, models = _is_residual(sources), result.flux, self._models(sources, result)
-        if is_cut(models.frames):  # those of the joint fit are of the stars on its patches
-            flux = common_flux(models, _prior(sources).sigma)
-        sources = sources.assign(flux=np.where(found, flux, sources["flux"]))
+        found, flux = _is_residual(sources), self.fluxes(sources, result)
+        if self.calibrates:
+            sources = sources.assign(flux=np.where(found, flux, sources["flux"]))
+        else:
+            sources = measured(sources, flux)
         stars = sources[found]
         stars = stars[stars["flux"] >= self.shape.search_threshold * stars["noise"]]
         stars = stars.sort_values("flux", ascending=False, kind="stable")

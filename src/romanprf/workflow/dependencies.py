@@ -19,6 +19,9 @@ from romanprf.config import Config, Simulate
 from romanprf.errors import InputError
 from romanprf.workflow.paths import Paths, batch_name
 
+#: Exposures that the catalogue is compared with, at most.
+COMPARED = 3
+
 
 def simulated_files(simulate: Simulate, paths: Paths) -> list[dict[str, str | int | None]]:
     """Image files of the demo, in the form of `romanprf.io.sheet.read_sheet`."""

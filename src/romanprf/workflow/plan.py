@@ -84,6 +84,8 @@ class Plan:
     def rows(self, rule: str, wildcards: Any) -> pd.DataFrame:
         """Rows of the exposures that a job reads: none in ``shape`` of the log-polar PRF."""
         shape = self.settings.shape
+        if rule == "crossmatch":
+            return dependencies.shape_exposures(self.exposures(), dependencies.COMPARED)
         if rule == "deltas":
             return dependencies.shape_exposures(self.exposures(), shape.max_exposures)
         if rule == "shape":
@@ -146,6 +148,8 @@ class Plan:
             # Snakemake plans a resource as <TBD> when its function misses an input file, and fails
             # when it misses a checkpoint.
             raise FileNotFoundError(errno.ENOENT, "not written yet", self.paths.exposures) from None
+        if rule == "crossmatch" and not self.settings.catalogue.calibrates:
+            return {rule: size, "fit": Size(DETECTOR, dependencies.COMPARED)}
         if rule == "deltas":
             return {rule: size.part(LOGPOLAR_SIDE**2)}
         if rule == "shape":
