@@ -37,8 +37,8 @@ _SETTLED = 1e-4
 _STILL = 2e-4
 #: Stars that calibrate the PRF, at most: with magnitudes good to 0.02 the scale is good to 0.04 %.
 _CALIBRATORS = 5000
-#: Relative error of the integral of a PRF, whose wings can hardly be told from uncatalogued stars and
-#: the background: 1 to 3 % in fields of 96 x 96 pixels.
+#: Relative error of the integral of a PRF, as its wings can hardly be told from uncatalogued stars
+#: and the background: 1 to 3 % in fields of 96 x 96 pixels.
 _INTEGRAL_ERROR = 0.02
 #: Groups of stars from which the errors of the coefficients are estimated.
 _GROUPS = 8

@@ -25,6 +25,7 @@ _PEAKS, _STARS_PER_PEAK = 400, 1.5
 _STARS = 3000
 #: Radius of a match at first, later at least, arcsec, and in units of the scatter.
 _MATCH, _CLOSEST, _CLIP = 0.17, 0.05, 3.0
+#: Rounds of matching and least squares.
 _REFINEMENTS = 6
 #: A motion is significant beyond this many sigmas, which chance matches make a little too small.
 _SURE = 4.0
@@ -115,12 +116,13 @@ def _selected(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bright peaks and stars near the middle, few enough for all pairs to be counted."""
     distance = np.abs(stars - pivot).max(axis=1)
-    window = _WINDOW
+    window = min(_WINDOW, float(np.abs(peaks - pivot).max()))
     if not ranked and len(stars) > _STARS:
         window = min(window, np.partition(distance, _STARS)[_STARS] - REACH)
-    peaks = peaks[np.abs(peaks - pivot).max(axis=1) < window][:_PEAKS]
+    peaks = peaks[np.abs(peaks - pivot).max(axis=1) <= window][:_PEAKS]
     stars = stars[distance < window + REACH]
-    return peaks, stars[: int(_STARS_PER_PEAK * len(peaks)) + 1] if ranked else stars
+    area = (1.0 + REACH / max(window, REACH)) ** 2  # in which the stars of the peaks may be
+    return peaks, stars[: int(_STARS_PER_PEAK * area * len(peaks)) + 1] if ranked else stars
 
 
 def _search(
@@ -132,13 +134,14 @@ def _search(
     reach = min(lever, _WINDOW)
     steps = int(np.ceil(REACH / max(lever, REACH) * reach / _CELL))
     angles = np.arange(-steps, steps + 1) * _CELL / max(reach, _CELL)
-    best: tuple[float, Alignment | None] = (0.0, None)
+    best, least = None, 0.0
     for angle in angles[np.argsort(np.abs(angles), kind="stable")]:
         trial = Alignment(np.zeros(2), float(angle), pivot, np.nan, np.nan, lever, 0)
         offset, excess, count = _vote(peaks, trial.applied(stars))
-        if excess > best[0]:
-            best = excess, Alignment(offset, float(angle), pivot, np.nan, np.nan, lever, count)
-    return best[1]
+        if excess > least:
+            best = Alignment(offset, float(angle), pivot, np.nan, np.nan, lever, count)
+            least = excess + np.sqrt(count)  # a larger rotation has to be clearly better
+    return best
 
 
 def _vote(peaks: np.ndarray, stars: np.ndarray) -> tuple[np.ndarray, float, int]:

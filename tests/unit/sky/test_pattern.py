@@ -81,3 +81,13 @@ def test_positions_move_in_the_plane_of_the_field(ra0, dec0):
     ra, dec = deproject(*(points / ARCSEC).T, ra0, dec0)
     moved = ARCSEC * np.stack(project(*turn.moved(ra, dec, ra0, dec0), ra0, dec0), axis=1)
     np.testing.assert_allclose(moved, [[1.0, -2.0], [1.0, 8.0]], atol=1e-6)
+
+
+def test_stars_around_the_images_do_not_count():
+    rng = np.random.default_rng(11)
+    peaks, stars = _field(rng)
+    around = rng.uniform(-20.0, 20.0, (3000, 2))
+    around = around[np.abs(around).max(axis=1) > 10.0]
+    away = _away(np.concatenate([around, stars]), (1.0, -1.0), 0.0)
+    found = find_alignment(peaks, away, ranked=True)
+    np.testing.assert_allclose(found.offset, (-1.0, 1.0), atol=0.01)
