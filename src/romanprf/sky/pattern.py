@@ -17,6 +17,8 @@ REACH = 2.2
 _CELL = 0.055
 #: A pattern stands out of the chance pairs by this many of their standard deviations, and pairs.
 _SIGMA, _PAIRS = 6.0, 4.0
+#: The search ends once this part of the peaks have a star, chance pairs not counted.
+_ALMOST_ALL = 0.5
 #: Stars and peaks further than this from the middle of the peaks take part in the refinement only.
 _WINDOW = 28.0
 #: Most peaks of the search, and stars per peak: some of the brightest stars are saturated.
@@ -141,6 +143,8 @@ def _search(
         if excess > least:
             best = Alignment(offset, float(angle), pivot, np.nan, np.nan, lever, count)
             least = excess + np.sqrt(count)  # a larger rotation has to be clearly better
+        if excess > _ALMOST_ALL * len(peaks):
+            break
     return best
 
 
