@@ -2,8 +2,8 @@ rule crossmatch:
     """Match catalogue and reference, and list the sources in and around the images."""
     input:
         paths.kernels,
-        exposures=ancient(exposures_table),
         **plan.catalogues,
+        exposures=ancient(exposures_table),
     output:
         catalogue_sources=paths.catalogue_sources,
     log:
