@@ -78,7 +78,7 @@ def test_changed_image_runs_its_batch_and_what_follows(demo):
 
 def test_changed_image_of_the_prf_fit_runs_it_again(demo):
     add_light(frame(demo, 1))
-    assert demo.pending() == {"frames"} | LEARN
+    assert demo.pending() == {"frames", "crossmatch"} | LEARN
 
 
 def test_changed_image_of_a_sheet_runs_frames(demo):
