@@ -34,8 +34,8 @@ _PRECISE = 0.003
 _WINGS = 0.5
 #: A star is measured where more than this fraction of its light falls on usable pixels.
 _SHOWN = 0.5
-#: Factor by which the integral of the PRF may be too small where its wing is hardly constrained: 0.87
-#: on patches of 26 pixels whose catalogue has the right scale.
+#: Factor by which the integral of the PRF may be too small where its wing is hardly constrained:
+#: 0.87 on patches of 26 pixels whose catalogue has the right scale.
 _UNSURE = 1.25
 #: A flux further off the median of the frames than this many errors takes no part in the mean.
 _OFF = 6.0
