@@ -49,7 +49,27 @@ class Exposures(_Section):
     )
 
 
-class Catalogue(_Section):
+class _Table(_Section):
+    """A table of stars."""
+
+    path: Path | None = None
+    frame: Literal["icrs", "fk5"] = Field("icrs", description="Frame of ra and dec.")
+    epoch: float | None = Field(
+        None,
+        gt=1900,
+        lt=2200,
+        description="Julian year of the positions, where the file has no column ref_epoch or "
+        "epoch; null: that of the first exposure, for stars without proper motions.",
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Our name -> the file's name, for any of source_id, ra, dec, mag, flux_njy, "
+        "epoch, parallax, pmra, pmdec, their errors (ra_err ...) and correlations (ra_dec_corr "
+        "...), mag_err. The names of TRExS, Roman, Gaia, VIRAC2 and 2MASS are built in.",
+    )
+
+
+class Catalogue(_Table):
     """The stars whose fluxes are wanted."""
 
     path: Path | None = Field(
@@ -57,21 +77,20 @@ class Catalogue(_Section):
         description="Parquet, ECSV, CSV or FITS table; null only together with "
         "exposures.sheet: null.",
     )
-    frame: Literal["icrs", "fk5"] = Field("icrs", description="Frame of ra and dec.")
-    epoch: float | None = Field(
-        None,
-        gt=1900,
-        lt=2200,
-        description="Julian year of the positions; null: that of the first exposure.",
-    )
-    columns: dict[str, str] = Field(
-        default_factory=dict,
-        description="Our name -> the file's name, for any of source_id, ra, dec, mag, flux_njy, "
-        "pmra, pmdec, ra_err, dec_err, mag_err. TRExS and Roman catalogue names are built in.",
+    photometry: Literal["calibrates", "approximate"] = Field(
+        "calibrates",
+        description="calibrates: the magnitudes are AB magnitudes in the filter of the images and "
+        "set the scale of all fluxes. approximate: they are of another filter or missing; fluxes "
+        "are measured, with the zero point of the images and a PRF whose integral is 1.",
     )
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether the magnitudes set the scale of the fluxes."""
+        return self.photometry == "calibrates"
 
-class Reference(Catalogue):
+
+class Reference(_Table):
     """A Gaia-like catalogue that fixes the astrometric frame and gives proper motions."""
 
     path: Path | None = Field(None, description="As catalogue.path; null: no reference.")

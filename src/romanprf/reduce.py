@@ -50,8 +50,9 @@ def reduce(config: Config) -> Paths:
     listing = {"files": files, "cache": paths.exposures_cache, **sections["exposures"]}
     frames.run({"images": images}, tables, listing)
     catalogues = dependencies.catalogue_files(config, paths)
-    crossmatch.run(catalogues, tables, {**sections, "field": read_field(paths.exposures)})
     choose.run(tables, tables, sections)
+    field = {"field": read_field(paths.exposures)}
+    crossmatch.run({**tables, **catalogues}, tables, {**sections, **field})
     deltas.run(tables, tables, sections)
     shape.run(tables, tables, sections)
     tables |= _fit(config, paths, tables)

@@ -102,7 +102,8 @@ def test_choice_is_made_anew_on_request(demo):
     demo.configure(simulate={"exposures": 9})
     demo.jobs("frames")
     assert demo.jobs("--dry-run", "shape") == set()
-    assert demo.jobs("--forcerun", "choose", "--until", "shape") == {"choose", "deltas", "shape"}
+    anew = {"choose", "crossmatch", "deltas", "shape"}
+    assert demo.jobs("--forcerun", "choose", "--until", "shape") == anew
     assert read_table(learning, LEARNING)["time"].max() > table["time"].max()
 
 
@@ -115,7 +116,7 @@ def test_changed_image_runs_its_batch_and_what_follows(demo):
 def test_changed_image_of_the_prf_fit_runs_it_again(demo):
     [number, *_] = chosen(demo)
     add_light(frame(demo, number))
-    assert demo.pending() == {"frames"} | LEARN
+    assert demo.pending() == {"frames", "crossmatch"} | LEARN
 
 
 def test_chosen_image_that_is_gone_is_left_out(demo):
@@ -126,7 +127,7 @@ def test_chosen_image_that_is_gone_is_left_out(demo):
     demo.jobs("deltas")
     *left, gone = chosen(demo)
     frame(demo, gone).unlink()
-    assert demo.jobs("deltas") == {"frames", "deltas"}
+    assert demo.jobs("deltas") == {"frames", "crossmatch", "deltas"}
     assert f"exposures [{gone}] are gone" in (demo.results / "logs" / "deltas.log").read_text()
     deltas = read_table(demo.results / "deltas.parquet", DELTAS, ["exposure"])
     assert set(deltas["exposure"]) == set(left)
@@ -155,7 +156,7 @@ def test_touched_image_runs_nothing_behind_frames(demo):
         ("shape", {"iterations": 2}, {"shape"} | MEASURE),
         ("shape", {"rmax": 1.4}, LEARN),
         ("shape", {"max_exposures": 2}, {"choose"} | LEARN),
-        ("shape", {"joint_exposures": 4}, {"choose"} | LEARN),
+        ("shape", {"joint_exposures": 4}, {"choose", "crossmatch"} | LEARN),
         ("fit", {"prior_width": 6.0}, MEASURE),
         ("metrics", {"subpixels": 3}, PRODUCTS),
         ("plots", {"dpi": 120}, {"plots"}),

@@ -1,8 +1,10 @@
 rule crossmatch:
     """Match catalogue and reference, and list the sources in and around the images."""
     input:
-        ancient(exposures_table),
+        paths.kernels,
         **plan.catalogues,
+        exposures=ancient(exposures_table),
+        learning=ancient(learning_table),
     output:
         catalogue_sources=paths.catalogue_sources,
     log:
@@ -20,5 +22,6 @@ rule crossmatch:
         reference=section("reference", exclude={"path"}),
         crossmatch=section("crossmatch"),
         field=lambda wildcards: plan.field(),
+        content=plan.content("crossmatch"),
     script:
         "../scripts/crossmatch.py"

@@ -18,6 +18,7 @@ rule kernels:
         versions=dependencies.versions(),
         model=settings.shape.model,
         demo=plan.demo,
+        approximate=not settings.catalogue.calibrates,
     script:
         "../scripts/kernels.py"
 

@@ -21,6 +21,7 @@ rule shape:
         runtime=plan.minutes("shape"),
     params:
         shape=section("shape"),
+        catalogue=section("catalogue", include={"photometry"}),
         crossmatch=section(
             "crossmatch",
             include={"saturation_magnitude", "contaminant_radius", "contaminant_contrast"},

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -19,31 +20,22 @@ from astropy.coordinates import FK5
 from astropy.table import Table
 
 from romanprf.errors import InputError
+from romanprf.io.columns import FOREIGN_MAGNITUDES, OPTIONAL, ROLES, choose
 from romanprf.io.reading import first_bytes, to_icrs
+from romanprf.schemas import ASTROMETRIC_CORRELATIONS, ASTROMETRIC_ERRORS
+
+logger = logging.getLogger(__name__)
 
 #: AB magnitude of a flux density of 1 nJy (rounded: 31.400).
 _NJY_ZERO_POINT = 31.4
 
 
-class _Role(NamedTuple):
-    unit: str  # of the result; empty where files are not converted
-    aliases: dict[str, str]  # built-in names of files, in order of preference -> unit there
-
-
-#: The columns that are read.  A unit that the file states takes precedence over the one here.
-_ROLES = {
-    "source_id": _Role("", {"source_id": "", "sicbro_id": "", "label": "", "id": ""}),
-    "ra": _Role("deg", {"ra_psf": "deg", "ra": "deg", "ra_deg": "deg"}),
-    "dec": _Role("deg", {"dec_psf": "deg", "dec": "deg", "dec_deg": "deg"}),
-    "mag": _Role("", {"mag": "", "f146": "", "phot_g_mean_mag": ""}),
-    "flux_njy": _Role("nJy", {"flux_njy": "nJy", "psf_flux": "nJy"}),
-    "pmra": _Role("mas / yr", {"pmra": "mas / yr"}),
-    "pmdec": _Role("mas / yr", {"pmdec": "mas / yr"}),
-    "ra_err": _Role("mas", {"ra_err": "arcsec", "ra_error": "mas"}),
-    "dec_err": _Role("mas", {"dec_err": "arcsec", "dec_error": "mas"}),
-    "mag_err": _Role("", {"mag_err": ""}),
-}
-_OPTIONAL = ("pmra", "pmdec", "ra_err", "dec_err", "mag_err")
+#: Largest error of a position, motion or parallax, mas: 1 degree.
+_LARGEST_ERROR = 3.6e6
+#: Range of epochs, Julian years: Julian dates lie outside.
+_EPOCHS = (1900.0, 2200.0)
+#: Units of epochs in files, in lower case.
+_YEARS = ("", "none", "yr", "year", "a", "jyear", "julian year", "time[julian years]")
 
 
 class _Raw(NamedTuple):
@@ -55,7 +47,10 @@ class _Raw(NamedTuple):
 
 
 def read_catalogue(
-    path: str | Path, columns: Mapping[str, str] | None = None, frame: str = "icrs"
+    path: str | Path,
+    columns: Mapping[str, str] | None = None,
+    frame: str = "icrs",
+    calibrates: bool = True,
 ) -> pd.DataFrame:
     """Read a catalogue of stars.
 
@@ -64,17 +59,19 @@ def read_catalogue(
     path : path
         Parquet, FITS, ECSV or CSV table, told apart by content.
     columns : mapping, optional
-        Our name -> the file's name, for any of source_id, ra, dec, mag, flux_njy, pmra, pmdec,
-        ra_err, dec_err, mag_err.  The names of TRExS, Roman and Gaia catalogues are built in, in
-        upper or lower case.
+        Our name -> the file's name, for any key of `romanprf.io.columns.ROLES`.  The names of
+        TRExS, Roman, Gaia, VIRAC2 and 2MASS catalogues are built in, in upper or lower case.
     frame : {"icrs", "fk5"}
         Frame of ra and dec.
+    calibrates : bool
+        Whether each star needs a magnitude, which should be one in the filter of the images.
 
     Returns
     -------
     DataFrame
         source_id (int64; row number from 0 where the file has none), ra, dec (deg, ICRS), mag
-        (AB), and, NaN where absent, pmra, pmdec (mas/yr), ra_err, dec_err (mas), mag_err.
+        (AB), and, NaN where absent: epoch (Julian year), parallax, pmra, pmdec, the errors of all
+        five parameters (mas, mas/yr), their correlations, mag_err.
 
     Raises
     ------
@@ -82,7 +79,7 @@ def read_catalogue(
         One line that names the file, the row (the first below the header is row 1) and column.
     """
     raw = _open(path)
-    chosen = _choose(raw.names, dict(columns or {}), path)
+    chosen = choose(raw.names, dict(columns or {}), path, calibrates)
     with _readable(path):
         table = raw.read(list(dict.fromkeys(chosen.values())))
     if table.empty:
@@ -92,12 +89,13 @@ def read_catalogue(
         for role, name in chosen.items()
         if role != "source_id"
     }
-    _check_range(values["ra"], (0.0, 360.0), chosen["ra"], path)
-    _check_range(values["dec"], (-90.0, 90.0), chosen["dec"], path)
-    if "mag" not in values:
-        values["mag"] = _magnitudes(values.pop("flux_njy"), chosen["flux_njy"], path)
-    else:
-        _refuse(~np.isfinite(values["mag"]), values["mag"], chosen["mag"], "a magnitude", path)
+    _check(values, chosen, path)
+    if calibrates and chosen.get("mag", "").lower() in FOREIGN_MAGNITUDES:
+        logger.warning(
+            "%s: %s is not a magnitude of a Roman filter; set catalogue.photometry: approximate",
+            path,
+            chosen["mag"],
+        )
     ra, dec = values["ra"], values["dec"]
     if frame == "fk5":
         ra, dec = to_icrs(ra, dec, FK5())
@@ -107,8 +105,8 @@ def read_catalogue(
             "source_id": np.arange(len(table)) if name is None else _ids(table[name], path),
             "ra": np.mod(ra, 360.0),
             "dec": dec,
-            "mag": values["mag"],
-            **{role: values.get(role, np.full(len(table), np.nan)) for role in _OPTIONAL},
+            "mag": _magnitudes(values, chosen, path, calibrates),
+            **{role: values.get(role, np.full(len(table), np.nan)) for role in OPTIONAL},
         }
     )
 
@@ -191,55 +189,15 @@ def _csv(path: Path) -> _Raw:
     return _Raw(names, {}, read)
 
 
-def _choose(names: list[str], columns: dict[str, str], path: str | Path) -> dict[str, str]:
-    """Column of the file for each role."""
-    _check_map(names, columns, path)
-    others = (role for role in _ROLES if role not in columns)
-    matches = {role: _match(names, _ROLES[role].aliases, path) for role in others}
-    chosen = {role: name for role, name in matches.items() if name is not None} | columns
-    if "flux_njy" in columns:
-        chosen.pop("mag", None)
-    elif "mag" in chosen:
-        chosen.pop("flux_njy", None)
-    for role in ("ra", "dec"):
-        if role not in chosen:
-            raise InputError(f"{path}: no column for {role}, found {names}; set columns.{role}")
-    if "mag" not in chosen and "flux_njy" not in chosen:
-        raise InputError(f"{path}: no column for mag, found {names}; set columns.mag or flux_njy")
-    return chosen
-
-
-def _check_map(names: list[str], columns: dict[str, str], path: str | Path) -> None:
-    """Refuse a column map that does not fit."""
-    for role, name in columns.items():
-        if role not in _ROLES:
-            raise InputError(f"{path}: columns: unknown name {role!r}, expected {list(_ROLES)}")
-        if name not in names:
-            raise InputError(f"{path}: columns.{role}: no column {name!r}, found {names}")
-    if "mag" in columns and "flux_njy" in columns:
-        raise InputError(f"{path}: columns: expected one of mag and flux_njy, got both")
-
-
-def _match(names: list[str], aliases: Iterable[str], path: str | Path) -> str | None:
-    """First alias that the file has, in any case."""
-    for alias in aliases:
-        if alias in names:
-            return alias
-        found = [name for name in names if name.lower() == alias]
-        if len(found) > 1:
-            raise InputError(f"{path}: columns {found} differ in case only, expected one of them")
-        if found:
-            return found[0]
-    return None
-
-
 def _numbers(column: pd.Series, unit: str, role: str, path: str | Path) -> np.ndarray:
     """Values of a column in the unit of its role; empty entries are NaN."""
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     if not pd.api.types.is_numeric_dtype(column.dtype):
         text = column.notna() & (column.astype(str) != "nan")
         _refuse(np.isnan(numbers) & text, column.to_numpy(), str(column.name), "a number", path)
-    target, aliases = _ROLES[role]
+    target, aliases = ROLES[role]
+    if role == "epoch" and unit.lower() not in _YEARS:
+        raise InputError(f"{path}: column {column.name} is in {unit!r}, expected Julian years")
     if not target:
         return numbers
     if unit.lower() in ("", "none"):
@@ -254,6 +212,25 @@ def _numbers(column: pd.Series, unit: str, role: str, path: str | Path) -> np.nd
         ) from error
 
 
+def _check(values: Mapping[str, np.ndarray], chosen: Mapping[str, str], path: str | Path) -> None:
+    """Refuse values that cannot be meant; errors that are not positive count as unknown later."""
+    _check_range(values["ra"], (0.0, 360.0), chosen["ra"], path)
+    _check_range(values["dec"], (-90.0, 90.0), chosen["dec"], path)
+    limits = {
+        **dict.fromkeys(("parallax", "pmra", "pmdec"), (_LARGEST_ERROR, "less than 1 degree")),
+        **dict.fromkeys(ASTROMETRIC_ERRORS, (_LARGEST_ERROR, "an error of less than 1 degree")),
+        **dict.fromkeys(ASTROMETRIC_CORRELATIONS, (1.0, "a correlation from -1 to 1")),
+    }
+    for role, (largest, expected) in limits.items():
+        if role not in values:
+            continue
+        _refuse(np.abs(values[role]) > largest, values[role], chosen[role], expected, path)
+    if "epoch" in values:
+        epoch, expected = values["epoch"], "a Julian year such as 2016.0, not a (modified) date"
+        wrong = (epoch < _EPOCHS[0]) | (epoch > _EPOCHS[1])
+        _refuse(wrong, epoch, chosen["epoch"], expected, path)
+
+
 def _check_range(
     values: np.ndarray, limits: tuple[float, float], name: str, path: str | Path
 ) -> None:
@@ -261,10 +238,22 @@ def _check_range(
     _refuse(~((values >= limits[0]) & (values <= limits[1])), values, name, expected, path)
 
 
-def _magnitudes(flux: np.ndarray, name: str, path: str | Path) -> np.ndarray:
-    """AB magnitudes of fluxes in nJy."""
-    _refuse(~(np.isfinite(flux) & (flux > 0)), flux, name, "a positive flux", path)
-    return _NJY_ZERO_POINT - 2.5 * np.log10(flux)
+def _magnitudes(
+    values: Mapping[str, np.ndarray], chosen: Mapping[str, str], path: str | Path, needed: bool
+) -> np.ndarray:
+    """AB magnitudes, also of fluxes in nJy; NaN where there are none, unless ``needed``."""
+    if "mag" in values:
+        mag = values["mag"]
+        if needed:
+            _refuse(~np.isfinite(mag), mag, chosen["mag"], "a magnitude", path)
+        return np.where(np.isfinite(mag), mag, np.nan)
+    if "flux_njy" not in values:
+        return np.full(values["ra"].size, np.nan)
+    flux = values["flux_njy"]
+    known = np.isfinite(flux) & (flux > 0)
+    if needed:
+        _refuse(~known, flux, chosen["flux_njy"], "a positive flux", path)
+    return _NJY_ZERO_POINT - 2.5 * np.log10(np.where(known, flux, np.nan))
 
 
 def _ids(column: pd.Series, path: str | Path) -> np.ndarray:

@@ -15,6 +15,9 @@ from romanprf.schemas import EXPOSURES, LEARNING
 
 logger = logging.getLogger(__name__)
 
+#: Of the chosen exposures the catalogue is compared with so many, at most.
+COMPARED = 3
+
 
 def read_exposures(path: str | Path, numbers: Sequence[int] | None = None) -> pd.DataFrame:
     """Read the exposures table.

@@ -104,6 +104,7 @@ def write_catalogue(path: str | Path, field: Field, settings: Simulate) -> None:
         "DEC_DEG": stars["catalogue_dec"],
         "ra_error": error,
         "dec_error": error,
+        "epoch": stars["epoch"].round(4),
         wfi.FILTER: stars["catalogue_mag"].round(4),
     }
     with replacing(path) as temporary:

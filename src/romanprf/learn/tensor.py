@@ -37,6 +37,9 @@ _SETTLED = 1e-4
 _STILL = 2e-4
 #: Stars that calibrate the PRF, at most: with magnitudes good to 0.02 the scale is good to 0.04 %.
 _CALIBRATORS = 5000
+#: Relative error of the integral of a PRF, as its wings can hardly be told from uncatalogued stars
+#: and the background: 1 to 3 % in fields of 96 x 96 pixels.
+_INTEGRAL_ERROR = 0.02
 #: Groups of stars from which the errors of the coefficients are estimated.
 _GROUPS = 8
 
@@ -58,6 +61,9 @@ class TensorSettings:
     with_errors : bool
         Whether the errors of the PRF and of its scale are estimated, which takes as long as two
         rounds; otherwise they are those of the first guess.
+    normalised : bool
+        Whether the integral of the PRF is 1, with the file's own calibration; otherwise the fluxes
+        of the catalogue set its scale.
     """
 
     rounds: int
@@ -65,14 +71,16 @@ class TensorSettings:
     source_flux_limit: float
     with_background: bool = True
     with_errors: bool = True
+    normalised: bool = False
 
     @classmethod
-    def configured(cls, shape: Shape) -> TensorSettings:
-        """The settings of the section ``shape`` of the configuration."""
+    def configured(cls, shape: Shape, calibrates: bool = True) -> TensorSettings:
+        """The settings of the section ``shape``; ``calibrates``: the catalogue sets the scale."""
         return cls(
             rounds=shape.rounds,
             flux_cut_off=shape.flux_cut_off,
             source_flux_limit=shape.source_flux_limit,
+            normalised=not calibrates,
         )
 
 
@@ -101,7 +109,7 @@ class LearnedPRF:
     Attributes
     ----------
     prf : TensorPRF
-        The model, calibrated by the catalogue.
+        The model, calibrated by the catalogue or normalised.
     flux : ndarray, shape (nsources,)
         Mean over the frames, e-/s; as given where a source is not seen on what is learned from.
     states : list of FrameState
@@ -235,6 +243,7 @@ class _Learning:
         _, scale = self._calibrated(self._parts())
         if with_errors:
             error = _scale_error(self._mean, self._stars.flux, self._calibrators)
+            error = _INTEGRAL_ERROR if self._settings.normalised else error
             prf = replace(prf, scale_error=error)
         return LearnedPRF(prf.brightened(scale), self._mean, self._states, self._history)
 
@@ -277,7 +286,9 @@ class _Learning:
         for part, fluxes in zip(parts, found, strict=True):
             seen = np.isfinite(fluxes.mean)
             measured[part.patch.sources] = np.where(seen, fluxes.mean, measured[part.patch.sources])
-        scale = _scale(measured, catalogued, self._calibrators)
+        scale = 1.0 / self._prf.integral()
+        if not self._settings.normalised:
+            scale = _scale(measured, catalogued, self._calibrators)
         scaled = [
             fluxes.scaled(1.0 / scale, part.stars.flux)
             for part, fluxes in zip(parts, found, strict=True)

@@ -20,6 +20,7 @@ from romanprf.flags import SourceFlag
 from romanprf.frame.frame import Frame
 from romanprf.frame.model import FrameModels
 from romanprf.frame.state import FrameState
+from romanprf.learn.fluxes import APPROXIMATE, learning_prior, measured
 from romanprf.learn.patches import is_cut
 from romanprf.learn.tensor import LearnedPRF, Round, TensorSettings, common_flux, learn_tensor
 from romanprf.prf import TensorPRF
@@ -30,8 +31,6 @@ from romanprf.solve.noise import CLIP_LEARNING, PRF_ERROR_LEARNING
 
 logger = logging.getLogger(__name__)
 
-#: Prior sigma of the fluxes while the PRF is learned, in sqrt(e-/s).
-_PRIOR_WIDTH = 5.0
 #: Most updates of the states of the stars at first, and after a search.
 _FIRST, _AGAIN = 12, 3
 #: Rounds of learning the PRF after an update.
@@ -74,7 +73,13 @@ class Learned:
     searches: list[dict[str, int]]
 
 
-def learn(frames: Frames, sources: pd.DataFrame, start: TensorPRF, shape: Shape) -> Learned:
+def learn(
+    frames: Frames,
+    sources: pd.DataFrame,
+    start: TensorPRF,
+    shape: Shape,
+    calibrates: bool = True,
+) -> Learned:
     """Fit the PRF and the states of the stars in turn, search for stars, and repeat with those.
 
     Parameters
@@ -87,9 +92,12 @@ def learn(frames: Frames, sources: pd.DataFrame, start: TensorPRF, shape: Shape)
         First guess.
     shape : Shape
         That section of the configuration.
+    calibrates : bool
+        Whether the fluxes of the catalogue set the scale; otherwise they are first guesses, and the
+        result has measured fluxes.
     """
-    learning = _Completing(frames, shape, start)
-    settings = TensorSettings.configured(shape)
+    learning = _Completing(frames, shape, start, calibrates)
+    settings = TensorSettings.configured(shape, calibrates)
     stars = Stars.of(sources.assign(noise=0.0))
     stars, result, rounds = learning.placed(stars, start, _FIRST)
     result = learning.fit(stars.table(), result.prf, settings)  # searches need the PRF's errors
@@ -112,6 +120,9 @@ def learn(frames: Frames, sources: pd.DataFrame, start: TensorPRF, shape: Shape)
     if disturbed:
         result = learning.fit(stars.table(), result.prf, settings)
         rounds = rounds + result.rounds
+    if not calibrates:
+        prior = measured(stars.prior, learning.fluxes(stars.table(), result))
+        stars = replace(stars, prior=prior)
     return Learned(
         prf=result.prf,
         states=result.states,
@@ -126,14 +137,13 @@ def numbered(sources: pd.DataFrame, zero_point: float, crossmatch: Crossmatch) -
 
     Their ``source_id`` are negative, and lower than any of the catalogue.
     """
-    residual = _is_residual(sources)
+    residual, unknown = _is_residual(sources), sources["mag"].isna()
     lowest = min(0, sources.loc[~residual, "source_id"].min())
-    flux = sources["flux"].where(residual, 1.0)
     identifier = lowest - np.cumsum(residual)
     sources = sources.assign(
         source=np.arange(len(sources), dtype=np.int32),
         source_id=sources["source_id"].where(~residual, identifier),
-        mag=sources["mag"].where(~residual, zero_point - 2.5 * np.log10(flux)),
+        mag=sources["mag"].where(~unknown, zero_point - 2.5 * np.log10(sources["flux"])),
     )
     return described(sources, crossmatch)[schemas.SOURCES.names]
 
@@ -148,13 +158,6 @@ def _is_residual(sources: pd.DataFrame) -> np.ndarray:
     return (sources["origin"] == "residual").to_numpy()
 
 
-def _prior(sources: pd.DataFrame) -> Prior:
-    """Prior of the fluxes; the flux of a star that was found is no more than a guess."""
-    flux = sources["flux"].to_numpy()
-    sigma = _PRIOR_WIDTH * np.sqrt(np.maximum(flux, 1.0))
-    return Prior(flux, np.where(_is_residual(sources), np.maximum(sigma, flux), sigma))
-
-
 @dataclass(frozen=True)
 class _Completing:
     """Steps of `learn` on the frames, with section ``shape`` of the configuration."""
@@ -162,19 +165,26 @@ class _Completing:
     frames: Frames
     shape: Shape
     likely: TensorPRF
+    calibrates: bool
+
+    def prior(self, sources: pd.DataFrame) -> Prior:
+        """Prior of the fluxes; the flux of a star that was found is no more than a guess."""
+        catalogued = 0.0 if self.calibrates else APPROXIMATE
+        relative = np.where(_is_residual(sources), 1.0, catalogued)
+        return learning_prior(sources["flux"].to_numpy(), relative)
 
     def fit(self, sources: pd.DataFrame, start: TensorPRF, settings: TensorSettings) -> LearnedPRF:
         """Fit the PRF; only stars of the catalogue shape and calibrate it and register frames."""
         found = np.where(_is_residual(sources), SourceFlag.BLENDED, 0)
         flags = sources["flags"].to_numpy() | found
         frames = self.frames(sources)
-        return learn_tensor(frames, _prior(sources), flags, start, settings, self.likely)
+        return learn_tensor(frames, self.prior(sources), flags, start, settings, self.likely)
 
     def _models(self, sources: pd.DataFrame, result: LearnedPRF) -> FrameModels:
         return FrameModels(
             frames=self.frames(sources),
             prf=result.prf,
-            flux=_prior(sources).mu,
+            flux=self.prior(sources).mu,
             flux_cut_off=self.shape.flux_cut_off,
             states=result.states,
         )
@@ -183,20 +193,24 @@ class _Completing:
         """Stars that neither the catalogue nor an earlier search gave."""
         sources = stars.table()
         models = self._models(sources, result)
-        return find_stars(models, _prior(sources), self.shape.search_threshold)
+        return find_stars(models, self.prior(sources), self.shape.search_threshold)
 
     def placed(
         self, stars: Stars, start: TensorPRF, most: int
     ) -> tuple[Stars, LearnedPRF, list[Round]]:
         """Fit PRF and states of the stars in turn until the states settle, ``most`` times."""
-        few = replace(TensorSettings.configured(self.shape), rounds=_ROUNDS, with_errors=False)
+        few = replace(
+            TensorSettings.configured(self.shape, self.calibrates),
+            rounds=_ROUNDS,
+            with_errors=False,
+        )
         result = self.fit(stars.table(), start, few)
         rounds, settled = result.rounds, _settled(stars)
         for number in range(most):
             sources, before = stars.table(), settled
             moving = sources["flux"].to_numpy() > self._faintest(number, settled)
             models, clip = self._models(sources, result), CLIP_LEARNING if settled else np.inf
-            new = update(models, _prior(sources), stars, moving, clip, PRF_ERROR_LEARNING)
+            new = update(models, self.prior(sources), stars, moving, clip, PRF_ERROR_LEARNING)
             stars = new.stars
             steps = new.moved[moving & stars.measured()]
             typical = float(np.percentile(steps, _MOST)) if steps.size else 0.0
@@ -214,16 +228,24 @@ class _Completing:
         """Flux of the faintest stars whose states are free: the bright ones come first, e-/s."""
         return 0.0 if settled else self.shape.source_flux_limit * 10.0 ** (1 - number)
 
+    def fluxes(self, sources: pd.DataFrame, result: LearnedPRF) -> np.ndarray:
+        """Fluxes of a fit, e-/s; those of a joint fit are of the stars on its patches."""
+        models = self._models(sources, result)
+        if not is_cut(models.frames):
+            return result.flux
+        return common_flux(models, self.prior(sources).sigma)
+
     def significant(self, stars: Stars, result: LearnedPRF) -> Stars:
         """Stars found that a joint fit confirms, with its fluxes, the brightest first.
 
         The fluxes of neighbours were off when they were found, and took or gave light.
         """
-        sources, flux = stars.table(), result.flux
-        found, models = _is_residual(sources), self._models(sources, result)
-        if is_cut(models.frames):  # those of the joint fit are of the stars on its patches
-            flux = common_flux(models, _prior(sources).sigma)
-        prior = stars.prior.assign(flux=np.where(found, flux, sources["flux"]))
+        sources, found = stars.table(), _is_residual(stars.prior)
+        flux = self.fluxes(sources, result)
+        if self.calibrates:
+            prior = stars.prior.assign(flux=np.where(found, flux, sources["flux"]))
+        else:
+            prior = measured(stars.prior, flux)
         bright = prior["flux"] >= self.shape.search_threshold * prior["noise"]
         kept = np.flatnonzero(bright | ~found)
         order = np.lexsort((-flux[kept] * found[kept], found[kept]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,26 +13,32 @@ from romanprf.config import Crossmatch
 from romanprf.schemas import ASTROMETRIC, ASTROMETRIC_CORRELATIONS, ASTROMETRIC_ERRORS
 from romanprf.sky.motion import propagate
 
+logger = logging.getLogger(__name__)
+
 #: Pairs of parameters, as in `ASTROMETRIC_CORRELATIONS`.
 _PAIRS = tuple(combinations(range(len(ASTROMETRIC)), 2))
-#: Of those that a catalogue may state without its error.
+#: Errors of parallax and motion, which catalogues often leave out.
 _MOTION_ERRORS = ASTROMETRIC_ERRORS[2:]
 #: A parallax or motion that a catalogue states without an error is better than none by this factor.
 _STATED = 0.1
 _RA, _DEC, _, _PMRA, _PMDEC = range(len(ASTROMETRIC))
 
 
-def completed(table: pd.DataFrame, settings: Crossmatch) -> pd.DataFrame:
+def completed(
+    table: pd.DataFrame, settings: Crossmatch, file: str | Path = "catalogue"
+) -> pd.DataFrame:
     """A catalogue with all parameters and their errors: those of the settings where it has none.
 
     Parameters
     ----------
     table : DataFrame
         Any of the columns of `ASTROMETRIC` and `ASTROMETRIC_ERRORS`, NaN where unknown (mas and
-        mas/yr); an error that is not positive counts as unknown.  A tenth of the settings' where a
-        parallax or motion is stated without its error.
+        mas/yr); an error that is not positive counts as unknown, with a warning in the log.  A
+        tenth of the settings' where a parallax or motion is stated without its error.
     settings : Crossmatch
         That section of the configuration.
+    file : path
+        Of the catalogue, for the log.
     """
     position = 1e3 * settings.position_error
     otherwise = dict(
@@ -40,16 +48,35 @@ def completed(table: pd.DataFrame, settings: Crossmatch) -> pd.DataFrame:
             strict=True,
         )
     )
-    columns = {}
+    columns, given = {}, {}
     for name, error in otherwise.items():
-        value = _column(table, name.removesuffix("_err"))
+        value, sigma = (_column(table, each) for each in (name.removesuffix("_err"), name))
+        unknown = np.isnan(value)
+        stated = ~unknown & (name in _MOTION_ERRORS)
+        fallback = error * np.where(stated, _STATED, 1.0)
+        given[name] = ~unknown & (sigma > 0.0)
         columns[name.removesuffix("_err")] = np.nan_to_num(value, nan=0.0)
-        given = np.where(np.isnan(value), np.nan, _column(table, name))
-        stated = ~np.isnan(value) & (name in _MOTION_ERRORS)
-        columns[name] = np.where(given > 0.0, given, error * np.where(stated, _STATED, 1.0))
-    for name in ASTROMETRIC_CORRELATIONS:
-        columns[name] = np.nan_to_num(_column(table, name)).astype(np.float32)
+        columns[name] = np.where(given[name], sigma, fallback)
+        _report(file, name, int((~given[name] & ~unknown).sum()), sigma, fallback[~unknown])
+    for (a, b), name in zip(_PAIRS, ASTROMETRIC_CORRELATIONS, strict=True):
+        both = given[ASTROMETRIC_ERRORS[a]] & given[ASTROMETRIC_ERRORS[b]]
+        columns[name] = np.where(both, np.nan_to_num(_column(table, name)), 0.0).astype(np.float32)
     return table.assign(**columns)
+
+
+def _report(
+    file: str | Path, name: str, missing: int, sigma: np.ndarray, fallback: np.ndarray
+) -> None:
+    """Warn of errors that are not positive, unless the catalogue states none at all."""
+    if missing and not np.isnan(sigma).all():
+        logger.warning(
+            "%s: %d of %d rows have a %s that is not positive, taken as %g mas or mas/yr",
+            file,
+            missing,
+            len(sigma),
+            name,
+            np.median(fallback),
+        )
 
 
 def _column(table: pd.DataFrame, name: str) -> np.ndarray:

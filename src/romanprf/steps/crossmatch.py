@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,24 @@ import numpy as np
 import pandas as pd
 
 from romanprf import schemas
-from romanprf.config import Catalogue, Crossmatch, Reference
+from romanprf.config import Catalogue, Crossmatch, Reference, Shape
 from romanprf.errors import InputError
 from romanprf.flags import SourceFlag
+from romanprf.frame.frame import Frame
 from romanprf.io.catalogues import read_catalogue
+from romanprf.io.exposures import COMPARED, read_chosen
 from romanprf.io.tables import provenance, write_table
+from romanprf.prf import LogPolarPRF
+from romanprf.search.align import View, align, expected
 from romanprf.sky import blends
 from romanprf.sky.crossmatch import Matches, match, position_errors, shift
 from romanprf.sky.field import SkyRegion
+from romanprf.sky.pattern import REACH
 from romanprf.sky.sources import described
 from romanprf.sky.states import at_epoch, completed
+from romanprf.solve.first import first_fluxes
+
+logger = logging.getLogger(__name__)
 
 _POSITION = ["ra", "dec", "ra_err", "dec_err"]
 _MOTION = ["parallax", "pmra", "pmdec", "parallax_err", "pmra_err", "pmdec_err"]
@@ -29,6 +38,12 @@ _WING = 0.1
 _FAINTEST = 0.1
 #: Stars further outside the images than this are never kept, pixels: the end of the tensor PRF.
 _FARTHEST = 100.0
+#: Magnitude and error of a star without a magnitude: it is faint and matches any.
+_UNKNOWN_MAGNITUDE, _UNKNOWN_ERROR = 25.0, 50.0
+#: A whole catalogue is moved by no less than this, pixels: registration measures smaller shifts.
+_LEAST_MOVE = 0.3
+#: Epochs that differ by less than this are the same, years.
+_SAME_EPOCH = 0.01
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -37,42 +52,51 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     Parameters
     ----------
     inputs : mapping
-        ``catalogue`` and, if there is one, ``reference``: paths.
+        ``catalogue`` and, if there is one, ``reference``: paths; ``exposures`` and ``learning``:
+        paths, without which the catalogue is not compared with images.
     outputs : mapping
         ``catalogue_sources``: path.
     params : mapping
-        Sections ``catalogue``, ``reference`` and ``crossmatch`` of the configuration, and
-        ``field``: the numbers of a `romanprf.sky.field.SkyRegion`.
+        Sections ``catalogue``, ``reference`` and ``crossmatch`` of the configuration; ``field``:
+        the numbers of a `romanprf.sky.field.SkyRegion`.
 
     Raises
     ------
     InputError
         If a catalogue cannot be read or has no source in the field, or if nothing matches the
-        reference.
+        reference or the images.
     """
     settings, region = Crossmatch(**params["crossmatch"]), SkyRegion(**params["field"])
-    path = inputs["catalogue"]
-    sources = _load(path, Catalogue(**params["catalogue"]), settings, region).assign(
+    path, catalogue = inputs["catalogue"], Catalogue(**params["catalogue"])
+    rows = read_chosen(inputs, COMPARED).to_dict("records") if "exposures" in inputs else []
+    views = [View.of(row, region) for row in rows]
+    sources = _load(path, catalogue, settings, region).assign(
         match_id=lambda table: pd.Series(pd.NA, index=table.index, dtype="Int64"),
         match_separation=np.nan,
         match_ambiguous=False,
     )
-    metadata: dict[str, str] = {}
+    sources, metadata = _aligned(sources, views, region, path)
     if "reference" in inputs:
         reference = _load(inputs["reference"], Reference(**params["reference"]), settings, region)
-        sources, metadata = _matched(sources, reference, settings, region)
+        sources, offsets = _matched(sources, reference, settings, region)
         if not sources["match_id"].notna().any():
             raise InputError(
                 f"{inputs['reference']}: none of its {len(reference)} sources in the field "
                 f"matches {path}, expected some within crossmatch.match_radius = "
                 f"{settings.match_radius} arcsec; check frames, epochs and magnitudes"
             )
+        # The exposures need not be in the frame of the reference.
+        sources, moved = _aligned(sources, views, region, path)
+        metadata |= offsets | moved
     sources = blends.merge(at_epoch(sources, region.epoch), settings.blend_limit)
     within = _near(sources, region, settings)
     if not within.any():
         raise _no_overlap(path, sources, region)
-    sources = _finish(sources[within], settings, region.zero_point)
-    if metadata:
+    sources = sources[within]
+    if rows and not catalogue.calibrates:
+        sources = _measured(sources, rows, region)
+    sources = _finish(sources, settings, region.zero_point)
+    if "reference" in inputs:
         metadata["n_matched"] = str(int(sources["match_id"].notna().sum()))
         metadata["n_ambiguous"] = str(int(sources["match_ambiguous"].sum()))
     files = {name: inputs[name] for name in ("catalogue", "reference") if name in inputs}
@@ -80,19 +104,98 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     write_table(outputs["catalogue_sources"], sources, schemas.SOURCES, origin, metadata)
 
 
+def _aligned(
+    sources: pd.DataFrame, views: Sequence[View], region: SkyRegion, path: str | Path
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Sources where the images show them, if the whole catalogue is off; metadata that say so."""
+    found = align(views, sources, region) if views else None
+    if found is None:
+        if views and expected(views, sources, region):
+            raise InputError(
+                f"{path}: the pattern of its stars is not that of the images, expected it within "
+                f"{REACH:g} arcsec of shift and rotation; check frame, epoch and field"
+            )
+        return sources, {}
+    if not found.matters(_LEAST_MOVE * region.pixel_scale):
+        return sources, {}
+    east, north = found.offset
+    logger.warning(
+        "%s: off by %.3f, %.3f arcsec (east, north) and %.4f degrees, and moved onto the images",
+        *(path, -east, -north, -np.rad2deg(found.angle)),
+    )
+    place = sources["ra"].to_numpy(), sources["dec"].to_numpy()
+    ra, dec = found.moved(*place, region.ra0, region.dec0)
+    values = {"image_offset_ra": 1e3 * east, "image_offset_dec": 1e3 * north}
+    values |= {"image_rotation": np.rad2deg(found.angle)}
+    told = {name: f"{value:.4f}" for name, value in values.items()}
+    return sources.assign(ra=ra, dec=dec), told
+
+
+def _measured(
+    sources: pd.DataFrame, rows: Sequence[Mapping[Any, Any]], region: SkyRegion
+) -> pd.DataFrame:
+    """Sources with magnitudes of fluxes that are measured on the images."""
+    frames = [Frame.from_row(row, sources) for row in rows]
+    shape, area = Shape(), frames[0].exposure.pixel_area
+    guess = LogPolarPRF.first_guess(10, 4, shape.rmin, shape.cut_r, shape.rmax, area)
+    mag, unknown = sources["mag"].to_numpy(), sources["mag_err"].to_numpy() == _UNKNOWN_ERROR
+    catalogued = np.where(unknown, np.nan, 10.0 ** (-0.4 * (mag - region.zero_point)))
+    flux = first_fluxes(frames, catalogued, guess, shape.flux_cut_off)
+    return sources.assign(mag=region.zero_point - 2.5 * np.log10(flux))
+
+
 def _load(
-    path: str | Path, catalogue: Catalogue, settings: Crossmatch, region: SkyRegion
+    path: str | Path, catalogue: Catalogue | Reference, settings: Crossmatch, region: SkyRegion
 ) -> pd.DataFrame:
     """Rows of a catalogue in or near the region, with their epoch."""
-    table = completed(read_catalogue(path, catalogue.columns, catalogue.frame), settings)
-    epoch = region.epoch if catalogue.epoch is None else catalogue.epoch
-    table = table.reset_index(drop=True).assign(epoch=float(epoch))
-    # Matching may still move a source by the offset between the catalogues.
+    calibrates = isinstance(catalogue, Catalogue) and catalogue.calibrates
+    table = read_catalogue(path, catalogue.columns, catalogue.frame, calibrates)
+    table = dated(completed(table, settings, path), catalogue, region.epoch, path)
+    unknown = table["mag"].isna()
+    table["mag"] = table["mag"].where(~unknown, _UNKNOWN_MAGNITUDE)
+    table["mag_err"] = table["mag_err"].where(~unknown, _UNKNOWN_ERROR)
+    # The catalogue as a whole may still move, and a source by the offset between catalogues.
     moved = at_epoch(table, region.epoch)
-    near = _near(moved, region, settings, 4.0 * settings.match_radius)
+    near = _near(moved, region, settings, 4.0 * settings.match_radius + REACH)
     if not near.any():
         raise _no_overlap(path, table, region)
     return table[near].reset_index(drop=True).assign(n_merged=1)
+
+
+def dated(
+    table: pd.DataFrame, catalogue: Catalogue | Reference, images: float, path: str | Path
+) -> pd.DataFrame:
+    """The table with an epoch (Julian year) in each row: of the file, else of the settings.
+
+    Stars that have neither stay where they are at the epoch of the images, with a warning.
+
+    Raises
+    ------
+    InputError
+        If file and settings contradict each other, or if a star that moves has no epoch.
+    """
+    key = f"{type(catalogue).__name__.lower()}.epoch"
+    epoch = table["epoch"].to_numpy(float)
+    unknown = np.isnan(epoch)
+    if catalogue.epoch is not None:
+        contradicts = np.abs(epoch - catalogue.epoch) > _SAME_EPOCH
+        if contradicts.any():
+            row = int(np.argmax(contradicts))
+            raise InputError(
+                f"{path}: row {row + 1}: epoch is {epoch[row]}, but {key} is {catalogue.epoch}, "
+                "expected the same; leave out the setting to use that of the file"
+            )
+        return table.assign(epoch=np.where(unknown, catalogue.epoch, epoch))
+    moving = unknown & ((table["pmra"] != 0.0) | (table["pmdec"] != 0.0)).to_numpy()
+    if moving.any():
+        raise InputError(
+            f"{path}: row {int(np.argmax(moving)) + 1}: a proper motion without an epoch, expected "
+            f"a column ref_epoch or epoch (Julian year), or the setting {key}"
+        )
+    if unknown.any():
+        message = "%s: %d of %d positions have no epoch (column epoch, setting %s): taken as %.2f"
+        logger.warning(message, path, unknown.sum(), unknown.size, key, images)
+    return table.assign(epoch=np.where(unknown, images, epoch))
 
 
 def _near(
@@ -129,9 +232,9 @@ def _matched(
     Matched sources have position and motion of the reference where those are known better.
     """
     # Rows of one star would be rivals for its match; a blend is to be matched with a blend.
-    sources = blends.merge(sources, settings.blend_limit)
-    reference = blends.merge(reference, settings.blend_limit)
-    reference = at_epoch(reference, sources["epoch"].iloc[0])
+    epoch = float(sources["epoch"].median())
+    sources = blends.merge(at_epoch(sources, epoch), settings.blend_limit)
+    reference = blends.merge(at_epoch(reference, epoch), settings.blend_limit)
     centre = region.ra0, region.dec0
     found = match(sources, reference, settings, *centre)
     ra, dec = shift(sources["ra"].to_numpy(), sources["dec"].to_numpy(), found.offset, *centre)

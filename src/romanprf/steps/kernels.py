@@ -30,16 +30,17 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         ``kernels``: text file.
     params : mapping
         ``versions``: packages that a compiled kernel depends on, with their versions; ``model``:
-        that of `romanprf.config.Shape`; ``demo``: whether images are simulated.
+        that of `romanprf.config.Shape`; ``demo``: whether images are simulated; ``approximate``:
+        whether fluxes are measured with a guess of the PRF first.
     """
     del inputs
-    entries = needed(params["model"], params["demo"])
+    entries = needed(params["model"], params["demo"], params["approximate"])
     compile_kernels(entries, get_threads())
     with replacing(outputs["kernels"]) as temporary:
         temporary.write_text("\n".join([*params["versions"], *entries]) + "\n")
 
 
-def needed(model: str, demo: bool) -> list[str]:
+def needed(model: str, demo: bool, approximate: bool = False) -> list[str]:
     """The kernels that a reduction uses, as `romanprf.core.compile.compiled` names them.
 
     Parameters
@@ -48,9 +49,13 @@ def needed(model: str, demo: bool) -> list[str]:
         ``tensor`` or ``log-polar``, the PRF.
     demo : bool
         Whether its images are simulated.
+    approximate : bool
+        Whether its fluxes are first measured with a guess of the PRF, which is log-polar.
     """
     listed = json.loads(LISTED.read_text())
-    return [*listed["all"], *listed[model], *(listed["demo"] if demo else ())]
+    models = dict.fromkeys([model, "log-polar"] if approximate else [model])
+    entries = [entry for name in models for entry in listed[name]]
+    return [*listed["all"], *entries, *(listed["demo"] if demo else ())]
 
 
 if __name__ == "__main__":

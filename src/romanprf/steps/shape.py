@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from romanprf import schemas
-from romanprf.config import Crossmatch, Shape
+from romanprf.config import Catalogue, Crossmatch, Shape
 from romanprf.errors import InputError
 from romanprf.frame.frame import Frame
 from romanprf.io.exposure import Exposure
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 _NODES = 3
 #: ... which it does by default on images of at least this many pixels a side.
 _LARGE = 2000
+#: An integral of the PRF that is off by more than this is worth a warning.
+_OFF_SCALE = 0.1
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -41,7 +44,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         ``prf`` and ``sources``: paths.
     params : mapping
         Sections ``shape`` and ``crossmatch`` of the configuration (of this: saturation_magnitude,
-        contaminant_radius and contaminant_contrast).
+        contaminant_radius and contaminant_contrast); of ``catalogue`` photometry.
 
     Raises
     ------
@@ -49,26 +52,42 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         If too few pixels can be used, or if a PRF with nodes meets images of several shapes.
     """
     shape, crossmatch = Shape(**params["shape"]), Crossmatch(**params["crossmatch"])
+    calibrates = Catalogue(**params["catalogue"]).calibrates
     sources = read_table(inputs["catalogue_sources"], schemas.SOURCES)
     start, history = _log_polar(inputs["deltas"], sources, shape)
+    start = start if calibrates else start.normalised()
     prf: PRF = start
     search: dict[str, str] = {}
     facts: dict[str, Any] = {"history": history}
     if shape.model == "tensor":
         rows = read_chosen(inputs, shape.joint_exposures).to_dict("records")
-        learned = _tensor(rows, sources, start, shape)
+        learned = _tensor(rows, sources, start, shape, calibrates)
         prf, facts["rounds"] = learned.prf, [asdict(found) for found in learned.rounds]
         facts["shifts"] = [state.shift._asdict() for state in learned.states]
         sources = numbered(learned.sources, rows[0]["zero_point"], crossmatch)
         searches = {"threshold": shape.search_threshold, "rounds": learned.searches}
         search = {"search": json.dumps(searches)}
     columns, metadata = prf.to_table()
-    metadata["integral"] = repr(prf.integral())
-    logger.info("integral %s (1 if catalogue, zero point and wings agree)", metadata["integral"])
+    metadata["integral"] = _told(prf.integral())
     metadata |= {name: json.dumps(value) for name, value in facts.items()}
     origin = provenance({name: inputs[name] for name in ("deltas", "catalogue_sources")}, params)
     write_table(outputs["prf"], columns, schemas.PRF, origin, metadata)
     write_table(outputs["sources"], sources, schemas.SOURCES, origin, search)
+
+
+def _told(integral: float) -> str:
+    """The integral of the PRF for the metadata, with what it says about the catalogue."""
+    logger.info("integral %r (1 if catalogue, zero point and wings agree)", integral)
+    if abs(integral - 1.0) > _OFF_SCALE:
+        logger.warning(
+            "the catalogue is %.2f mag too %s for the zero point of the images (integral of the "
+            "PRF %.3f): fluxes follow the catalogue; catalogue.photometry: approximate follows the "
+            "images",
+            abs(2.5 * np.log10(integral)),
+            "bright" if integral < 1.0 else "faint",
+            integral,
+        )
+    return repr(integral)
 
 
 def _log_polar(
@@ -84,7 +103,9 @@ def _log_polar(
     return prf, [asdict(iteration) for iteration in history]
 
 
-def _tensor(rows: list[dict], sources: pd.DataFrame, start: LogPolarPRF, shape: Shape) -> Learned:
+def _tensor(
+    rows: list[dict], sources: pd.DataFrame, start: LogPolarPRF, shape: Shape, calibrates: bool
+) -> Learned:
     """Learn the tensor model and the missing stars from all pixels, from the log-polar model."""
     first = Exposure.from_row(rows[0])
     guess = TensorPRF.projected(start.with_wing(first.jacobian), shape.reach, first.jacobian)
@@ -102,7 +123,7 @@ def _tensor(rows: list[dict], sources: pd.DataFrame, start: LogPolarPRF, shape: 
     def frames(table: pd.DataFrame) -> list[Frame]:
         return [Frame.from_row(row, table) for row in rows]
 
-    learned = learn(frames, sources, guess, shape)
+    learned = learn(frames, sources, guess, shape, calibrates)
     for number, found in enumerate(learned.rounds):
         logger.info("round %d: %s", number, found)
     return learned

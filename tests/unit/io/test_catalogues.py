@@ -14,8 +14,9 @@ from astropy.table import MaskedColumn, Table
 
 from romanprf.errors import InputError
 from romanprf.io.catalogues import read_catalogue
+from romanprf.io.columns import OPTIONAL
 
-COLUMNS = ["source_id", "ra", "dec", "mag", "pmra", "pmdec", "ra_err", "dec_err", "mag_err"]
+COLUMNS = ["source_id", "ra", "dec", "mag", *OPTIONAL]
 IDS = np.array([7, 5_853_498_713_190_525_696, -3])
 RA, DEC = np.array([268.0, 0.0, 359.9999]), np.array([-29.0, 90.0, -90.0])
 MAG = np.array([15.5, 20.25, 24.0])

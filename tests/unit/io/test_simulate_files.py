@@ -98,7 +98,8 @@ def test_same_settings_give_the_same_bytes(folder, tmp_path):
 def test_catalogue(folder, tmp_path):
     stars = make_field(SETTINGS).stars
     catalogue = pd.read_csv(folder / "catalogue.csv", index_col="sicbro_id")
-    assert list(catalogue.columns) == ["RA_DEG", "DEC_DEG", "ra_error", "dec_error", "F146"]
+    columns = ["RA_DEG", "DEC_DEG", "ra_error", "dec_error", "epoch", "F146"]
+    assert list(catalogue.columns) == columns
     assert (catalogue[["ra_error", "dec_error"]] == 10.0).all(axis=None)
     stars = stars.set_index("source_id").loc[catalogue.index]
     assert_allclose(catalogue["RA_DEG"], stars["catalogue_ra"], rtol=0, atol=1e-11)

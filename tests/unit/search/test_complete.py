@@ -258,4 +258,4 @@ def test_nodes_want_images_of_one_shape():
     nothing = pd.DataFrame({name: np.empty(0) for name in names})
     settings = Shape(reach=5.0, nodes=2)
     with pytest.raises(InputError, match=r"shape\.nodes: .* \[\(32, 48\), \(48, 48\)\]"):
-        shape._tensor([exposure(48), exposure(32)], nothing, fields.prf(), settings)
+        shape._tensor([exposure(48), exposure(32)], nothing, fields.prf(), settings, True)

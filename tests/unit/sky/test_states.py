@@ -25,6 +25,19 @@ def test_unknown_parameters_have_the_errors_of_the_settings():
     assert not table[[*ASTROMETRIC_CORRELATIONS]].any(axis=None)
 
 
+def test_errors_that_are_not_positive_are_counted(caplog):
+    table = _table(ra_err=[0.5, 0.0], dec_err=np.nan, pmra=[1.0, np.nan], pmra_err=[-1.0, np.nan])
+    table["ra_dec_corr"] = 0.3
+    table["ra_pmra_corr"] = 0.2
+    done = completed(table, Crossmatch(position_error=0.01), "stars.csv")
+    assert done["ra_err"].tolist() == [0.5, 10.0]
+    assert not done[["ra_dec_corr", "ra_pmra_corr"]].any(axis=None)  # of errors that do not count
+    assert [record.getMessage() for record in caplog.records] == [
+        "stars.csv: 1 of 2 rows have a ra_err that is not positive, taken as 10 mas or mas/yr",
+        "stars.csv: 1 of 2 rows have a pmra_err that is not positive, taken as 0.4 mas or mas/yr",
+    ]
+
+
 def test_covariance_is_kept_in_the_columns():
     rng = np.random.default_rng(3)
     root = rng.normal(size=(2, 5, 5))

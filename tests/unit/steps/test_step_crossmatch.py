@@ -45,9 +45,9 @@ def _rows(x, y, mag, field=FIELD, **columns):
     return pd.DataFrame(ids | {"ra": ra, "dec": dec, "mag": np.array(mag, float)} | columns)
 
 
-def _run(folder, catalogue, reference=None, /, **params):
+def _run(folder, stars, reference=None, /, **params):
     inputs = {"catalogue": folder / "catalogue.csv"}
-    catalogue.to_csv(inputs["catalogue"], index=False)
+    stars.to_csv(inputs["catalogue"], index=False)
     if reference is not None:
         inputs["reference"] = folder / "reference.csv"
         reference.to_csv(inputs["reference"], index=False)
@@ -250,6 +250,27 @@ def test_no_overlap_names_file_range_and_field(tmp_path):
     assert "catalogue.csv: no source in the field" in _refused(tmp_path, outside)
 
 
+def test_epochs_of_the_file_count(tmp_path, caplog):
+    motion = {"pmra": [100.0, 100.0], "pmdec": [0.0, 0.0]}
+    catalogue = _rows([0.0, 3], [0.0, 0], [20, 21], ref_epoch=[EPOCH - 10, EPOCH - 5], **motion)
+    sources = _run(tmp_path, catalogue)
+    np.testing.assert_allclose(_place(sources), [[1.0, 0], [3.5, 0]], atol=1e-5)
+    assert "have no epoch" not in caplog.text
+    (tmp_path / "sources.parquet").unlink()
+    message = _refused(tmp_path, catalogue, catalogue={"epoch": 2016.0})
+    assert "row 1: epoch is 2017.25, but catalogue.epoch is 2016.0, expected the same" in message
+
+
+def test_motions_need_an_epoch(tmp_path, caplog):
+    catalogue = _rows([0.0, 3], [0.0, 0], [20, 21], pmra=[np.nan, 1.0], pmdec=[np.nan, 0.0])
+    message = _refused(tmp_path, catalogue)
+    assert "catalogue.csv: row 2: a proper motion without an epoch, expected a column" in message
+    assert message.endswith("the setting catalogue.epoch")
+    _run(tmp_path, catalogue[["source_id", "ra", "dec", "mag"]])
+    assert "2 of 2 positions have no epoch" in caplog.text
+    assert "setting catalogue.epoch): taken as 2027.25" in caplog.text
+
+
 def test_reference_must_be_of_use(tmp_path):
     catalogue = _rows(*_grid())
     message = _refused(tmp_path, catalogue, _rows([100.0], [0], [20.0]))
@@ -270,7 +291,7 @@ def test_crowded_field_matches_its_own_stars(tmp_path):
     catalogue = _rows(x + 0.2 + noise[0], y + noise[1], mag)[kept[0]]
     colour = 1.5 + rng.normal(0, 0.2, n)
     reference = _rows(x + noise[2], y + noise[3], mag + colour, pmra=1.0, pmdec=0.0)[kept[1]]
-    sources = _run(tmp_path, catalogue, reference)
+    sources = _run(tmp_path, catalogue, reference, reference={"epoch": EPOCH})
     metadata = read_metadata(tmp_path / "sources.parquet", schemas.SOURCES)
     assert float(metadata["astrometric_offset_ra"]) == pytest.approx(-200, abs=0.6)
     assert float(metadata["astrometric_offset_dec"]) == pytest.approx(0, abs=0.6)
