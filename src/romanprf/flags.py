@@ -57,6 +57,7 @@ class SourceFlag(_Flag):
         2048,
         "error over 3 times that of a flux alone: known only in sum with neighbours",
     )
+    POSITION_PRIOR = 4096, "the prior holds more information on the position than the images"
 
 
 #: Flags that exclude a measurement from the statistics of light curves.  DEGENERATE does not: the

@@ -199,7 +199,7 @@ def test_report_is_one_file_with_the_checks_and_every_picture(finished):
     assert done.returncode == 0, done.stdout
     page = (finished.results / "report.html").read_text()
     assert 'src="http' not in page
-    for name in ("prf", "image", "scatter", "light_curves"):
+    for name in ("prf", "image", "positions", "scatter", "light_curves"):
         assert f"filename={name}.png;base64," in page
     assert "filename=checks.html;base64," in page
 

@@ -4,6 +4,7 @@ rule plots:
         paths.kernels,
         **({"truth": paths.truth} if plan.demo else {}),
         exposures=ancient(exposures_table),
+        catalogue_sources=paths.catalogue_sources,
         sources=paths.sources,
         prf=paths.prf,
         photometry=each_batch(paths.photometry),
@@ -13,13 +14,16 @@ rule plots:
     output:
         prf=report(pictures["prf"], caption="../report/prf.rst", category="1 PRF"),
         image=report(pictures["image"], caption="../report/image.rst", category="2 Images"),
+        positions=report(
+            pictures["positions"], caption="../report/positions.rst", category="3 Positions"
+        ),
         scatter=report(
-            pictures["scatter"], caption="../report/scatter.rst", category="3 Photometry"
+            pictures["scatter"], caption="../report/scatter.rst", category="4 Photometry"
         ),
         light_curves=report(
             pictures["light_curves"],
             caption="../report/light_curves.rst",
-            category="3 Photometry",
+            category="4 Photometry",
         ),
     log:
         paths.log("plots"),

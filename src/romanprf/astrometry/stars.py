@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from romanprf.flags import SourceFlag
 from romanprf.schemas import ASTROMETRIC
 from romanprf.sky.motion import moved
 from romanprf.sky.states import covariance, with_covariance
@@ -50,11 +51,21 @@ class Stars:
             columns[name] = self.prior[name].to_numpy() + self.offset[:, k]
         return with_covariance(self.prior.assign(**columns), self.covariance)
 
+    def result(self) -> pd.DataFrame:
+        """The table, with the flag of stars of whose place the images tell less than the prior."""
+        table = self.table()
+        kept = np.int32(SourceFlag.POSITION_PRIOR) * ~self._better(np.sqrt(0.5))
+        return table.assign(flags=table["flags"] | kept)
+
     def measured(self) -> np.ndarray:
         """Whether the images tell more of each star's position than the prior, shape (n,)."""
+        return self._better(_MEASURED)
+
+    def _better(self, part: float) -> np.ndarray:
+        """Whether the errors of a position are less than this part of the prior's."""
         known, prior = self.covariance, covariance(self.prior)
         axes = np.arange(2)
-        return np.all(known[:, axes, axes] < _MEASURED**2 * prior[:, axes, axes], axis=1)
+        return np.all(known[:, axes, axes] < part**2 * prior[:, axes, axes], axis=1)
 
     def centred(self, weighty: np.ndarray) -> Stars:
         """The stars with the gauge fixed: their mean offset from the prior is 0 (see docs).

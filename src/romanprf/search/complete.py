@@ -126,7 +126,7 @@ def learn(
     return Learned(
         prf=result.prf,
         states=result.states,
-        sources=stars.table().drop(columns="noise"),
+        sources=stars.result().drop(columns="noise"),
         rounds=rounds,
         searches=searches,
     )

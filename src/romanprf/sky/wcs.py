@@ -40,7 +40,7 @@ def image_centre(shape: tuple[int, int]) -> tuple[float, float]:
 
 
 def project(
-    ra: np.ndarray, dec: np.ndarray, ra0: float, dec0: float
+    ra: np.ndarray, dec: np.ndarray, ra0: float | np.ndarray, dec0: float | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gnomonic projection about (ra0, dec0); all in degrees; NaN beyond 90 degrees."""
     dra = np.deg2rad(np.asarray(ra) - ra0)

@@ -20,6 +20,7 @@ from romanprf.io.exposures import read_exposures
 from romanprf.io.tables import read_metadata, read_table
 from romanprf.plots.image import image_figure
 from romanprf.plots.light_curves import injected, light_curves_figure, most_variable
+from romanprf.plots.positions import positions_figure
 from romanprf.plots.prf import prf_figure
 from romanprf.plots.scatter import scatter_figure
 from romanprf.plots.style import drawing, empty, save
@@ -33,16 +34,17 @@ _BORDER = 4.0
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-    """Draw ``prf``, ``image``, ``scatter`` and ``light_curves``.
+    """Draw ``prf``, ``image``, ``positions``, ``scatter`` and ``light_curves``.
 
     Parameters
     ----------
     inputs : mapping
-        ``exposures``, ``sources``, ``prf``, ``metrics`` and ``lightcurves``: paths;
+        ``exposures``, ``catalogue_sources``, ``sources``, ``prf``, ``metrics`` and
+        ``lightcurves``: paths;
         ``photometry`` and ``frame_stats``: paths of all batches, in the same order; ``truth``:
         path, of a simulated field only.
     outputs : mapping
-        The four pictures: paths.
+        The pictures: paths.
     params : mapping
         Section ``plots`` of the configuration; ``flux_cut_off`` (e-/s).
     """
@@ -55,6 +57,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         pictures = {
             "prf": _prf(inputs),
             "image": _image(inputs, exposures, sources, params["flux_cut_off"]),
+            "positions": _positions(inputs, exposures, sources, truth),
             "scatter": scatter_figure(metrics[_inside(exposures, sources)], truth),
             "light_curves": _light_curves(inputs, metrics, truth, settings.light_curves),
         }
@@ -68,6 +71,17 @@ def _prf(inputs: Mapping[str, Any]) -> Figure:
     history = metadata.get("rounds", metadata["history"])  # of the tensor or the log-polar model
     search = read_metadata(inputs["sources"], schemas.SOURCES).get("search", '{"rounds": []}')
     return prf_figure(read_prf(inputs["prf"]), json.loads(history), json.loads(search)["rounds"])
+
+
+def _positions(
+    inputs: Mapping[str, Any],
+    exposures: pd.DataFrame,
+    sources: pd.DataFrame,
+    truth: pd.DataFrame | None,
+) -> Figure:
+    """Draw the positions before and after the fit."""
+    catalogue = read_table(inputs["catalogue_sources"], schemas.SOURCES)
+    return positions_figure(catalogue, sources, truth, float(exposures["time"].mean()))
 
 
 def _light_curves(

@@ -12,6 +12,7 @@ from romanprf.astrometry.update import update
 from romanprf.config import Crossmatch
 from romanprf.core.image import masked_image
 from romanprf.core.statistics import robust_spread
+from romanprf.flags import SourceFlag
 from romanprf.frame.model import FrameModels
 from romanprf.frame.stamps import make_stamps
 from romanprf.frame.state import AS_IN_HEADER
@@ -137,6 +138,18 @@ def test_what_all_stars_share_is_left_to_the_prior():
     prior = table(x, y, ra_err=10.0, dec_err=10.0)
     stars, _ = solved(frames(true, flux, np.zeros(4)), prior, flux)
     assert np.abs(stars.offset[:, :2].mean(axis=0)).max() < 1e-9
+
+
+def test_stars_that_the_images_do_not_show_are_flagged():
+    x, y = grid()
+    flux = np.full(x.size, 60.0)
+    flux[3] = 0.01
+    prior = table(x, y, ra_err=10.0, dec_err=10.0, flags=4)
+    prior.loc[7, "ra_err"] = prior.loc[7, "dec_err"] = 0.01  # known better than the images tell
+    stars, _ = solved(frames(prior, flux, np.zeros(4)), prior, flux, 1)
+    flags = stars.result()["flags"].to_numpy()
+    assert np.flatnonzero(flags & SourceFlag.POSITION_PRIOR).tolist() == [3, 7]
+    assert ((flags & ~SourceFlag.POSITION_PRIOR) == 4).all()
 
 
 def test_close_stars_are_solved_together():

@@ -31,7 +31,7 @@ from romanprf.solve.fit import fit_frame, model_image
 from romanprf.solve.fluxes import Method, Prior
 from romanprf.steps import plots
 
-NAMES = "prf", "image", "scatter", "light_curves"
+NAMES = "prf", "image", "positions", "scatter", "light_curves"
 SETTINGS = {
     "simulate": {
         "exposures": 4,
@@ -62,7 +62,7 @@ def inputs(tmp_path_factory):
     """Files of a tiny reduction, as the workflow hands them to the step."""
     results = tmp_path_factory.mktemp("tiny")
     paths = reduce(load_config({**SETTINGS, "results": str(results)}))
-    single = ("exposures", "sources", "prf", "metrics", "lightcurves", "truth")
+    single = ("exposures", "catalogue_sources", "sources", "prf", "metrics", "lightcurves", "truth")
     batches = {
         name: sorted(str(path) for path in (results / name).iterdir())
         for name in ("photometry", "frame_stats")
@@ -126,7 +126,7 @@ def test_options_change_what_they_name(pictures, inputs, tmp_path):
 def test_truth_is_optional(pictures, inputs, tmp_path):
     without = draw(tmp_path, {k: v for k, v in inputs.items() if k != "truth"})
     different = [name for name in NAMES if without[name] != pictures[name]]
-    assert different == ["scatter", "light_curves"]
+    assert different == ["positions", "scatter", "light_curves"]
 
 
 @pytest.mark.parametrize("nodes", [1, 3])
@@ -198,7 +198,7 @@ def test_unusable_exposures_make_pictures_that_say_so(pictures, inputs, tmp_path
     (tmp_path / "pictures").mkdir()
     empty = draw(tmp_path / "pictures", changed)
     assert empty["prf"] == pictures["prf"]
-    assert len({empty[name] for name in NAMES}) == 4
+    assert len({empty[name] for name in NAMES}) == len(NAMES) - 1  # neither positions nor the PRF need measurements
     assert "no source has 3 good exposures" in texts(
         scatter_figure(read_table(changed["metrics"], schemas.METRICS))
     )
