@@ -62,8 +62,8 @@ class Learned:
     rounds : list of Round
         Of all fits.
     searches : list of dict
-        ``n_found``: stars that each search found; ``n_negative``: as many would be found in noise
-        at most; ``n_kept``: stars found so far that are significant in the joint fit.
+        ``n_found``: stars that each search found; ``n_negative``: peaks above the threshold in the
+        negative of the stack; ``n_kept``: stars found so far that are significant in the joint fit.
     """
 
     prf: TensorPRF
@@ -106,8 +106,7 @@ def learn(
     for _ in range(shape.search_rounds):
         found = learning.find(stars, result)
         searches.append({"n_found": len(found.ra), "n_negative": found.n_negative})
-        likely = len(found.ra) > found.n_negative  # otherwise they are as many as in noise
-        if likely:
+        if len(found.ra) > 0:
             disturbed = True
             stars = _with(stars, found)
             stars, result, more = learning.placed(stars, result.prf, _AGAIN)
@@ -115,7 +114,7 @@ def learn(
             stars = learning.significant(stars, result)
         searches[-1]["n_kept"] = int(_is_residual(stars.prior).sum())
         logger.info("search %d: %s", len(searches), searches[-1])
-        if not likely:
+        if len(found.ra) == 0:
             break
     if disturbed:
         result = learning.fit(stars.table(), result.prf, settings)
@@ -193,7 +192,8 @@ class _Completing:
         """Stars that neither the catalogue nor an earlier search gave."""
         sources = stars.table()
         models = self._models(sources, result)
-        return find_stars(models, self.prior(sources), self.shape.search_threshold)
+        n_before = int(_is_residual(sources).sum())
+        return find_stars(models, self.prior(sources), self.shape.search_threshold, n_before)
 
     def placed(
         self, stars: Stars, start: TensorPRF, most: int

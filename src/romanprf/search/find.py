@@ -8,6 +8,10 @@ weights w, a star of flux f gives
 
 over the pixels of all frames.  N also holds beside a known star, whose free flux takes a part of
 the light of the other; D then is too large, so that the significance is a lower limit.
+
+What is wrong with the PRF along a diffraction spike, or with the background, goes on to both sides
+of a point and is subtracted from the significance.  The rest of what is wrong is told from the
+negative of the stack, where there are no stars.
 """
 
 from __future__ import annotations
@@ -38,6 +42,17 @@ _CLIP, _SPREAD = 5.0, 0.3
 _DEGENERATE = 0.7
 #: A peak as close as this (pixels) to a more significant one waits for the next search.
 _APART = 2.0
+#: Peaks count down to the significance at which the negative of the stack has this part of the
+#: number of stars found so far.
+_FALSE = 0.01
+#: Points (rows, columns) on one side of a peak, 3 pixels away in eight directions: a star has little
+#: light there, a diffraction spike or a gradient goes on.
+_AROUND = ((0, 9), (3, 8), (6, 6), (8, 3), (9, 0), (8, -3), (6, -6), (3, -8))
+#: The largest number in it: as many points of a tile on either side are also on the next one.
+_SIDE = 9
+#: What goes on is subtracted if it is at least this part of the significance of the peak: less is
+#: noise, or faint neighbours on both sides.
+_RIDGE = 0.3
 
 
 class Found(NamedTuple):
@@ -50,10 +65,10 @@ class Found(NamedTuple):
     flux : ndarray, shape (n,)
         e-/s; too low close to a known star, to be fitted with all others.
     significance : ndarray, shape (n,)
-        In sigmas.
+        In sigmas, above what goes on to both sides.
     n_negative : int
-        Peaks as significant in the negative of the stack.  Over n, an upper limit of the share of
-        false stars: what known stars take of the light of missing ones leaves hollows.
+        Peaks above the threshold in the negative of the stack, beside which stars count only if
+        they are more significant.
     """
 
     ra: np.ndarray
@@ -63,10 +78,11 @@ class Found(NamedTuple):
     n_negative: int
 
 
-def find_stars(models: FrameModels, prior: Prior, threshold: float) -> Found:
+def find_stars(models: FrameModels, prior: Prior, threshold: float, n_before: int = 0) -> Found:
     """Find stars in the stacked residuals of frames.
 
-    Beside a bright star that is missing itself only that one is found: fit, then look again.
+    Beside a bright star that is missing itself only that one is found, and the model is worse while
+    bright stars are missing: fit, then look again.
 
     Parameters
     ----------
@@ -75,7 +91,9 @@ def find_stars(models: FrameModels, prior: Prior, threshold: float) -> Found:
     prior : Prior
         Of the flux of each known source.
     threshold : float
-        Least significance, sigmas.
+        Least significance, sigmas; more if the negative of the stack has peaks above it.
+    n_before : int
+        Number of stars that earlier searches found.
     """
     first = models[0]
     x, y = first.places()
@@ -86,6 +104,7 @@ def find_stars(models: FrameModels, prior: Prior, threshold: float) -> Found:
     positive, negative = (
         _select(np.concatenate([tile[sign] for tile in tiles]), known) for sign in (0, 1)
     )
+    positive = positive[: _likely(positive[:, 3], negative[:, 3], n_before)]
     ra, dec = first.to_sky(positive[:, 0], positive[:, 1])
     return Found(
         ra=ra,
@@ -114,13 +133,15 @@ def _box(models: FrameModels) -> tuple[int, int, int, int]:
 def _tiles(box: tuple[int, int, int, int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows and columns (pixels of the first frame) of each tile of the grid.
 
-    Tiles have one line of points in common with their neighbours on either side, for the maxima.
+    Tiles overlap by `_SIDE` points on either side, for the maxima and their surroundings.
     """
     rows, columns = (
-        np.arange(low * _FINE, high * _FINE + 1) / _FINE for low, high in (box[:2], box[2:])
+        np.arange(low * _FINE - _SIDE + 1, high * _FINE + _SIDE) / _FINE
+        for low, high in (box[:2], box[2:])
     )
-    for i, j in product(range(1, rows.size - 1, _TILE), range(1, columns.size - 1, _TILE)):
-        yield rows[i - 1 : i + _TILE + 1], columns[j - 1 : j + _TILE + 1]
+    size = _TILE + 2 * _SIDE
+    for i, j in product(*(range(0, a.size - 2 * _SIDE, _TILE) for a in (rows, columns))):
+        yield rows[i : i + size], columns[j : j + size]
 
 
 class _Stack:
@@ -149,7 +170,7 @@ class _Stack:
         summed, precision = np.empty((2, number))
         stack_nb.combine(vector, matrix, _CLIP, _SPREAD, summed, precision)
         with np.errstate(invalid="ignore", divide="ignore"):
-            maps = np.nan_to_num([summed / precision, summed / np.sqrt(precision)])
+            maps = np.stack([summed / precision, summed / np.sqrt(precision)])
         light, significance = maps.reshape(2, rows.size, columns.size)
         return (
             _peaks(light, significance, rows, columns, threshold),
@@ -178,17 +199,20 @@ def _peaks(
     columns: np.ndarray,
     threshold: float,
 ) -> np.ndarray:
-    """Local maxima inside the border of a map, refined by a paraboloid.
+    """Local maxima inside the border of maps (NaN: not seen), refined by a paraboloid.
 
     Returns
     -------
     ndarray, shape (n, 4)
-        x, y (pixels), flux (e-/s) and significance.
+        x, y (pixels), flux (e-/s) and significance above what goes on to both sides.
     """
-    height, width = (length - 2 for length in significance.shape)
-    views = [significance[i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    i, j = np.nonzero((views[4] > threshold) & (views[4] >= np.maximum.reduce(views)))
-    near = np.stack([view[i, j] for view in views])
+    steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    seen = np.nan_to_num(significance)
+    middle, *around = (_moved(seen, *step) for step in [(0, 0), *steps])
+    i, j = np.nonzero((middle > threshold) & (middle >= np.maximum.reduce(around)))
+    near = np.stack([view[i, j] for view in around])
+    ridge = _ridge(significance)[i, j]
+    ridge[ridge < _RIDGE * near[4]] = 0.0
     slope = 0.5 * np.stack([near[5] - near[3], near[7] - near[1]])
     xx, yy = near[5] - 2.0 * near[4] + near[3], near[7] - 2.0 * near[4] + near[1]
     xy = 0.25 * (near[8] - near[6] - near[2] + near[0])
@@ -196,8 +220,24 @@ def _peaks(
     step = np.stack([xy * slope[1] - yy * slope[0], xy * slope[0] - xx * slope[1]]) / determinant
     step = np.clip(step, -1.0, 1.0)
     gain = 1.0 + 0.5 * (slope * step).sum(axis=0) / near[4]
-    x, y = columns[j + 1] + step[0] / _FINE, rows[i + 1] + step[1] / _FINE
-    return np.stack([x, y, gain * flux[i + 1, j + 1], gain * near[4]], axis=1)
+    x, y = columns[j + _SIDE] + step[0] / _FINE, rows[i + _SIDE] + step[1] / _FINE
+    peaks = np.stack([x, y, gain * flux[i + _SIDE, j + _SIDE], gain * near[4] - ridge], axis=1)
+    return peaks[peaks[:, 3] > threshold]
+
+
+def _moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
+    """Inside of a map, ``_SIDE`` points less on all sides, from so many points away."""
+    height, width = (length - 2 * _SIDE for length in image.shape)
+    return image[_SIDE + down :, _SIDE + right :][:height, :width]
+
+
+def _ridge(significance: np.ndarray) -> np.ndarray:
+    """What goes on to both sides of each point in some direction: the lesser of the two sides.
+
+    Where one side is not seen, it is the other.
+    """
+    sides = [np.fmin(_moved(significance, i, j), _moved(significance, -i, -j)) for i, j in _AROUND]
+    return np.fmax(np.fmax.reduce(sides), 0.0)
 
 
 def _select(peaks: np.ndarray, known: cKDTree) -> np.ndarray:
@@ -208,3 +248,21 @@ def _select(peaks: np.ndarray, known: cKDTree) -> np.ndarray:
     peaks = peaks[np.argsort(-peaks[:, 3], kind="stable")]
     pairs = cKDTree(peaks[:, :2]).query_pairs(_APART, output_type="ndarray")
     return np.delete(peaks, pairs.max(axis=1), axis=0)
+
+
+def _likely(positive: np.ndarray, negative: np.ndarray, n_before: int) -> int:
+    """Number of peaks, the most significant first, of which few are false.
+
+    As many are false as there are in the negative of the stack (target-decoy: Elias & Gygi 2007,
+    Nature Methods 4, 207).
+
+    Parameters
+    ----------
+    positive, negative : ndarray, shape (npeaks,)
+        Significances, descending.
+    n_before : int
+        Number of stars found before.
+    """
+    false = np.searchsorted(-negative, -positive, side="right")
+    number = np.arange(1, positive.size + 1)
+    return int(number[false <= _FALSE * (n_before + number)].max(initial=0))

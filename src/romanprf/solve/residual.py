@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from romanprf.frame.model import FrameModel
 from romanprf.solve.fluxes import Method, Prior, solve_frame
-from romanprf.solve.model_error import error_images
 
 #: Accuracy of the fluxes in units of their errors.
 _TOLERANCE = 1e-3
@@ -48,9 +48,7 @@ def residual(
     method = Method(_TOLERANCE, reweight=int(np.isfinite(clip)), clip=clip)
     fit = solve_frame(image, model.stamps, prior, method, model.add_far)
     light = np.nan_to_num(fit.flux)
-    error = (prf_error * model.stamps.model(light)) ** 2
-    for one in error_images(model, light, with_scale=False):
-        error += one**2 / model.prf.n_errors
+    error = _model_variance(model, light, prf_error)
     error *= common
     left = image.flux - fit.model
     # Missing stars and cosmic rays have raised the background.
@@ -62,3 +60,12 @@ def residual(
         flux=fit.flux,
         flux_err=fit.flux_err,
     )
+
+
+def _model_variance(model: FrameModel, light: np.ndarray, prf_error: float) -> np.ndarray:
+    """Square of the likely error of the model of these fluxes (e-/s), also beyond footprints."""
+    variance = (prf_error * model.add_far(light, model.stamps.model(light))) ** 2
+    for error in model.prf.likely_errors(with_scale=False):
+        wrong = replace(model, prf=error)
+        variance += wrong.add_far(light, wrong.stamps.model(light)) ** 2 / model.prf.n_errors
+    return variance

@@ -198,7 +198,7 @@ def test_unusable_exposures_make_pictures_that_say_so(pictures, inputs, tmp_path
     (tmp_path / "pictures").mkdir()
     empty = draw(tmp_path / "pictures", changed)
     assert empty["prf"] == pictures["prf"]
-    assert len({empty[name] for name in NAMES}) == len(NAMES) - 1  # neither positions nor the PRF need measurements
+    assert len({empty[name] for name in NAMES}) == len(NAMES)
     assert "no source has 3 good exposures" in texts(
         scatter_figure(read_table(changed["metrics"], schemas.METRICS))
     )

@@ -119,7 +119,7 @@ def test_what_searches_found_is_told(paths, found):
         {"n_found", "n_negative", "n_kept"} for _ in range(2)
     ]
     assert min(round_["n_found"] for round_ in told["rounds"]) > 0
-    assert told["rounds"][-1]["n_kept"] >= len(found)
+    assert told["rounds"][-1]["n_kept"] == len(found)
     assert read_metadata(paths.metrics, schemas.METRICS)["search"] == json.dumps(told)
 
 

@@ -135,3 +135,44 @@ def test_the_fainter_of_two_is_found_next_time():
 def test_nothing_is_found_where_pixels_are_masked():
     found = Frames(MISSING, masked=[MISSING[0, :2]]).find()
     assert_allclose(pixels(found), MISSING[1:, :2], atol=0.12)
+
+
+@pytest.mark.parametrize("angle", np.deg2rad([0.0, 22.5, 30.0, 45.0, 90.0, 120.0]))
+def test_a_star_stands_out_of_a_spike_and_the_spike_is_none(angle):
+    rows, columns = np.arange(61) / 3.0, np.arange(70) / 3.0
+    x, y = np.meshgrid(columns - 12.1, rows - 9.7)
+    across = x * np.sin(angle) - y * np.cos(angle)
+    along = x * np.cos(angle) + y * np.sin(angle)
+    spike = (40.0 + np.cos(along)) * np.exp(-0.5 * (across / 1.2) ** 2)
+    star = 40.0 * np.exp(-0.5 * (x**2 + y**2))
+    nothing = find._peaks(spike, spike, rows, columns, 20.0)
+    assert len(nothing) == 0
+    found = find._peaks(spike + star, spike + star, rows, columns, 20.0)
+    assert_allclose(found[:, :2], [[12.1, 9.7]], atol=0.2)
+    assert_allclose(found[:, 3], 40.0, atol=10.0)
+
+
+def test_a_spike_that_ends_where_nothing_is_seen_is_no_star():
+    rows, columns = np.arange(61) / 3.0, np.arange(70) / 3.0
+    x, y = np.meshgrid(columns - 12.1, rows - 9.7)
+    spike = (40.0 + 0.2 * x) * np.exp(-0.5 * y**2)
+    spike[:, x[0] > 1.0] = np.nan
+    assert len(find._peaks(spike, spike, rows, columns, 20.0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "before", "n"),
+    [
+        ([], [], 0, 0),
+        ([9.0, 8.0], [], 0, 2),
+        ([9.0, 8.0, 6.0], [7.0], 0, 2),
+        ([9.0, 8.0], [9.0], 0, 0),
+        # One in a hundred may be false.
+        ([9.0, 8.0], [9.0], 98, 2),
+        ([9.0, 8.0], [9.0], 97, 0),
+        (np.linspace(110.0, 11.0, 100), [20.0], 0, 100),
+        (np.linspace(110.0, 11.0, 100), [20.0, 11.5], 0, 90),
+    ],
+)
+def test_peaks_count_until_the_negative_has_as_significant_ones(positive, negative, before, n):
+    assert find._likely(np.array(positive, float), np.array(negative, float), before) == n
