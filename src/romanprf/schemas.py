@@ -139,7 +139,12 @@ SOURCES = TableSchema(
     "that the images and the catalogue give together.",
     (
         Column("source", _I4, "", "row number, the key of all later tables"),
-        Column("source_id", _I8, "", "identifier in the input catalogue; of stars found: negative"),
+        Column(
+            "source_id",
+            _I8,
+            "",
+            "identifier in the catalogue; of stars found or detected: negative",
+        ),
         *_STATE,
         Column(
             "mag", _F8, "mag(AB)", "of the catalogue (all merged members together), or from `flux`"
@@ -152,7 +157,12 @@ SOURCES = TableSchema(
         Column("match_ambiguous", _BOOL, "", "another candidate was nearly as good"),
         Column("nearest", _F8, "arcsec", "distance to the nearest other source", nullable=True),
         Column("n_merged", _I4, "", "catalogue rows merged into this source, at least 1"),
-        Column("origin", _STR, "", "catalogue, or residual: found by the search in the residuals"),
+        Column(
+            "origin",
+            _STR,
+            "",
+            "catalogue; image: detected without a catalogue; residual: found by the search",
+        ),
         Column("flags", _I4, "", "bits of romanprf.flags.SourceFlag, 0 = good"),
     ),
 )
