@@ -74,8 +74,8 @@ class Catalogue(_Table):
 
     path: Path | None = Field(
         None,
-        description="Parquet, ECSV, CSV or FITS table; null only together with "
-        "exposures.sheet: null.",
+        description="Parquet, ECSV, CSV or FITS table; null: the stars that the images show, with "
+        "measured fluxes.",
     )
     photometry: Literal["calibrates", "approximate"] = Field(
         "calibrates",
@@ -187,12 +187,12 @@ class Shape(_Section):
         description="Nodes per axis of a PRF that changes over the images; null: 3 on images of "
         "at least 2000 pixels a side, 1 on smaller ones.",
     )
-    search_rounds: int = Field(
-        3,
+    search_rounds: int | None = Field(
+        None,
         ge=0,
         le=10,
         description="Largest number of searches for uncatalogued stars, with the tensor PRF; 0: "
-        "none.",
+        "none; null: 3, without a catalogue 8.",
     )
     search_threshold: float = Field(
         5.0,
@@ -377,9 +377,26 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _images_and_catalogue(self) -> Config:
-        if (self.exposures.sheet is None) != (self.catalogue.path is None):
-            raise ValueError("give both exposures.sheet and catalogue.path, or neither (the demo)")
+        if self.demo and self.catalogue.path is not None:
+            raise ValueError("catalogue.path without exposures.sheet, expected both or neither")
+        if not self.demo and self.catalogue.path is None:
+            for name in ("columns", "epoch", "frame"):
+                value = getattr(self.catalogue, name)
+                if value != Catalogue.model_fields[name].get_default(call_default_factory=True):
+                    raise ValueError(
+                        f"catalogue.{name}: expected none without catalogue.path, got {value!r}"
+                    )
         return self
+
+    @property
+    def demo(self) -> bool:
+        """Whether the images and their catalogue are simulated."""
+        return self.exposures.sheet is None
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether there are magnitudes that set the scale of the fluxes."""
+        return self.catalogue.calibrates and (self.demo or self.catalogue.path is not None)
 
 
 def load_config(values: Mapping[str, Any]) -> Config:

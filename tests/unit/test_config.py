@@ -58,7 +58,15 @@ def test_examples_are_valid(path):
         ({"shape": {"rmax": 0.05}}, "expected rmin < cut_r < rmax"),
         ({"fit": None}, "config: fit: "),
         ({"simulate": {"format": "fits"}}, "config: simulate.format: input should be 'frames'"),
-        ({"exposures": {"sheet": "a"}}, "give both exposures.sheet and catalogue.path"),
+        ({"catalogue": {"path": "a"}}, "catalogue.path without exposures.sheet"),
+        (
+            {"exposures": {"sheet": "a"}, "catalogue": {"epoch": 2016.0}},
+            "catalogue.epoch: expected none without catalogue.path, got 2016.0",
+        ),
+        (
+            {"exposures": {"sheet": "a"}, "catalogue": {"columns": {"ra": "x"}}},
+            "catalogue.columns: expected none without catalogue.path",
+        ),
         ({"catalogue": {"columns": {"ra": 3}}}, "config: catalogue.columns.ra: "),
     ],
 )

@@ -18,7 +18,7 @@ rule kernels:
         versions=dependencies.versions(),
         model=settings.shape.model,
         demo=plan.demo,
-        approximate=not settings.catalogue.calibrates,
+        approximate=not settings.calibrates,
     script:
         "../scripts/kernels.py"
 

@@ -27,17 +27,23 @@ class Stars:
     offset : ndarray, shape (nsources, 5)
         State minus prior, of the parameters `romanprf.schemas.ASTROMETRIC`: mas and mas/yr.
     covariance : ndarray, shape (nsources, 5, 5)
-        Of the state.
+        Of the state, with the parameters that are not solved at their prior.
+    told : ndarray, shape (5, 5)
+        What the images tell: row k is the change of the solved parameter k by each parameter, 0 of
+        one that is not solved.  Frames of one day tell the position that a star appears at, of
+        which the parallax is a part.
     """
 
     prior: pd.DataFrame
     offset: np.ndarray
     covariance: np.ndarray
+    told: np.ndarray
 
     @classmethod
     def of(cls, prior: pd.DataFrame) -> Stars:
         """Stars of which nothing else is known."""
-        return cls(prior, np.zeros((len(prior), len(ASTROMETRIC))), covariance(prior))
+        n = len(ASTROMETRIC)
+        return cls(prior, np.zeros((len(prior), n)), covariance(prior), np.eye(n))
 
     def __len__(self) -> int:
         return len(self.prior)
@@ -52,10 +58,22 @@ class Stars:
         return with_covariance(self.prior.assign(**columns), self.covariance)
 
     def result(self) -> pd.DataFrame:
-        """The table, with the flag of stars of whose place the images tell less than the prior."""
-        table = self.table()
+        """The table with the full covariance, and with flags.
+
+        Flagged are the stars of whose place the images tell less than the prior.
+        """
+        table = with_covariance(self.table(), self._full_covariance())
         kept = np.int32(SourceFlag.POSITION_PRIOR) * ~self._better(np.sqrt(0.5))
         return table.assign(flags=table["flags"] | kept)
+
+    def _full_covariance(self) -> np.ndarray:
+        """Covariance of the state with all parameters uncertain, shape (nsources, 5, 5)."""
+        solved = np.flatnonzero(self.told.any(axis=1))
+        prior, (row, column) = covariance(self.prior), np.ix_(solved, solved)
+        known, before = (matrix[:, row, column] for matrix in (self.covariance, prior))
+        gained = np.linalg.inv(known) - np.linalg.inv(before)
+        told = self.told[solved]
+        return np.linalg.inv(np.linalg.inv(prior) + told.T @ gained @ told)
 
     def measured(self) -> np.ndarray:
         """Whether the images tell more of each star's position than the prior, shape (n,)."""
@@ -93,4 +111,5 @@ class Stars:
             prior,
             np.concatenate([self.offset[kept], new.offset]),
             np.concatenate([self.covariance[kept], new.covariance]),
+            self.told,
         )

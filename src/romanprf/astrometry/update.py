@@ -78,7 +78,8 @@ def update(
         left = residual(model, flux, clip, prf_error)
         normal.add(model, left, flux.sigma, design, solved)
     light = np.maximum(normal.flux(), _LEAST * flux.mu)
-    return _stepped(stars, normal, np.where(moving, light, 0.0), solved)
+    known = replace(stars, told=_told(designs, solved))
+    return _stepped(known, normal, np.where(moving, light, 0.0), solved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +114,15 @@ def _solved(designs: Sequence[_Design], prior: np.ndarray) -> list[int]:
     typical = np.sqrt(np.median(np.diagonal(prior, axis1=1, axis2=2), axis=0))
     spread = [np.inf, np.inf, factor, years, years]
     return [k for k in range(len(ASTROMETRIC)) if spread[k] * typical[k] > _SEEN]
+
+
+def _told(designs: Sequence[_Design], solved: Sequence[int]) -> np.ndarray:
+    """Change of the parameters that are solved by each parameter (see `Stars`), for a mean star."""
+    every = range(len(ASTROMETRIC))
+    mean = np.concatenate([design.matrix(every).mean(axis=0) for design in designs])
+    told = np.zeros((len(ASTROMETRIC), len(ASTROMETRIC)))
+    told[list(solved)] = np.linalg.lstsq(mean[:, list(solved)], mean, rcond=None)[0]
+    return told
 
 
 class _Normal:

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 #: Of the chosen exposures the catalogue is compared with so many, at most.
 COMPARED = 3
+#: Without a catalogue stars are detected in so many of them, at most.
+DETECTED = 16
 
 
 def read_exposures(path: str | Path, numbers: Sequence[int] | None = None) -> pd.DataFrame:

@@ -74,7 +74,7 @@ def last_scale(tables: Tables) -> float:
 
 def flux_ratio(tables: Tables) -> float:
     """Median ratio of measured to catalogued flux of bright, clean stars of the catalogue."""
-    rows = tables.metrics[(tables.sources["origin"] == "catalogue").to_numpy()]
+    rows = tables.metrics[(tables.sources["origin"] != "residual").to_numpy()]
     untrusted = SourceFlag.SATURATED | SourceFlag.BLENDED | SourceFlag.EDGE
     clean = ((rows["flags"] & int(untrusted)) == 0) & (rows["n_good"] > 0)
     rows = rows[clean & bright(rows["flux"].to_numpy())]
@@ -133,7 +133,7 @@ def stars_found(tables: Tables) -> float:
     """
     threshold = _search(tables)["threshold"]
     frames = len(json.loads(_known(tables.prf, "shifts", "the PRF does not name its frames")))
-    listed = (tables.sources["origin"] == "catalogue").to_numpy()
+    listed = (tables.sources["origin"] != "residual").to_numpy()
     flux = _some(tables.sources[listed], "the catalogue is empty")["flux"].to_numpy()
     end, middle = np.percentile(flux, [_FADING, _MIDDLE])
     faint = listed & (tables.sources["flux"] <= middle).to_numpy()

@@ -41,7 +41,12 @@ SOURCES = TableSchema(
     "that the images and the catalogue give together.",
     (
         Column("source", I4, "", "row number, the key of all later tables"),
-        Column("source_id", I8, "", "identifier in the input catalogue; of stars found: negative"),
+        Column(
+            "source_id",
+            I8,
+            "",
+            "identifier in the catalogue; of stars found or detected: negative",
+        ),
         *STATE,
         Column(
             "mag", F8, "mag(AB)", "of the catalogue (all merged members together), or from `flux`"
@@ -55,7 +60,10 @@ SOURCES = TableSchema(
         Column("nearest", F8, "arcsec", "distance to the nearest other source", nullable=True),
         Column("n_merged", I4, "", "catalogue rows merged into this source, at least 1"),
         Column(
-            "origin", STRING, "", "catalogue, or residual: found by the search in the residuals"
+            "origin",
+            STRING,
+            "",
+            "catalogue; image: detected without a catalogue; residual: found by the search",
         ),
         Column("flags", I4, "", "bits of romanprf.flags.SourceFlag, 0 = good"),
     ),

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 _FIRST, _AGAIN = 12, 3
 #: Rounds of learning the PRF after an update.
 _ROUNDS = 2
+#: Most searches with a catalogue and without one.
+_SEARCHES, _MOST_SEARCHES = 3, 8
 #: The states have settled when this many of them (%) ...
 _MOST = 90.0
 #: ... move by less than this part of their errors ...
@@ -103,7 +105,7 @@ def learn(
     result = learning.fit(stars.table(), result.prf, settings)  # searches need the PRF's errors
     rounds = rounds + result.rounds
     searches, disturbed = list[dict[str, int]](), False
-    for _ in range(shape.search_rounds):
+    for _ in range(_searches(shape, sources)):
         found = learning.find(stars, result)
         searches.append({"n_found": len(found.ra), "n_negative": found.n_negative})
         if len(found.ra) > 0:
@@ -145,6 +147,13 @@ def numbered(sources: pd.DataFrame, zero_point: float, crossmatch: Crossmatch) -
         mag=sources["mag"].where(~unknown, zero_point - 2.5 * np.log10(sources["flux"])),
     )
     return described(sources, crossmatch)[schemas.SOURCES.names]
+
+
+def _searches(shape: Shape, sources: pd.DataFrame) -> int:
+    """Largest number of searches: more without a catalogue, as each finds fainter stars."""
+    if shape.search_rounds is not None:
+        return shape.search_rounds
+    return _MOST_SEARCHES if (sources["origin"] == "image").any() else _SEARCHES
 
 
 def _settled(stars: Stars) -> bool:

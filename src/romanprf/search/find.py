@@ -45,8 +45,8 @@ _APART = 2.0
 #: Peaks count down to the significance at which the negative of the stack has this part of the
 #: number of stars found so far.
 _FALSE = 0.01
-#: Points (rows, columns) on one side of a peak, 3 pixels away in eight directions: a star has little
-#: light there, a diffraction spike or a gradient goes on.
+#: Points (rows, columns) on one side of a peak, 3 pixels away in eight directions: a star has
+#: little light there, a diffraction spike or a gradient goes on.
 _AROUND = ((0, 9), (3, 8), (6, 6), (8, 3), (9, 0), (8, -3), (6, -6), (3, -8))
 #: The largest number in it: as many points of a tile on either side are also on the next one.
 _SIDE = 9

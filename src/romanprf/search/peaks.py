@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, maximum_filter
+from scipy.ndimage import center_of_mass, gaussian_filter, label, maximum, maximum_filter
 
 from romanprf.core.image import Image
 from romanprf.core.statistics import robust_spread
@@ -16,6 +16,8 @@ _WIDTH = 0.6
 _SIGMA = 5.0
 #: Peaks have this distance (pixels) at least from rejected pixels, which saturated stars have.
 _CLEAR = 2
+#: Larger groups of rejected pixels are no cores of stars but borders and defects.
+_LARGEST = 400
 
 
 class Peaks(NamedTuple):
@@ -26,13 +28,10 @@ class Peaks(NamedTuple):
     height: np.ndarray
 
 
-def bright_peaks(image: Image) -> Peaks:
+def bright_peaks(image: Image, sigma: float = _SIGMA) -> Peaks:
     """Local maxima of an image after a matched filter, good to a fifth of a pixel."""
-    usable = image.usable
-    sky = np.median(image.flux[usable])
-    smooth = gaussian_filter(np.where(usable, image.flux - sky, 0.0), _WIDTH)
-    near_rejected = maximum_filter(~usable, 2 * _CLEAR + 1)
-    threshold = _SIGMA * robust_spread(smooth[usable])
+    smooth, threshold = _filtered(image, sigma)
+    near_rejected = maximum_filter(~image.usable, 2 * _CLEAR + 1)
     peak = (smooth == maximum_filter(smooth, 3)) & (smooth > threshold) & ~near_rejected
     peak[[0, -1]] = peak[:, [0, -1]] = False
     row, column = np.nonzero(peak)
@@ -43,6 +42,30 @@ def bright_peaks(image: Image) -> Peaks:
         y=row + _vertex(smooth[row + np.array([[-1], [0], [1]]), column]),
         height=smooth[row, column],
     )
+
+
+def saturated_cores(image: Image, sigma: float = _SIGMA) -> Peaks:
+    """Centres of groups of rejected pixels with light around them, good to half a pixel.
+
+    Bad pixels beside a star are among them; unlike cores they do not move with the sky.
+    """
+    smooth, threshold = _filtered(image, sigma)
+    groups, number = label(~image.usable, np.ones((3, 3)))
+    every = np.arange(1, number + 1)
+    height = np.asarray(maximum(smooth, groups, every))
+    size = np.bincount(groups.ravel(), minlength=number + 1)[1:]
+    cores = every[(height > threshold) & (size <= _LARGEST)]
+    cores = cores[np.argsort(-height[cores - 1], kind="stable")]
+    centre = np.reshape(center_of_mass(~image.usable, groups, cores), (-1, 2))
+    return Peaks(x=centre[:, 1], y=centre[:, 0], height=height[cores - 1])
+
+
+def _filtered(image: Image, sigma: float) -> tuple[np.ndarray, float]:
+    """An image less its median, after a matched filter, and ``sigma`` of its spreads."""
+    usable = image.usable
+    sky = np.median(image.flux[usable])
+    smooth = gaussian_filter(np.where(usable, image.flux - sky, 0.0), _WIDTH)
+    return smooth, sigma * robust_spread(smooth[usable])
 
 
 def _vertex(values: np.ndarray) -> np.ndarray:

@@ -16,10 +16,11 @@ from romanprf.errors import InputError
 from romanprf.flags import SourceFlag
 from romanprf.frame.frame import Frame
 from romanprf.io.catalogues import read_catalogue
-from romanprf.io.exposures import COMPARED, read_chosen
+from romanprf.io.exposures import COMPARED, DETECTED, read_chosen
 from romanprf.io.tables import provenance, write_table
 from romanprf.prf import LogPolarPRF
 from romanprf.search.align import View, align, expected
+from romanprf.search.detect import detect
 from romanprf.sky import blends
 from romanprf.sky.crossmatch import Matches, match, position_errors, shift
 from romanprf.sky.field import SkyRegion
@@ -52,8 +53,9 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     Parameters
     ----------
     inputs : mapping
-        ``catalogue`` and, if there is one, ``reference``: paths; ``exposures`` and ``learning``:
-        paths, without which the catalogue is not compared with images.
+        ``catalogue`` and ``reference``, if there are any, ``exposures`` and ``learning``: paths.
+        Without a catalogue stars are detected in the images; without ``exposures`` the catalogue is
+        not compared with images.
     outputs : mapping
         ``catalogue_sources``: path.
     params : mapping
@@ -67,10 +69,14 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         reference or the images.
     """
     settings, region = Crossmatch(**params["crossmatch"]), SkyRegion(**params["field"])
-    path, catalogue = inputs["catalogue"], Catalogue(**params["catalogue"])
-    rows = read_chosen(inputs, COMPARED).to_dict("records") if "exposures" in inputs else []
-    views = [View.of(row, region) for row in rows]
-    sources = _load(path, catalogue, settings, region).assign(
+    path, catalogue = inputs.get("catalogue", "images"), Catalogue(**params["catalogue"])
+    rows = _exposures(inputs)
+    views = [View.of(row, region) for row in rows[:COMPARED]]
+    if "catalogue" in inputs:
+        sources = _load(path, catalogue, settings, region).assign(origin="catalogue")
+    else:
+        sources = _detected(rows, settings, region).assign(origin="image")
+    sources = sources.assign(
         match_id=lambda table: pd.Series(pd.NA, index=table.index, dtype="Int64"),
         match_separation=np.nan,
         match_ambiguous=False,
@@ -93,7 +99,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     if not within.any():
         raise _no_overlap(path, sources, region)
     sources = sources[within]
-    if rows and not catalogue.calibrates:
+    if rows and not ("catalogue" in inputs and catalogue.calibrates):
         sources = _measured(sources, rows, region)
     sources = _finish(sources, settings, region.zero_point)
     if "reference" in inputs:
@@ -102,6 +108,14 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     files = {name: inputs[name] for name in ("catalogue", "reference") if name in inputs}
     origin = provenance(files, params)
     write_table(outputs["catalogue_sources"], sources, schemas.SOURCES, origin, metadata)
+
+
+def _exposures(inputs: Mapping[str, Any]) -> list[dict[Any, Any]]:
+    """Rows of the exposures to compare a catalogue with, or to detect stars in."""
+    if "exposures" not in inputs:
+        return []
+    most = COMPARED if "catalogue" in inputs else DETECTED
+    return read_chosen(inputs, most).to_dict("records")
 
 
 def _aligned(
@@ -142,6 +156,29 @@ def _measured(
     catalogued = np.where(unknown, np.nan, 10.0 ** (-0.4 * (mag - region.zero_point)))
     flux = first_fluxes(frames, catalogued, guess, shape.flux_cut_off)
     return sources.assign(mag=region.zero_point - 2.5 * np.log10(flux))
+
+
+def _detected(
+    rows: Sequence[Mapping[Any, Any]], settings: Crossmatch, region: SkyRegion
+) -> pd.DataFrame:
+    """Stars that the images show, in the place of a catalogue."""
+    if len(rows) < 2:
+        raise InputError(
+            f"catalogue.path: null needs 2 good exposures that show the same stars, got {len(rows)}"
+        )
+    stars = completed(detect(rows, region), settings, "images")
+    if stars.empty:
+        raise InputError(
+            f"catalogue.path: null, but no star stands out of the images in 2 of {len(rows)} "
+            "exposures, expected some"
+        )
+    logger.info("%d stars detected in %d exposures", len(stars), len(rows))
+    return stars.assign(
+        source_id=-1 - np.arange(len(stars)),
+        mag=_UNKNOWN_MAGNITUDE,
+        mag_err=_UNKNOWN_ERROR,
+        n_merged=1,
+    )
 
 
 def _load(
@@ -280,7 +317,6 @@ def _finish(sources: pd.DataFrame, settings: Crossmatch, zero_point: float) -> p
     sources = sources.assign(
         source=np.arange(len(sources), dtype=np.int32),
         flux=10.0 ** (-0.4 * (sources["mag"] - zero_point)),
-        origin="catalogue",
         flags=sum(np.int32(bit) * set_ for bit, set_ in bits.items()),
     )
     return described(sources, settings)[schemas.SOURCES.names]

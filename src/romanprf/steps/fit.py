@@ -203,7 +203,7 @@ def model_errors(frames: list[Frame], reduction: Reduction, search: Search) -> n
 def uncatalogued_stars(frame: Frame, reduction: Reduction, search: Search) -> UncataloguedStars:
     """Statistical model of the uncatalogued stars of a frame."""
     sources = reduction.sources
-    catalogue = sources.loc[sources["origin"] == "catalogue", "flux"]
+    catalogue = sources.loc[sources["origin"] != "residual", "flux"]
     middle = reduction.prf.at(*frame.exposure.centre)
     return UncataloguedStars(
         catalogue_limit=np.percentile(catalogue, _FADING),

@@ -52,8 +52,9 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         If too few pixels can be used, or if a PRF with nodes meets images of several shapes.
     """
     shape, crossmatch = Shape(**params["shape"]), Crossmatch(**params["crossmatch"])
-    calibrates = Catalogue(**params["catalogue"]).calibrates
     sources = read_table(inputs["catalogue_sources"], schemas.SOURCES)
+    listed = not (sources["origin"] == "image").any()
+    calibrates = Catalogue(**params["catalogue"]).calibrates and listed
     start, history = _log_polar(inputs["deltas"], sources, shape)
     start = start if calibrates else start.normalised()
     prf: PRF = start

@@ -31,7 +31,7 @@ def simulated_files(simulate: Simulate, paths: Paths) -> list[dict[str, str | in
 
 
 def catalogue_files(settings: Config, paths: Paths) -> dict[str, str]:
-    """Files of the ``catalogue`` and, if there is one, of the ``reference``.
+    """Files of the ``catalogue`` and of the ``reference``, if there are any.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def catalogue_files(settings: Config, paths: Paths) -> dict[str, str]:
     for name, path in files.items():
         if not Path(path).is_file():
             raise InputError(f"{path}: no such file, expected the table of {name}.path")
-    return {"catalogue": paths.catalogue, **files}
+    return {"catalogue": paths.catalogue, **files} if settings.demo else files
 
 
 def batches(exposures: pd.DataFrame, batch_size: int) -> dict[str, pd.DataFrame]:

@@ -17,7 +17,7 @@ from snakemake.exceptions import IncompleteCheckpointException
 
 from romanprf.config import Config
 from romanprf.core.large import LOGPOLAR_SIDE, PATCH_PIXELS
-from romanprf.io.exposures import COMPARED, chosen_rows, read_field
+from romanprf.io.exposures import COMPARED, DETECTED, chosen_rows, read_field
 from romanprf.io.sheet import read_sheet
 from romanprf.io.tables import count_rows, read_table
 from romanprf.schemas import EXPOSURES, LEARNING
@@ -54,7 +54,7 @@ class Plan:
     files : list of dict
         The image files, as `romanprf.io.sheet.read_sheet` gives them.
     catalogues : dict of str to str
-        Files of the ``catalogue`` and, if there is one, of the ``reference``.
+        Files of the ``catalogue`` and of the ``reference``, if there are any.
 
     Raises
     ------
@@ -93,7 +93,7 @@ class Plan:
         """Rows of the exposures that a job reads: none in ``shape`` of the log-polar PRF."""
         shape = self.settings.shape
         if rule == "crossmatch":
-            return self._chosen(COMPARED)
+            return self._chosen(COMPARED if "catalogue" in self.catalogues else DETECTED)
         if rule == "deltas":
             return self._chosen(shape.max_exposures)
         if rule == "shape":
@@ -163,8 +163,8 @@ class Plan:
             # when it misses a checkpoint.
             table = str(error.targetfile)
             raise FileNotFoundError(errno.ENOENT, "not written yet", table) from None
-        if rule == "crossmatch" and not self.settings.catalogue.calibrates:
-            return {rule: size, "fit": Size(DETECTOR, COMPARED)}
+        if rule == "crossmatch" and not self.settings.calibrates:
+            return {rule: size, "fit": Size(DETECTOR, len(self.rows(rule, wildcards)))}
         if rule == "deltas":
             return {rule: size.part(LOGPOLAR_SIDE**2)}
         if rule == "shape":

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose
 
 import fields
 from romanprf.astrometry.stars import Stars
@@ -18,8 +19,8 @@ from romanprf.frame.stamps import make_stamps
 from romanprf.frame.state import AS_IN_HEADER
 from romanprf.prf.tensor import TensorPRF
 from romanprf.schemas import ASTROMETRIC, ASTROMETRIC_ERRORS
-from romanprf.sky.motion import positions_at
-from romanprf.sky.states import completed
+from romanprf.sky.motion import parallax_factors, positions_at
+from romanprf.sky.states import completed, covariance
 from romanprf.solve.fluxes import Prior
 
 SIDE = 60
@@ -176,3 +177,22 @@ def test_a_star_off_the_frames_keeps_its_prior():
     assert (stars.offset[2] == 0.0).all()
     assert stars.table()["ra_err"].iloc[2] == pytest.approx(20.0)
     assert stars.measured().tolist() == [True, True, False]
+
+
+def test_error_of_a_position_knows_that_the_parallax_is_not_measured():
+    """Images of one night tell where a star appears, better than where it is."""
+    x, y = grid()
+    flux = np.full(x.size, 400.0)
+    prior = table(x, y, ra_err=10.0, dec_err=10.0, parallax_err=2.0, flags=0)
+    images = frames(prior, flux, np.zeros(4))
+    found = solved(images, prior, flux, 2)[0].result()
+    time = images[0].exposure.time
+    factor = np.stack(parallax_factors(found["ra"].to_numpy(), found["dec"].to_numpy(), time))
+    apparent = np.zeros((len(found), 2, 5))
+    apparent[:, 0, 0] = apparent[:, 1, 1] = 1.0
+    apparent[:, :, 2] = factor.T
+    spread = apparent @ covariance(found) @ np.swapaxes(apparent, 1, 2)
+    seen = np.sqrt(np.diagonal(spread, axis1=1, axis2=2))
+    assert seen.max() < 0.2
+    assert_allclose(found["ra_err"], np.hypot(seen[:, 0], 2.0 * factor[0]), rtol=0.1)
+    assert found["parallax_err"].to_numpy() == pytest.approx(2.0, rel=0.05)

@@ -6,7 +6,7 @@ from scipy.spatial import cKDTree
 
 import fields
 from romanprf.flags import PixelFlag
-from romanprf.search.peaks import bright_peaks
+from romanprf.search.peaks import bright_peaks, saturated_cores
 from romanprf.solve.first import aperture_fluxes, first_fluxes
 
 SHAPE = (60, 70)
@@ -34,6 +34,16 @@ def test_peaks_are_stars(scene):
 def test_an_empty_image_has_no_peaks():
     scene = fields.scene([30.0], [30.0], [0.0], SHAPE)
     assert len(bright_peaks(scene.image()).x) == 0
+    assert len(saturated_cores(scene.image()).x) == 0
+
+
+def test_saturated_cores_are_stars_and_bad_pixels_are_not():
+    scene = fields.scene([30.2, 50.0], [20.3, 40.0], [1e5, 2e3], SHAPE)
+    flags = np.zeros(SHAPE, np.int32)
+    flags[19:22, 29:32] = PixelFlag.NO_ERROR
+    flags[5, 60] = flags[:2] = PixelFlag.BAD
+    cores = saturated_cores(scene.image(np.random.default_rng(1), flags))
+    assert (cores.x.tolist(), cores.y.tolist()) == ([30.0], [20.0])
 
 
 def test_apertures(scene):

@@ -1,16 +1,18 @@
 """Catalogues that do not fit the images: another filter, another zero point, another place."""
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.spatial import cKDTree
 
 from romanprf import schemas
 from romanprf.config import load_config
 from romanprf.errors import InputError
 from romanprf.io.exposures import read_exposures, read_field
-from romanprf.io.tables import read_metadata, read_table
+from romanprf.io.tables import read_metadata, read_table, write_table
 from romanprf.reduce import reduce
 from romanprf.steps import choose, crossmatch, frames, shape, simulate
 from romanprf.workflow.paths import Paths
@@ -71,12 +73,13 @@ def _away(stars, east=0.0, north=0.0, angle=0.0):
 
 
 def _sources(drawn, folder, stars, **settings):
-    """The step alone."""
-    stars.to_csv(folder / "stars.csv", index=False)
+    """The step alone, of a catalogue or, with None, of the images."""
     config = load_config(settings).model_dump(mode="json")
     field = {"field": read_field(drawn.exposures)}
-    inputs = {"catalogue": folder / "stars.csv", "exposures": drawn.exposures}
-    inputs |= {"learning": drawn.learning}
+    inputs = {"exposures": drawn.exposures, "learning": drawn.learning}
+    if stars is not None:
+        inputs["catalogue"] = folder / "stars.csv"
+        stars.to_csv(inputs["catalogue"], index=False)
     outputs = {"catalogue_sources": folder / "sources.parquet"}
     crossmatch.run(inputs, outputs, {**config, **field})
     return read_table(outputs["catalogue_sources"], schemas.SOURCES)
@@ -194,3 +197,69 @@ def test_a_catalogue_of_another_zero_point_works(drawn, stars, tmp_path, offset,
     assert np.percentile(np.abs(ratios / np.median(ratios) - 1.0), 80) < 0.03
     assert f"mag too {'bright' if offset < 0.0 else 'faint'} for the zero point" in caplog.text
     assert shape.logger.name in {record.name for record in caplog.records}
+
+
+def _within(stars, pixels=26.0):
+    """Whether stars are less than so many pixels from the middle of the field."""
+    ra = (stars["ra"] - 268.0) * DEC
+    return np.maximum(ra.abs(), (stars["dec"] + 29.2).abs()) < pixels * 0.11 / 3600
+
+
+def _nearest(stars, others):
+    """Index of the nearest of the others, and its distance in pixels."""
+    own, other = (
+        np.stack([(table["ra"] - 268.0) * DEC, table["dec"] + 29.2], axis=1) * 3600 / 0.11
+        for table in (stars, others)
+    )
+    distance, index = cKDTree(other).query(own)
+    return index, distance
+
+
+def test_without_a_catalogue_stars_are_those_of_the_images(drawn, tmp_path):
+    sources = _sources(drawn, tmp_path, None)
+    truth = read_table(drawn.truth, schemas.TRUTH)
+    assert set(sources["origin"]) == {"image"}
+    assert (sources["source_id"] < 0).all()
+    assert sources["source_id"].is_unique
+    np.testing.assert_allclose(sources["ra_err"], 33.0, rtol=1e-3)
+    assert sources["epoch"].iloc[0] == pytest.approx(EPOCH, abs=0.01)
+    bright = truth[(truth["mag"] < 20.0) & _within(truth)]
+    index, distance = _nearest(bright, sources)
+    seen = distance < 0.5
+    assert seen.mean() > 0.75  # others are blends
+    assert np.median(distance[seen]) < 0.15
+    ratio = sources["flux"].to_numpy()[index] / bright["flux"].to_numpy()
+    assert np.median(ratio[seen]) == pytest.approx(1.0, abs=0.1)
+    _, distance = _nearest(sources, truth[truth["mag"] < 22.5])
+    assert (distance < 0.7).mean() > 0.97
+
+
+def test_without_a_catalogue_one_exposure_is_too_few(drawn, tmp_path):
+    alone = read_table(drawn.learning, schemas.LEARNING).iloc[:1]
+    path = tmp_path / "learning.parquet"
+    write_table(path, alone.to_dict("series"), schemas.LEARNING, {})
+    one = SimpleNamespace(exposures=drawn.exposures, learning=path)
+    with pytest.raises(InputError, match=r"catalogue.path: null needs 2 good exposures"):
+        _sources(one, tmp_path, None)
+
+
+@pytest.mark.slow
+def test_without_a_catalogue_prf_and_faint_stars_are_learned(drawn, tmp_path):
+    own = {
+        "results": tmp_path / "results",
+        "exposures": {"sheet": drawn.root / "sheet.tsv"},
+        "shape": {**FIELD["shape"], "search_rounds": 2},
+    }
+    paths = reduce(load_config(FIELD | own))
+    assert float(read_metadata(paths.prf, schemas.PRF)["integral"]) == pytest.approx(1.0)
+    truth = read_table(drawn.truth, schemas.TRUTH)
+    sources = read_table(paths.sources, schemas.SOURCES)
+    assert {"image", "residual"} == set(sources["origin"])
+    bright = truth[(truth["mag"] < 21.0) & _within(truth)]
+    index, distance = _nearest(bright, sources)
+    seen = distance < 0.5
+    assert seen.mean() > 0.9
+    ratio = sources["flux"].to_numpy()[index] / bright["flux"].to_numpy()
+    clean = seen & (bright["mag"] < 19.0).to_numpy()
+    assert np.median(ratio[clean]) == pytest.approx(1.0, abs=0.06)
+    assert np.median(distance[clean]) < 0.02

@@ -68,6 +68,9 @@ def test_catalogue_files(tmp_path):
     catalogue.write_text("")
     files = dependencies.catalogue_files(load_config(values), Paths("r"))
     assert files == {"catalogue": str(catalogue)}
+    images = load_config({"exposures": {"sheet": "s"}})
+    assert dependencies.catalogue_files(images, Paths("r")) == {}
+    assert not images.calibrates
     assert dependencies.catalogue_files(load_config({}), Paths("r")) == {
         "catalogue": Paths("r").catalogue
     }
