@@ -10,8 +10,8 @@ over the pixels of all frames.  N also holds beside a known star, whose free flu
 the light of the other; D then is too large, so that the significance is a lower limit.
 
 What is wrong with the PRF along a diffraction spike, or with the background, goes on to both sides
-of a point and is subtracted from the significance.  The rest of what is wrong is told from the
-negative of the stack, where there are no stars.
+of a point and is subtracted from the significance, which is in units of its own scatter where there
+are no stars.  The rest of what is wrong is told from the negative of the stack.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ _FALSE = 0.01
 _AROUND = ((0, 9), (3, 8), (6, 6), (8, 3), (9, 0), (8, -3), (6, -6), (3, -8))
 #: The largest number in it: as many points of a tile on either side are also on the next one.
 _SIDE = 9
-#: What goes on is subtracted if it is at least this part of the significance of the peak: less is
-#: noise, or faint neighbours on both sides.
-_RIDGE = 0.3
+#: Percentage of the points that are lower than this many sigmas under the median: where there are
+#: no stars, which tells the sigma.  It counts down to this part of what noise and PRF errors give.
+_LOW, _LOW_SIGMA, _LEAST = 2.275, 2.0, 0.5
 
 
 class Found(NamedTuple):
@@ -100,9 +100,11 @@ def find_stars(models: FrameModels, prior: Prior, threshold: float, n_before: in
     on_map = np.isfinite(x) & np.isfinite(y)
     known = cKDTree(np.column_stack([x[on_map], y[on_map]]))
     stack = _Stack(models, prior)
-    tiles = [stack.peaks(tile, threshold) for tile in _tiles(_box(models))]
+    tiles = [stack.peaks(tile, _LEAST * threshold) for tile in _tiles(_box(models))]
+    sigma = _sigma(np.concatenate([tile.sample for tile in tiles]))
     positive, negative = (
-        _select(np.concatenate([tile[sign] for tile in tiles]), known) for sign in (0, 1)
+        _select(_above(np.concatenate(peaks), sigma, threshold), known)
+        for peaks in zip(*[tile[:2] for tile in tiles], strict=True)
     )
     positive = positive[: _likely(positive[:, 3], negative[:, 3], n_before)]
     ra, dec = first.to_sky(positive[:, 0], positive[:, 1])
@@ -144,6 +146,14 @@ def _tiles(box: tuple[int, int, int, int]) -> Iterator[tuple[np.ndarray, np.ndar
         yield rows[i : i + size], columns[j : j + size]
 
 
+class _Tile(NamedTuple):
+    """Peaks of a tile and of its negative (see `_peaks`), and significances of its pixels."""
+
+    positive: np.ndarray
+    negative: np.ndarray
+    sample: np.ndarray
+
+
 class _Stack:
     """Residuals and weights of all frames, in temporary files, with the PRF that filters them."""
 
@@ -156,9 +166,7 @@ class _Stack:
             self._images.append((kept(left.image), kept(left.weight)))
         self._filters = [templates(m.frame, m.prf, derivatives=False) for m in models]
 
-    def peaks(
-        self, tile: tuple[np.ndarray, np.ndarray], threshold: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def peaks(self, tile: tuple[np.ndarray, np.ndarray], threshold: float) -> _Tile:
         """Peaks of the stack on a tile, and of its negative; see `_peaks`."""
         rows, columns = tile
         number = rows.size * columns.size
@@ -172,9 +180,10 @@ class _Stack:
         with np.errstate(invalid="ignore", divide="ignore"):
             maps = np.stack([summed / precision, summed / np.sqrt(precision)])
         light, significance = maps.reshape(2, rows.size, columns.size)
-        return (
-            _peaks(light, significance, rows, columns, threshold),
-            _peaks(-light, -significance, rows, columns, threshold),
+        return _Tile(
+            positive=_peaks(light, significance, rows, columns, threshold),
+            negative=_peaks(-light, -significance, rows, columns, threshold),
+            sample=significance[::_FINE, ::_FINE][np.isfinite(significance[::_FINE, ::_FINE])],
         )
 
 
@@ -212,7 +221,6 @@ def _peaks(
     i, j = np.nonzero((middle > threshold) & (middle >= np.maximum.reduce(around)))
     near = np.stack([view[i, j] for view in around])
     ridge = _ridge(significance)[i, j]
-    ridge[ridge < _RIDGE * near[4]] = 0.0
     slope = 0.5 * np.stack([near[5] - near[3], near[7] - near[1]])
     xx, yy = near[5] - 2.0 * near[4] + near[3], near[7] - 2.0 * near[4] + near[1]
     xy = 0.25 * (near[8] - near[6] - near[2] + near[0])
@@ -238,6 +246,23 @@ def _ridge(significance: np.ndarray) -> np.ndarray:
     """
     sides = [np.fmin(_moved(significance, i, j), _moved(significance, -i, -j)) for i, j in _AROUND]
     return np.fmax(np.fmax.reduce(sides), 0.0)
+
+
+def _sigma(significance: np.ndarray) -> float:
+    """Scatter of the significance where there are no stars: 1 if the errors of the model are right.
+
+    Stars raise the significance, so that the low side tells.
+    """
+    if significance.size == 0:
+        return 1.0
+    low, middle = np.percentile(significance, [_LOW, 50.0])
+    return max(float(middle - low) / _LOW_SIGMA, _LEAST)
+
+
+def _above(peaks: np.ndarray, sigma: float, threshold: float) -> np.ndarray:
+    """Peaks above the threshold, with significances in units of their scatter."""
+    peaks = peaks / [1.0, 1.0, 1.0, sigma]
+    return peaks[peaks[:, 3] > threshold]
 
 
 def _select(peaks: np.ndarray, known: cKDTree) -> np.ndarray:

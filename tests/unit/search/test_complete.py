@@ -31,7 +31,7 @@ QUIET = {"microlensing": 0, "transits": 0, "eclipses": 0, "cosmic_rays": 0.0, "p
 SHAPE = {"n_r_knots": 14, "n_phi_knots": 8, "rmax": 1.4, "source_flux_limit": 200.0, "reach": 10.0}
 CUT = {
     "simulate": {**QUIET, "size": 64, "exposures": 6, "draw_limit": 22.5, "catalogue_limit": 20.5},
-    "shape": {**SHAPE, "rounds": 3, "search_rounds": 2},
+    "shape": {**SHAPE, "rounds": 3, "search_rounds": 3},
     "metrics": {"subpixels": 1},
 }
 
@@ -116,7 +116,7 @@ def test_what_searches_found_is_told(paths, found):
     told = json.loads(read_metadata(paths.sources, schemas.SOURCES)["search"])
     assert told["threshold"] == 5.0
     assert [round_.keys() for round_ in told["rounds"]] == [
-        {"n_found", "n_negative", "n_kept"} for _ in range(2)
+        {"n_found", "n_negative", "n_kept"} for _ in range(3)
     ]
     assert min(round_["n_found"] for round_ in told["rounds"]) > 0
     assert told["rounds"][-1]["n_kept"] == len(found)
@@ -133,7 +133,7 @@ def test_the_prf_gains(paths, tmp_path):
     chi2 = [
         json.loads(read_metadata(p.prf, schemas.PRF)["rounds"])[-1]["chi2"] for p in (paths, other)
     ]
-    assert chi2[0] < 0.5 * chi2[1]
+    assert chi2[0] < 0.7 * chi2[1]
     assert_frame_equal(
         read_table(other.sources, schemas.SOURCES)[KEPT],
         read_table(paths.catalogue_sources, schemas.SOURCES)[KEPT],
