@@ -262,4 +262,8 @@ def test_without_a_catalogue_prf_and_faint_stars_are_learned(drawn, tmp_path):
     ratio = sources["flux"].to_numpy()[index] / bright["flux"].to_numpy()
     clean = seen & (bright["mag"] < 19.0).to_numpy()
     assert np.median(ratio[clean]) == pytest.approx(1.0, abs=0.06)
-    assert np.median(distance[clean]) < 0.02
+    place = sources[["ra", "dec"]].to_numpy()[index] - bright[["ra", "dec"]].to_numpy()
+    east, north = (place[clean] * [DEC, 1.0] * 3600 / 0.11).T
+    shift = np.median(east), np.median(north)  # that of the frame of the images
+    assert np.hypot(*shift) < 0.06
+    assert np.median(np.hypot(east - shift[0], north - shift[1])) < 0.01
