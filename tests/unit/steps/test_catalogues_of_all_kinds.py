@@ -80,6 +80,8 @@ def _sources(drawn, folder, stars, **settings):
     if stars is not None:
         inputs["catalogue"] = folder / "stars.csv"
         stars.to_csv(inputs["catalogue"], index=False)
+    if config["reference"]["path"]:
+        inputs["reference"] = config["reference"]["path"]
     outputs = {"catalogue_sources": folder / "sources.parquet"}
     crossmatch.run(inputs, outputs, {**config, **field})
     return read_table(outputs["catalogue_sources"], schemas.SOURCES)
@@ -232,6 +234,23 @@ def test_without_a_catalogue_stars_are_those_of_the_images(drawn, tmp_path):
     assert np.median(ratio[seen]) == pytest.approx(1.0, abs=0.1)
     _, distance = _nearest(sources, truth[truth["mag"] < 22.5])
     assert (distance < 0.7).mean() > 0.97
+
+
+def test_without_a_catalogue_a_reference_gives_frame_and_motions(drawn, stars, tmp_path):
+    bright = _away(stars[stars["F146"] < 18.0], 0.05, -0.04)
+    gaia = bright.assign(pmra=1.0, pmdec=0.0, pmra_error=0.1, pmdec_error=0.1)
+    gaia.drop(columns="F146").assign(phot_g_mean_mag=17.0).to_csv(tmp_path / "gaia.csv")
+    reference = {"path": tmp_path / "gaia.csv"}
+    sources = _sources(drawn, tmp_path, None, reference=reference)
+    told = read_metadata(tmp_path / "sources.parquet", schemas.SOURCES)
+    assert float(told["astrometric_offset_ra"]) == pytest.approx(50.0, abs=6.0)
+    assert float(told["astrometric_offset_dec"]) == pytest.approx(-40.0, abs=6.0)
+    assert "magnitude_offset" not in told
+    matched = sources[sources["match_id"].notna()]
+    assert len(matched) > 3
+    assert (matched["pmra"] == 1.0).all()
+    same = gaia.set_index("sicbro_id").loc[matched["match_id"], "RA_DEG"]
+    np.testing.assert_allclose(matched["ra"], same, atol=1e-6 / 3600)
 
 
 def test_without_a_catalogue_one_exposure_is_too_few(drawn, tmp_path):
