@@ -54,7 +54,7 @@ class Case:
     frames : float
         Number of exposures in units of that of other cases.
     catalogue : str
-        simulated, gaia or none.
+        simulated; none; or gaia: none but for a reference of the bright stars.
     shift : float
         1 sigma per axis (pixels) of the pointings that the WCS does not know.
     shape : dict
@@ -108,8 +108,6 @@ CASES = {
     "no catalogue": Case(_QUIET, exact=COMPLETE, catalogue="none"),
     "Gaia-like": Case({**_QUIET, "proper_motion": 4.0}, exact=COMPLETE, catalogue="gaia"),
 }
-#: The workflow cannot do these yet: they run when they are named.
-NOT_YET = ("no catalogue", "Gaia-like")
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +169,7 @@ def draw(settings: Simulate, case: Case, frames: Path) -> tuple[dict[str, Any], 
         wcs.wcs.crpix += random.normal(0.0, case.shift, 2)
         write_frame(frames / f"{number:05d}.fits", replace(exposure, wcs=wcs))
     stars = field.stars.assign(kind="constant", listed=listed(field, settings, case))
-    images = write_lists(field, settings, case, stars["listed"].to_numpy(), frames)
+    images = write_lists(field, settings, case, frames)
     times, factors = to_time(np.arange(settings.exposures), settings.cadence), {}
     for event in field.events:
         stars.loc[event.star, "kind"] = event.kind
@@ -182,24 +180,21 @@ def draw(settings: Simulate, case: Case, frames: Path) -> tuple[dict[str, Any], 
 def listed(field: Field, settings: Simulate, case: Case) -> np.ndarray:
     """Whether the catalogue of a case holds each star."""
     mag = field.stars["catalogue_mag"].to_numpy()
-    if case.catalogue == "gaia":
-        return gaia_magnitudes(field, settings) < GAIA_LIMIT
-    return (mag < settings.catalogue_limit) & (case.catalogue != "none")
+    return (mag < settings.catalogue_limit) & (case.catalogue == "simulated")
 
 
-def write_lists(
-    field: Field, settings: Simulate, case: Case, chosen: np.ndarray, frames: Path
-) -> dict[str, Any]:
+def write_lists(field: Field, settings: Simulate, case: Case, frames: Path) -> dict[str, Any]:
     """Write the catalogue and the list of the images; configuration that reduces them."""
     path = frames / "catalogue.csv"
     images = folder_settings(frames, "*.fits", path.name, frames.parent)
-    if case.catalogue == "none":
-        images["catalogue"] = {"path": None}
-    elif case.catalogue == "gaia":
-        gaia_catalogue(field, settings)[chosen].to_csv(path, index=False)
-        images["catalogue"]["epoch"] = GAIA_EPOCH
-    else:
+    if case.catalogue == "simulated":
         write_catalogue(path, field, settings)
+        return images
+    images["catalogue"] = {"path": None}
+    if case.catalogue == "gaia":
+        bright = gaia_magnitudes(field, settings) < GAIA_LIMIT
+        gaia_catalogue(field, settings)[bright].to_csv(path, index=False)
+        images["reference"] = {"path": str(path)}
     return images
 
 

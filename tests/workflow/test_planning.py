@@ -57,6 +57,13 @@ def test_images_of_a_sheet_without_an_exposures_table(sheet, profile):
     assert sheet.jobs("--dry-run", profile) == {"kernels", "frames"} | BEHIND_FRAMES
 
 
+def test_images_without_a_catalogue(sheet, profile):
+    """Stars are detected in the images."""
+    (sheet.results / "exposures.parquet").unlink()
+    sheet.configure(exposures={"sheet": "exposures.tsv"})
+    assert sheet.jobs("--dry-run", profile) == {"kernels", "frames"} | BEHIND_FRAMES
+
+
 def test_exposures_table_that_is_to_be_written_again(sheet, profile):
     planned = sheet.jobs("--dry-run", profile, "--forcerun=frames")
     assert planned == {"kernels", "frames"} | BEHIND_FRAMES

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import cKDTree
 
 from romanprf import schemas
 from romanprf.astrometry.stars import Stars
@@ -44,6 +45,9 @@ _SETTLED = 0.3
 #: ... and pixels are clipped once they move by less than this: stars that are far off their places
 #: stand out of the model like cosmic rays.
 _NEARLY = 2.0
+
+#: A star found that moves so close (pixels) to a brighter one is that star.
+_TOUCHING = 0.4
 
 #: Frames with the positions of all rows of a sources table.
 Frames = Callable[[pd.DataFrame], list[Frame]]
@@ -101,7 +105,8 @@ def learn(
     learning = _Completing(frames, shape, start, calibrates)
     settings = TensorSettings.configured(shape, calibrates)
     stars = Stars.of(sources.assign(noise=0.0))
-    stars, result, rounds = learning.placed(stars, start, _FIRST)
+    alone = _from_images(sources)
+    stars, result, rounds = learning.placed(stars, start, _AGAIN if alone else _FIRST)
     result = learning.fit(stars.table(), result.prf, settings)  # searches need the PRF's errors
     rounds = rounds + result.rounds
     searches, disturbed = list[dict[str, int]](), False
@@ -118,6 +123,10 @@ def learn(
         logger.info("search %d: %s", len(searches), searches[-1])
         if len(found.ra) == 0:
             break
+    if disturbed and alone:  # so far most of the time many stars were missing
+        stars, result, more = learning.placed(stars, result.prf, _FIRST)
+        rounds, stars = rounds + more, learning.significant(stars, result)
+        searches[-1]["n_kept"] = int(_is_residual(stars.prior).sum())
     if disturbed:
         result = learning.fit(stars.table(), result.prf, settings)
         rounds = rounds + result.rounds
@@ -153,7 +162,22 @@ def _searches(shape: Shape, sources: pd.DataFrame) -> int:
     """Largest number of searches: more without a catalogue, as each finds fainter stars."""
     if shape.search_rounds is not None:
         return shape.search_rounds
-    return _MOST_SEARCHES if (sources["origin"] == "image").any() else _SEARCHES
+    return _MOST_SEARCHES if _from_images(sources) else _SEARCHES
+
+
+def _from_images(sources: pd.DataFrame) -> bool:
+    """Whether the stars were detected in the images, for want of a catalogue."""
+    return bool((sources["origin"] == "image").any())
+
+
+def _touching(x: np.ndarray, y: np.ndarray, flux: np.ndarray) -> np.ndarray:
+    """Whether each star (pixels) has moved onto a brighter one, with which it is degenerate."""
+    seen = np.flatnonzero(np.isfinite(x + y))
+    tree = cKDTree(np.stack([x, y], axis=1)[seen])
+    pairs = seen[tree.query_pairs(_TOUCHING, output_type="ndarray")]
+    out = np.zeros(len(x), bool)
+    out[np.where(flux[pairs[:, 0]] < flux[pairs[:, 1]], pairs[:, 0], pairs[:, 1])] = True
+    return out
 
 
 def _settled(stars: Stars) -> bool:
@@ -256,7 +280,8 @@ class _Completing:
         else:
             prior = measured(stars.prior, flux)
         bright = prior["flux"] >= self.shape.search_threshold * prior["noise"]
-        kept = np.flatnonzero(bright | ~found)
+        first = self.frames(sources)[0].places()
+        kept = np.flatnonzero((bright & ~_touching(*first, prior["flux"].to_numpy())) | ~found)
         order = np.lexsort((-flux[kept] * found[kept], found[kept]))
         kept = kept[order]
         return stars.taking(prior.iloc[kept].reset_index(drop=True), kept)

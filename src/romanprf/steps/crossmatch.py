@@ -94,6 +94,8 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         # The exposures need not be in the frame of the reference.
         sources, moved = _aligned(sources, views, region, path)
         metadata |= offsets | moved
+        if "catalogue" not in inputs:
+            del metadata["magnitude_offset"]  # magnitudes are measured later
     sources = blends.merge(at_epoch(sources, region.epoch), settings.blend_limit)
     within = _near(sources, region, settings)
     if not within.any():

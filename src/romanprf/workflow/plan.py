@@ -93,7 +93,7 @@ class Plan:
         """Rows of the exposures that a job reads: none in ``shape`` of the log-polar PRF."""
         shape = self.settings.shape
         if rule == "crossmatch":
-            return self._chosen(COMPARED if "catalogue" in self.catalogues else DETECTED)
+            return self._chosen(self._seen)
         if rule == "deltas":
             return self._chosen(shape.max_exposures)
         if rule == "shape":
@@ -101,6 +101,11 @@ class Plan:
         if rule == "fit":
             return self.batches().get(wildcards.batch, self.exposures().iloc[:0])
         return self.exposures()
+
+    @property
+    def _seen(self) -> int:
+        """Exposures that the crossmatch looks at, at most."""
+        return COMPARED if "catalogue" in self.catalogues else DETECTED
 
     def _chosen(self, maximum: int) -> pd.DataFrame:
         """Rows of at most so many of the exposures that the PRF is learned from."""
@@ -164,7 +169,7 @@ class Plan:
             table = str(error.targetfile)
             raise FileNotFoundError(errno.ENOENT, "not written yet", table) from None
         if rule == "crossmatch" and not self.settings.calibrates:
-            return {rule: size, "fit": Size(DETECTOR, len(self.rows(rule, wildcards)))}
+            return {rule: size, "fit": Size(DETECTOR, self._seen)}
         if rule == "deltas":
             return {rule: size.part(LOGPOLAR_SIDE**2)}
         if rule == "shape":

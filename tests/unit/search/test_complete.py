@@ -20,7 +20,7 @@ from romanprf.io.tables import provenance, read_metadata, read_table, write_tabl
 from romanprf.learn import patches
 from romanprf.prf.table import read_prf
 from romanprf.reduce import reduce
-from romanprf.search.complete import numbered
+from romanprf.search.complete import _touching, numbered
 from romanprf.simulate.prf import nodes_at
 from romanprf.sky.blends import unit_vectors
 from romanprf.sky.wcs import ARCSEC, TangentWCS
@@ -70,6 +70,12 @@ KEPT = [
     if name not in ("nearest", "flags", *schemas.ASTROMETRIC)
     and not name.endswith(("_err", "_corr"))
 ]
+
+
+def test_of_stars_that_touch_the_fainter_ones_are_marked():
+    x, y = np.array([5.0, 5.3, 9.0, 9.5, np.nan]), np.zeros(5)
+    flux = np.array([100.0, 20.0, 10.0, 30.0, 40.0])
+    assert _touching(x, y, flux).tolist() == [False, True, False, False, False]
 
 
 def test_the_catalogue_comes_first_and_stays(paths, sources):

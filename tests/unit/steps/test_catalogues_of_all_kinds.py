@@ -80,6 +80,8 @@ def _sources(drawn, folder, stars, **settings):
     if stars is not None:
         inputs["catalogue"] = folder / "stars.csv"
         stars.to_csv(inputs["catalogue"], index=False)
+    if config["reference"]["path"]:
+        inputs["reference"] = config["reference"]["path"]
     outputs = {"catalogue_sources": folder / "sources.parquet"}
     crossmatch.run(inputs, outputs, {**config, **field})
     return read_table(outputs["catalogue_sources"], schemas.SOURCES)
@@ -234,6 +236,23 @@ def test_without_a_catalogue_stars_are_those_of_the_images(drawn, tmp_path):
     assert (distance < 0.7).mean() > 0.97
 
 
+def test_without_a_catalogue_a_reference_gives_frame_and_motions(drawn, stars, tmp_path):
+    bright = _away(stars[stars["F146"] < 18.0], 0.05, -0.04)
+    gaia = bright.assign(pmra=1.0, pmdec=0.0, pmra_error=0.1, pmdec_error=0.1)
+    gaia.drop(columns="F146").assign(phot_g_mean_mag=17.0).to_csv(tmp_path / "gaia.csv")
+    reference = {"path": tmp_path / "gaia.csv"}
+    sources = _sources(drawn, tmp_path, None, reference=reference)
+    told = read_metadata(tmp_path / "sources.parquet", schemas.SOURCES)
+    assert float(told["astrometric_offset_ra"]) == pytest.approx(50.0, abs=6.0)
+    assert float(told["astrometric_offset_dec"]) == pytest.approx(-40.0, abs=6.0)
+    assert "magnitude_offset" not in told
+    matched = sources[sources["match_id"].notna()]
+    assert len(matched) > 3
+    assert (matched["pmra"] == 1.0).all()
+    same = gaia.set_index("sicbro_id").loc[matched["match_id"], "RA_DEG"]
+    np.testing.assert_allclose(matched["ra"], same, atol=1e-6 / 3600)
+
+
 def test_without_a_catalogue_one_exposure_is_too_few(drawn, tmp_path):
     alone = read_table(drawn.learning, schemas.LEARNING).iloc[:1]
     path = tmp_path / "learning.parquet"
@@ -262,4 +281,8 @@ def test_without_a_catalogue_prf_and_faint_stars_are_learned(drawn, tmp_path):
     ratio = sources["flux"].to_numpy()[index] / bright["flux"].to_numpy()
     clean = seen & (bright["mag"] < 19.0).to_numpy()
     assert np.median(ratio[clean]) == pytest.approx(1.0, abs=0.06)
-    assert np.median(distance[clean]) < 0.02
+    place = sources[["ra", "dec"]].to_numpy()[index] - bright[["ra", "dec"]].to_numpy()
+    east, north = (place[clean] * [DEC, 1.0] * 3600 / 0.11).T
+    shift = np.median(east), np.median(north)  # that of the frame of the images
+    assert np.hypot(*shift) < 0.06
+    assert np.median(np.hypot(east - shift[0], north - shift[1])) < 0.01
