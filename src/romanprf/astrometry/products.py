@@ -16,12 +16,8 @@ from romanprf.flags import SourceFlag
 from romanprf.io.exposure import Exposure
 from romanprf.schemas import ASTROMETRIC, ASTROMETRY, FRAME_TERMS
 from romanprf.sky.motion import MAS, moved
-from romanprf.sky.states import at_epoch, covariance, with_covariance
+from romanprf.sky.states import FOUND_ERROR, at_epoch, covariance, with_covariance
 from romanprf.sky.wcs import project
-
-#: 1 sigma of the position of a star that the search found, around where it was found (mas): what is
-#: known of it comes from images that are measured again.
-_FOUND = 100.0
 
 
 def state_changes(new: pd.DataFrame, old: pd.DataFrame) -> np.ndarray:
@@ -58,7 +54,7 @@ def state_prior(catalogue: pd.DataFrame, sources: pd.DataFrame, settings: Crossm
     listed = at_epoch(catalogue, sources["epoch"].iloc[0])
     found = sources.iloc[len(listed) :]
     motion = settings.parallax_error, settings.proper_motion_error, settings.proper_motion_error
-    errors = np.array([_FOUND, _FOUND, *motion])
+    errors = np.array([FOUND_ERROR, FOUND_ERROR, *motion])
     still = found.assign(**dict.fromkeys(ASTROMETRIC[2:], 0.0))
     means = [
         state_changes(listed, sources.iloc[: len(listed)]),

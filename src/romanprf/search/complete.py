@@ -27,6 +27,7 @@ from romanprf.learn.tensor import LearnedPRF, Round, TensorSettings, common_flux
 from romanprf.prf import TensorPRF
 from romanprf.search.find import Found, find_stars
 from romanprf.sky.sources import described
+from romanprf.sky.states import FOUND_ERROR
 from romanprf.solve.fluxes import Prior
 from romanprf.solve.noise import CLIP_LEARNING, PRF_ERROR_LEARNING
 
@@ -298,8 +299,9 @@ def _with(stars: Stars, found: Found) -> Stars:
         source_id=0,
         epoch=sources["epoch"].iloc[0],
         **dict.fromkeys(schemas.ASTROMETRIC[2:], 0.0),
+        **dict.fromkeys(schemas.ASTROMETRIC_ERRORS[:2], FOUND_ERROR),
         # No better than the worst of the catalogue.
-        **{name: sources[name].max() for name in schemas.ASTROMETRIC_ERRORS},
+        **{name: sources[name].max() for name in schemas.ASTROMETRIC_ERRORS[2:]},
         **dict.fromkeys(schemas.ASTROMETRIC_CORRELATIONS, np.float32(0.0)),
         mag=np.nan,
         match_id=None,

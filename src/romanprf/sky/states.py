@@ -21,6 +21,9 @@ _PAIRS = tuple(combinations(range(len(ASTROMETRIC)), 2))
 _MOTION_ERRORS = ASTROMETRIC_ERRORS[2:]
 #: A parallax or motion that a catalogue states without an error is better than none by this factor.
 _STATED = 0.1
+#: 1 sigma of the position of a star that the search found, around where it was found (mas): what
+#: is known of it comes from images that are measured again.
+FOUND_ERROR = 100.0
 _RA, _DEC, _, _PMRA, _PMDEC = range(len(ASTROMETRIC))
 
 

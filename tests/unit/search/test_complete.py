@@ -169,8 +169,9 @@ def test_positions_of_the_catalogue_are_mended(paths, tmp_path):
     dec = found["dec"] - exact["dec"]
     ra = (found["ra"] - exact["ra"]) * np.cos(np.deg2rad(exact["dec"]))
     error = 3.6e6 * np.stack([ra - ra.mean(), dec - dec.mean()])
-    measured = (found["ra_err"] < 1.0).to_numpy()
-    assert measured.sum() > 30
+    kept = (found["flags"] & int(SourceFlag.POSITION_PRIOR)) != 0
+    measured = (~kept & (found["mag"] < 20.0)).to_numpy()
+    assert measured.sum() > 20
     assert robust_spread(error[:, measured].ravel()) < 2.0
 
 
@@ -183,7 +184,7 @@ def test_stars_are_found_beside_the_patches_of_the_prf(paths, found, tmp_path, m
     there, here = (unit_vectors(table["ra"], table["dec"]) for table in (bright, other))
     distance, nearest = cKDTree(there).query(here)
     near = np.rad2deg(distance) * ARCSEC < 0.02
-    assert len(np.unique(nearest[near])) > 0.85 * len(bright)
+    assert len(np.unique(nearest[near])) > 0.75 * len(bright)
     ratio = other["flux"].to_numpy()[near] / bright["flux"].to_numpy()[nearest[near]]
     assert abs(np.median(ratio) - 1.0) < 0.06  # patches of 26 pixels have few calibrators
     assert np.abs(ratio - 1.0).max() < 0.5
@@ -241,7 +242,7 @@ def corner_errors(prf, config) -> np.ndarray:
 @pytest.mark.slow
 def test_nodes_follow_a_prf_that_changes(tmp_path, monkeypatch):
     monkeypatch.setattr("romanprf.reduce._fit", lambda *_: [])
-    for step in ("metrics", "checks"):
+    for step in ("astrometry", "metrics", "checks"):
         monkeypatch.setattr(f"romanprf.reduce.{step}.run", lambda *_: None)
     config = load_config({**VARYING, "results": tmp_path / "1"})
     paths = {1: reduce(config)}

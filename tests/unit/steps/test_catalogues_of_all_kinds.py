@@ -267,7 +267,7 @@ def test_without_a_catalogue_prf_and_faint_stars_are_learned(drawn, tmp_path):
     own = {
         "results": tmp_path / "results",
         "exposures": {"sheet": drawn.root / "sheet.tsv"},
-        "shape": {**FIELD["shape"], "search_rounds": 2},
+        "shape": {**FIELD["shape"], "search_rounds": 3},
     }
     paths = reduce(load_config(FIELD | own))
     assert float(read_metadata(paths.prf, schemas.PRF)["integral"]) == pytest.approx(1.0)
