@@ -378,7 +378,7 @@ class Config(_Section):
     @model_validator(mode="after")
     def _images_and_catalogue(self) -> Config:
         if self.demo and self.catalogue.path is not None:
-            raise ValueError("catalogue.path without exposures.sheet, expected both or neither")
+            raise ValueError("catalogue.path: expected none without exposures.sheet (the demo)")
         if not self.demo and self.catalogue.path is None:
             for name in ("columns", "epoch", "frame"):
                 value = getattr(self.catalogue, name)

@@ -58,7 +58,7 @@ def test_examples_are_valid(path):
         ({"shape": {"rmax": 0.05}}, "expected rmin < cut_r < rmax"),
         ({"fit": None}, "config: fit: "),
         ({"simulate": {"format": "fits"}}, "config: simulate.format: input should be 'frames'"),
-        ({"catalogue": {"path": "a"}}, "catalogue.path without exposures.sheet"),
+        ({"catalogue": {"path": "a"}}, "catalogue.path: expected none without exposures.sheet"),
         (
             {"exposures": {"sheet": "a"}, "catalogue": {"epoch": 2016.0}},
             "catalogue.epoch: expected none without catalogue.path, got 2016.0",

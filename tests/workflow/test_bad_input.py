@@ -58,7 +58,7 @@ def test_good_data_of_a_user(own):
         ("shape: {rmax: -1}", "shape.rmax: input should be greater than 0, got -1"),
         ("plots: 3", "plots: "),
         ("exposures: {sheet: none.tsv}\ncatalogue: {path: a.csv}", "none.tsv: no such file"),
-        ("exposures: {sheet: none.tsv}", "exposures.sheet and catalogue.path"),
+        ("catalogue: {path: a.csv}", "catalogue.path: expected none without exposures.sheet"),
     ],
 )
 def test_settings(finished, tmp_path, text, expected):
