@@ -32,7 +32,9 @@ except InputError as error:
     # Snakemake would add line numbers of this file to an exception.
     sys.exit(f"romanprf: {error}")
 
-pictures = {name: paths.plot(name) for name in ("prf", "image", "positions", "scatter", "light_curves")}
+pictures = {
+    name: paths.plot(name) for name in ("prf", "image", "positions", "scatter", "light_curves")
+}
 
 
 def hold_folder():
