@@ -94,7 +94,7 @@ _MEMORY = {
     "search": Cost(fixed=400e6, pixel=170.0, star=3.5e3, measurement=40.0),
     # One frame of 4088 x 4088 pixels with 750 000 stars: 3.9 GB for the fluxes (7.8 GB with 1.9
     # million), 5.1 GB for the errors of the model; and the next frame and the results of the batch.
-    "fit": Cost(fixed=400e6, pixel=170.0, star=2.5e3, measurement=40.0),
+    "fit": Cost(fixed=400e6, pixel=180.0, star=2.5e3, measurement=64.0),
     # Centroids are read in chunks of half a million, light curves in chunks of a million.
     "astrometry": Cost(fixed=900e6, star=1.5e3),
     "metrics": Cost(fixed=1.2e9, star=2e3),
@@ -114,9 +114,10 @@ _SECONDS = {
     "choose": Cost(fixed=5.0, file_mb=1.0),
     "crossmatch": Cost(fixed=10.0, file_mb=5.0),
     "deltas": Cost(fixed=5.0, measurement=1e-3),
-    # 100 for 20 frames with 8 000 stars; 31 minutes for three frames of a detector with 770 000
-    # stars and one search.  There are up to three, and the PRF is fitted again after each.
-    "shape": Cost(fixed=30.0, measurement=5e-3),
+    # 190 for 12 frames with 1 800 stars, whose states move.  With states at rest it took 31 minutes
+    # for three frames of a detector with 770 000 stars and one search.  There are up to three, and
+    # the PRF is fitted again after each.
+    "shape": Cost(fixed=30.0, measurement=1e-2),
     "search": Cost(measurement=1.3e-3),
     "fit": Cost(fixed=5.0, star=120 / 750e3, measurement=20 / 750e3),
     # 32 for 1.3 million centroids, 8 sweeps of 3 microseconds each and reading.
