@@ -7,9 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from romanprf.flags import SourceFlag
 from romanprf.plots.scatter import running_median
 from romanprf.plots.style import BLUE, GREY, ORANGE, empty, new_figure
-from romanprf.sky.motion import positions_at
+from romanprf.schemas import ASTROMETRIC
+from romanprf.sky.motion import julian_year, parallax_factors, positions_at
+from romanprf.sky.states import covariance
 from romanprf.sky.wcs import project
 
 #: Milliarcseconds in a degree.
@@ -23,6 +26,8 @@ def positions_figure(
 ) -> Figure:
     """Draw how far the positions of a catalogue are off those of the sources, and of the truth.
 
+    Stars of whose position the images tell less than the prior are left out.
+
     Parameters
     ----------
     catalogue, sources : DataFrame
@@ -32,21 +37,22 @@ def positions_figure(
     time : float
         At which positions are compared, Julian date.
     """
-    stars = sources[sources["source_id"].isin(catalogue["source_id"])]
+    measured = (sources["flags"] & int(SourceFlag.POSITION_PRIOR)) == 0
+    stars = sources[measured & sources["source_id"].isin(catalogue["source_id"])]
     if stars.empty:
-        return empty("no positions: no source comes from a catalogue")
-    mag, error = stars["mag"].to_numpy(), _error(stars)
+        return empty("no positions: the images measure none of the catalogue's stars")
+    mag, error = stars["mag"].to_numpy(), _error(stars, time)
     before = _rows(catalogue, stars)
     figure = new_figure(3.6 if truth is None else 5.6)
     panels = figure.subplots(1 if truth is None else 2, sharex=True, sharey=True, squeeze=False)
     panels = panels[:, 0]
     if truth is None:
         moved = _distance(before, stars, time)
-        _draw(panels[0], mag, moved, _error(before), f"Corrections of {len(stars)} positions")
+        _draw(panels[0], mag, moved, _error(before, time), f"Corrections of {len(stars)} positions")
     else:
         true = _rows(truth, stars)
         for ax, table, known, title in (
-            (panels[0], before, _error(before), "Positions of the catalogue"),
+            (panels[0], before, _error(before, time), "Positions of the catalogue"),
             (panels[1], stars, error, "Positions of the sources"),
         ):
             _draw(ax, mag, _distance(table, true, time), known, f"{title}, compared with the truth")
@@ -61,10 +67,15 @@ def _rows(table: pd.DataFrame, stars: pd.DataFrame) -> pd.DataFrame:
     return table.set_index("source_id").reindex(stars["source_id"]).reset_index()
 
 
-def _error(sources: pd.DataFrame) -> np.ndarray:
-    """Mean error of the position of each source per axis, mas."""
-    ra, dec = (sources[name].to_numpy() for name in ("ra_err", "dec_err"))
-    return np.hypot(ra, dec) / np.sqrt(2.0)
+def _error(sources: pd.DataFrame, time: float) -> np.ndarray:
+    """Mean error per axis of the place at which each source appears at a time, mas."""
+    design = np.zeros((len(sources), 2, len(ASTROMETRIC)))
+    design[:, 0, 0] = design[:, 1, 1] = 1.0
+    place = sources["ra"].to_numpy(), sources["dec"].to_numpy()
+    design[:, :, 2] = np.stack(parallax_factors(*place, time), axis=1)
+    design[:, 0, 3] = design[:, 1, 4] = julian_year(time) - sources["epoch"]
+    variance = design @ covariance(sources) @ np.swapaxes(design, 1, 2)
+    return np.sqrt(0.5 * np.trace(variance, axis1=1, axis2=2))
 
 
 def _distance(table: pd.DataFrame, other: pd.DataFrame, time: float) -> np.ndarray:

@@ -38,7 +38,6 @@ SETTINGS = {
         "size": 48,
         "draw_limit": 23.0,
         "catalogue_limit": 23.0,
-        "position_error": 0.0,
         "microlensing": 1,
         "transits": 1,
         "eclipses": 0,
