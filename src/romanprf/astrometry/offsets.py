@@ -12,6 +12,7 @@ import pandas as pd
 from romanprf.flags import BAD_MEASUREMENT
 from romanprf.io.exposure import Exposure
 from romanprf.sky.motion import julian_year, parallax_factors
+from romanprf.sky.states import place_derivatives
 from romanprf.sky.wcs import ARCSEC, project
 
 #: Columns of ``photometry`` from which offsets are made.
@@ -119,11 +120,7 @@ class Offsets:
 
     def design(self) -> np.ndarray:
         """Offsets by unit changes of the parameters of `ASTROMETRIC`, shape (n, nt, 2, 5)."""
-        out = np.zeros((*self.usable.shape, 2, 5))
-        out[..., 0, 0] = out[..., 1, 1] = 1.0
-        out[..., 2] = self.factors
-        out[..., 0, 3] = out[..., 1, 4] = self.years
-        return out
+        return place_derivatives(self.years, self.factors)
 
     def terms(self) -> np.ndarray:
         """Offsets by unit terms of the frames (pixels), shape (n, nt, 2, 6)."""

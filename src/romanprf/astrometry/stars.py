@@ -28,16 +28,16 @@ class Stars:
         State minus prior, of the parameters `romanprf.schemas.ASTROMETRIC`: mas and mas/yr.
     covariance : ndarray, shape (nsources, 5, 5)
         Of the state, with the parameters that are not solved at their prior.
-    told : ndarray, shape (5, 5)
-        What the images tell: row k is the change of the solved parameter k by each parameter, 0 of
-        one that is not solved.  Frames of one day tell the position that a star appears at, of
-        which the parallax is a part.
+    combination : ndarray, shape (5, 5)
+        Combinations of the parameters that the images measure: row k is the derivative of the
+        solved parameter k by each parameter, 0 if k is not solved.  Images of one day measure the
+        apparent position, of which the parallax is a part.
     """
 
     prior: pd.DataFrame
     offset: np.ndarray
     covariance: np.ndarray
-    told: np.ndarray
+    combination: np.ndarray
 
     @classmethod
     def of(cls, prior: pd.DataFrame) -> Stars:
@@ -62,18 +62,18 @@ class Stars:
 
         Flagged are the stars of whose place the images tell less than the prior.
         """
-        table = with_covariance(self.table(), self._full_covariance())
+        table = replace(self, covariance=self._full_covariance()).table()
         kept = np.int32(SourceFlag.POSITION_PRIOR) * ~self._better(np.sqrt(0.5))
         return table.assign(flags=table["flags"] | kept)
 
     def _full_covariance(self) -> np.ndarray:
         """Covariance of the state with all parameters uncertain, shape (nsources, 5, 5)."""
-        solved = np.flatnonzero(self.told.any(axis=1))
+        solved = np.flatnonzero(self.combination.any(axis=1))
         prior, (row, column) = covariance(self.prior), np.ix_(solved, solved)
         known, before = (matrix[:, row, column] for matrix in (self.covariance, prior))
         gained = np.linalg.inv(known) - np.linalg.inv(before)
-        told = self.told[solved]
-        return np.linalg.inv(np.linalg.inv(prior) + told.T @ gained @ told)
+        rows = self.combination[solved]
+        return np.linalg.inv(np.linalg.inv(prior) + rows.T @ gained @ rows)
 
     def measured(self) -> np.ndarray:
         """Whether the images tell more of each star's position than the prior, shape (n,)."""
@@ -111,5 +111,5 @@ class Stars:
             prior,
             np.concatenate([self.offset[kept], new.offset]),
             np.concatenate([self.covariance[kept], new.covariance]),
-            self.told,
+            self.combination,
         )

@@ -13,7 +13,7 @@ from romanprf.frame.groups import Groups, Places, close_groups, place_equations
 from romanprf.frame.model import FrameModel, FrameModels
 from romanprf.schemas import ASTROMETRIC
 from romanprf.sky.motion import julian_year, parallax_factors
-from romanprf.sky.states import covariance
+from romanprf.sky.states import covariance, place_derivatives
 from romanprf.solve.fluxes import Prior
 from romanprf.solve.residual import Residual, residual
 
@@ -78,7 +78,7 @@ def update(
         left = residual(model, flux, clip, prf_error)
         normal.add(model, left, flux.sigma, design, solved)
     light = np.maximum(normal.flux(), _LEAST * flux.mu)
-    known = replace(stars, told=_told(designs, solved))
+    known = replace(stars, combination=_combination(designs, solved))
     return _stepped(known, normal, np.where(moving, light, 0.0), solved)
 
 
@@ -86,43 +86,39 @@ def update(
 class _Design:
     """How the place of a star on the sky at the time of a frame depends on its state.
 
-    ``years`` since the epoch, ``east`` and ``north`` per unit of parallax, shape (nsources,).
+    ``years`` since the epoch; ``factors`` of the parallax, shape (nsources, 2).
     """
 
     years: float
-    east: np.ndarray
-    north: np.ndarray
+    factors: np.ndarray
 
     @classmethod
     def of(cls, frame: Frame, epoch: float) -> _Design:
         time = frame.exposure.time
-        return cls(julian_year(time) - epoch, *parallax_factors(frame.ra, frame.dec, time))
+        factors = np.stack(parallax_factors(frame.ra, frame.dec, time), axis=1)
+        return cls(julian_year(time) - epoch, factors)
 
     def matrix(self, solved: Sequence[int]) -> np.ndarray:
         """Derivative of (east, north) by the parameters that are solved, (nsources, 2, q)."""
-        out = np.zeros((len(self.east), 2, len(ASTROMETRIC)))
-        out[:, 0, 0] = out[:, 1, 1] = 1.0
-        out[:, 0, 2], out[:, 1, 2] = self.east, self.north
-        out[:, 0, 3] = out[:, 1, 4] = self.years
-        return out[:, :, list(solved)]
+        return place_derivatives(self.years, self.factors)[:, :, list(solved)]
 
 
 def _solved(designs: Sequence[_Design], prior: np.ndarray) -> list[int]:
     """Numbers of the parameters that the times of the frames can tell apart from the position."""
     years = np.std([design.years for design in designs])
-    factor = np.std([(design.east.mean(), design.north.mean()) for design in designs], axis=0).max()
+    factor = np.std([design.factors.mean(axis=0) for design in designs], axis=0).max()
     typical = np.sqrt(np.median(np.diagonal(prior, axis1=1, axis2=2), axis=0))
     spread = [np.inf, np.inf, factor, years, years]
     return [k for k in range(len(ASTROMETRIC)) if spread[k] * typical[k] > _SEEN]
 
 
-def _told(designs: Sequence[_Design], solved: Sequence[int]) -> np.ndarray:
-    """Change of the parameters that are solved by each parameter (see `Stars`), for a mean star."""
+def _combination(designs: Sequence[_Design], solved: Sequence[int]) -> np.ndarray:
+    """Attribute ``combination`` of `Stars`, from the mean of all stars."""
     every = range(len(ASTROMETRIC))
     mean = np.concatenate([design.matrix(every).mean(axis=0) for design in designs])
-    told = np.zeros((len(ASTROMETRIC), len(ASTROMETRIC)))
-    told[list(solved)] = np.linalg.lstsq(mean[:, list(solved)], mean, rcond=None)[0]
-    return told
+    found = np.zeros((len(ASTROMETRIC), len(ASTROMETRIC)))
+    found[list(solved)] = np.linalg.lstsq(mean[:, list(solved)], mean, rcond=None)[0]
+    return found
 
 
 class _Normal:

@@ -8,15 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from romanprf.flags import SourceFlag
-from romanprf.plots.scatter import running_median
-from romanprf.plots.style import BLUE, GREY, ORANGE, empty, new_figure
-from romanprf.schemas import ASTROMETRIC
-from romanprf.sky.motion import julian_year, parallax_factors, positions_at
-from romanprf.sky.states import covariance
+from romanprf.plots.scatter import points, running_median
+from romanprf.plots.style import BLUE, ORANGE, empty, new_figure
+from romanprf.sky.motion import MAS, julian_year, parallax_factors, positions_at
+from romanprf.sky.states import covariance, place_derivatives
 from romanprf.sky.wcs import project
 
-#: Milliarcseconds in a degree.
-_MAS = 3.6e6
 #: Offsets below this (mas) are drawn at it.
 _LEAST = 1e-3
 
@@ -69,11 +66,9 @@ def _rows(table: pd.DataFrame, stars: pd.DataFrame) -> pd.DataFrame:
 
 def _error(sources: pd.DataFrame, time: float) -> np.ndarray:
     """Mean error per axis of the place at which each source appears at a time, mas."""
-    design = np.zeros((len(sources), 2, len(ASTROMETRIC)))
-    design[:, 0, 0] = design[:, 1, 1] = 1.0
     place = sources["ra"].to_numpy(), sources["dec"].to_numpy()
-    design[:, :, 2] = np.stack(parallax_factors(*place, time), axis=1)
-    design[:, 0, 3] = design[:, 1, 4] = julian_year(time) - sources["epoch"]
+    factors = np.stack(parallax_factors(*place, time), axis=1)
+    design = place_derivatives(julian_year(time) - sources["epoch"].to_numpy(), factors)
     variance = design @ covariance(sources) @ np.swapaxes(design, 1, 2)
     return np.sqrt(0.5 * np.trace(variance, axis1=1, axis2=2))
 
@@ -81,7 +76,7 @@ def _error(sources: pd.DataFrame, time: float) -> np.ndarray:
 def _distance(table: pd.DataFrame, other: pd.DataFrame, time: float) -> np.ndarray:
     """Distance per axis (mas), without the median offset, which is a matter of the gauge."""
     (ra, dec), place = positions_at(table, time), positions_at(other, time)
-    offset = _MAS * np.stack(project(ra, dec, *place))
+    offset = np.stack(project(ra, dec, *place)) / MAS
     offset -= np.nanmedian(offset, axis=1, keepdims=True)
     return np.hypot(*offset) / np.sqrt(2.0)
 
@@ -92,8 +87,7 @@ def _draw(ax: Axes, mag: np.ndarray, offset: np.ndarray, error: np.ndarray, titl
     The median of the distance per axis is 0.83 of the error of an axis (Rayleigh distribution).
     """
     expected = np.sqrt(np.log(2.0)) * error
-    size = float(np.clip(250.0 / np.sqrt(len(mag) + 1.0), 0.8, 4.0))
-    ax.plot(mag, np.maximum(offset, _LEAST), ".", ms=size, mew=0, color=GREY)
+    points(ax, mag, np.maximum(offset, _LEAST))
     ax.plot(*running_median(mag, offset), color=BLUE, label="measured, median")
     ax.plot(*running_median(mag, expected), "--", color=ORANGE, label="by the errors, median")
     ax.set(title=title, yscale="log")

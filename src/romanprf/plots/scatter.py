@@ -83,7 +83,7 @@ def _scatter(ax: Axes, rows: pd.DataFrame, variable: np.ndarray) -> None:
     mag, flux = rows["mag"].to_numpy(), rows["flux"].to_numpy()
     scatter, limit = (rows[name].to_numpy() / flux for name in ("scatter", "expected_scatter"))
     constant = ~variable
-    _points(ax, mag[constant], scatter[constant])
+    points(ax, mag[constant], scatter[constant])
     ax.plot(*running_median(mag[constant], scatter[constant]), color=BLUE, label="measured, median")
     limits = running_median(mag[constant], limit[constant])
     ax.plot(*limits, "--", color=ORANGE, label="photon limit, median")
@@ -106,7 +106,7 @@ def _ratio(ax: Axes, rows: pd.DataFrame) -> None:
     ratio = (rows["scatter"] / rows["expected_scatter"]).to_numpy()
     mag = rows["mag"].to_numpy()
     middle, median = running_median(mag, ratio)
-    _points(ax, mag, ratio)
+    points(ax, mag, ratio)
     ax.axhline(1.0, color=ORANGE, ls="--")
     ax.plot(middle, median, color=BLUE)
     low, high = _RATIOS
@@ -121,12 +121,12 @@ def _bias(ax: Axes, rows: pd.DataFrame, true_flux: np.ndarray) -> None:
     """Median of the measured fluxes over the true flux; the axis is cut at 20 %."""
     mag, bias = rows["mag"].to_numpy(), rows["median_flux"].to_numpy() / true_flux - 1.0
     ax.axhline(0.0, color=BLACK, lw=0.7)
-    _points(ax, mag, bias)
+    points(ax, mag, bias)
     ax.plot(*running_median(mag, bias), color=BLUE)
     ax.set(title="Bias of the flux", ylabel=r"flux / true flux $-$ 1", ylim=(-0.2, 0.2))
 
 
-def _points(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
+def points(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
     """Draw grey dots, smaller ones if there are more."""
     size = float(np.clip(250.0 / np.sqrt(len(x) + 1.0), 0.8, 4.0))
     ax.plot(x, y, ".", ms=size, mew=0, color=GREY)

@@ -104,11 +104,12 @@ def learn(
         result has measured fluxes.
     """
     learning = _Completing(frames, shape, start, calibrates)
-    settings = TensorSettings.configured(shape, calibrates)
     stars = Stars.of(sources.assign(noise=0.0))
-    alone = _from_images(sources)
+    alone = from_images(sources)
     stars, result, rounds = learning.placed(stars, start, _AGAIN if alone else _FIRST)
-    result = learning.fit(stars.table(), result.prf, settings)  # searches need the PRF's errors
+    result = learning.fit(
+        stars.table(), result.prf, learning.settings
+    )  # searches need the PRF's errors
     rounds = rounds + result.rounds
     searches, disturbed = list[dict[str, int]](), False
     for _ in range(_searches(shape, sources)):
@@ -120,16 +121,16 @@ def learn(
             stars, result, more = learning.placed(stars, result.prf, _AGAIN)
             rounds = rounds + more
             stars = learning.significant(stars, result)
-        searches[-1]["n_kept"] = int(_is_residual(stars.prior).sum())
+        searches[-1]["n_kept"] = _n_found(stars)
         logger.info("search %d: %s", len(searches), searches[-1])
         if len(found.ra) == 0:
             break
-    if disturbed and alone:  # so far most of the time many stars were missing
+    if disturbed and alone:  # many stars were missing while the states were fitted
         stars, result, more = learning.placed(stars, result.prf, _FIRST)
         rounds, stars = rounds + more, learning.significant(stars, result)
-        searches[-1]["n_kept"] = int(_is_residual(stars.prior).sum())
+        searches[-1]["n_kept"] = _n_found(stars)
     if disturbed:
-        result = learning.fit(stars.table(), result.prf, settings)
+        result = learning.fit(stars.table(), result.prf, learning.settings)
         rounds = rounds + result.rounds
     if not calibrates:
         prior = measured(stars.prior, learning.fluxes(stars.table(), result))
@@ -163,10 +164,10 @@ def _searches(shape: Shape, sources: pd.DataFrame) -> int:
     """Largest number of searches: more without a catalogue, as each finds fainter stars."""
     if shape.search_rounds is not None:
         return shape.search_rounds
-    return _MOST_SEARCHES if _from_images(sources) else _SEARCHES
+    return _MOST_SEARCHES if from_images(sources) else _SEARCHES
 
 
-def _from_images(sources: pd.DataFrame) -> bool:
+def from_images(sources: pd.DataFrame) -> bool:
     """Whether the stars were detected in the images, for want of a catalogue."""
     return bool((sources["origin"] == "image").any())
 
@@ -191,6 +192,11 @@ def _is_residual(sources: pd.DataFrame) -> np.ndarray:
     return (sources["origin"] == "residual").to_numpy()
 
 
+def _n_found(stars: Stars) -> int:
+    """Number of stars that searches found."""
+    return int(_is_residual(stars.prior).sum())
+
+
 @dataclass(frozen=True)
 class _Completing:
     """Steps of `learn` on the frames, with section ``shape`` of the configuration."""
@@ -199,6 +205,11 @@ class _Completing:
     shape: Shape
     likely: TensorPRF
     calibrates: bool
+
+    @property
+    def settings(self) -> TensorSettings:
+        """How the PRF is learned until it converges."""
+        return TensorSettings.configured(self.shape, self.calibrates)
 
     def prior(self, sources: pd.DataFrame) -> Prior:
         """Prior of the fluxes; the flux of a star that was found is no more than a guess."""
@@ -226,18 +237,14 @@ class _Completing:
         """Stars that neither the catalogue nor an earlier search gave."""
         sources = stars.table()
         models = self._models(sources, result)
-        n_before = int(_is_residual(sources).sum())
-        return find_stars(models, self.prior(sources), self.shape.search_threshold, n_before)
+        prior, threshold = self.prior(sources), self.shape.search_threshold
+        return find_stars(models, prior, threshold, _n_found(stars))
 
     def placed(
         self, stars: Stars, start: TensorPRF, most: int
     ) -> tuple[Stars, LearnedPRF, list[Round]]:
         """Fit PRF and states of the stars in turn until the states settle, ``most`` times."""
-        few = replace(
-            TensorSettings.configured(self.shape, self.calibrates),
-            rounds=_ROUNDS,
-            with_errors=False,
-        )
+        few = replace(self.settings, rounds=_ROUNDS, with_errors=False)
         result = self.fit(stars.table(), start, few)
         rounds, settled = result.rounds, _settled(stars)
         for number in range(most):

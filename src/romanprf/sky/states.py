@@ -24,7 +24,7 @@ _STATED = 0.1
 #: 1 sigma of the position of a star that the search found, around where it was found (mas): what
 #: is known of it comes from images that are measured again.
 FOUND_ERROR = 100.0
-_RA, _DEC, _, _PMRA, _PMDEC = range(len(ASTROMETRIC))
+_RA, _DEC, _PARALLAX, _PMRA, _PMDEC = range(len(ASTROMETRIC))
 
 
 def completed(
@@ -106,6 +106,23 @@ def with_covariance(table: pd.DataFrame, matrix: np.ndarray) -> pd.DataFrame:
     for (a, b), name in zip(_PAIRS, ASTROMETRIC_CORRELATIONS, strict=True):
         columns[name] = (matrix[:, a, b] / (sigma[:, a] * sigma[:, b])).astype(np.float32)
     return table.assign(**columns)
+
+
+def place_derivatives(years: np.ndarray | float, factors: np.ndarray) -> np.ndarray:
+    """Change of a star's place (east, north) by a unit of each parameter, shape (..., 2, 5).
+
+    Parameters
+    ----------
+    years : ndarray, shape (...), or float
+        Since the epoch.
+    factors : ndarray, shape (..., 2)
+        From `romanprf.sky.motion.parallax_factors`.
+    """
+    out = np.zeros((*factors.shape, len(ASTROMETRIC)))
+    out[..., 0, _RA] = out[..., 1, _DEC] = 1.0
+    out[..., _PARALLAX] = factors
+    out[..., 0, _PMRA] = out[..., 1, _PMDEC] = years
+    return out
 
 
 def at_epoch(table: pd.DataFrame, epoch: float) -> pd.DataFrame:

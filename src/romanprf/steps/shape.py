@@ -20,7 +20,7 @@ from romanprf.io.exposures import read_chosen
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
 from romanprf.learn.logpolar import LogPolarSettings, learn_logpolar
 from romanprf.prf import PRF, LogPolarPRF, TensorPRF
-from romanprf.search.complete import Learned, learn, numbered
+from romanprf.search.complete import Learned, from_images, learn, numbered
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     """
     shape, crossmatch = Shape(**params["shape"]), Crossmatch(**params["crossmatch"])
     sources = read_table(inputs["catalogue_sources"], schemas.SOURCES)
-    listed = not (sources["origin"] == "image").any()
-    calibrates = Catalogue(**params["catalogue"]).calibrates and listed
+    calibrates = Catalogue(**params["catalogue"]).calibrates and not from_images(sources)
     start, history = _log_polar(inputs["deltas"], sources, shape)
     start = start if calibrates else start.normalised()
     prf: PRF = start

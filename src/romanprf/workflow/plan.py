@@ -72,7 +72,7 @@ class Plan:
         self.settings, self.paths = settings, paths
         self._exposures_table, self._learning_table = exposures_table, learning_table
         sheet = settings.exposures.sheet
-        self.demo = sheet is None
+        self.demo = settings.demo
         self.files = (
             dependencies.simulated_files(settings.simulate, paths)
             if sheet is None
