@@ -33,10 +33,11 @@ class PixelFlag(_Flag):
     SATURATED = 4, "part of the ramp was saturated; usable while its error is positive"
     JUMP = 8, "a cosmic ray was found and removed from the ramp; usable"
     SUSPECT = 16, "reduced quality (persistence, warm, telegraph ...); usable"
+    SPIKE = 32, "stands out of its neighbours as no star can: a hit, a hot pixel; not used"
 
 
 #: A pixel with one of these bits carries no weight.
-REJECTED_PIXEL = int(PixelFlag.BAD | PixelFlag.NO_ERROR)
+REJECTED_PIXEL = int(PixelFlag.BAD | PixelFlag.NO_ERROR | PixelFlag.SPIKE)
 
 
 class SourceFlag(_Flag):

@@ -54,8 +54,7 @@ class FrameModel:
 
     def footprints(self, flux: np.ndarray, flux_cut_off: float) -> Stamps:
         """PRF of each star out to where a flux (nsources,) falls under a cut-off, e-/s."""
-        shift = self.state.shift
-        return make_stamps(self.prf, self.frame, flux, flux_cut_off, (shift.x, shift.y))
+        return make_stamps(self.prf, self.frame, flux, flux_cut_off, self.state)
 
     def places(self) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (x, y) of the stars, each (nsources,); NaN where the WCS gives none."""
@@ -63,13 +62,11 @@ class FrameModel:
 
     def to_pixels(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (x, y) of positions on the sky (degrees ICRS)."""
-        x, y = self.frame.wcs.sky_to_pixel(ra, dec)
-        return x + self.state.shift.x, y + self.state.shift.y
+        return self.state.moved(*self.frame.wcs.sky_to_pixel(ra, dec))
 
     def to_sky(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Positions (degrees ICRS) of pixels."""
-        shift = self.state.shift
-        return self.frame.wcs.pixel_to_sky(x - shift.x, y - shift.y)
+        return self.frame.wcs.pixel_to_sky(*self.state.unmoved(x, y))
 
     def only(self, chosen: np.ndarray) -> FrameModel:
         """The model of some of the stars."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from romanprf.frame import stamps_nb
 from romanprf.frame.frame import Frame
+from romanprf.frame.state import AS_IN_HEADER, FrameState
 from romanprf.prf import PRF
 from romanprf.sky.wcs import STERADIAN, stretch
 
@@ -137,7 +138,7 @@ def make_stamps(
     frame: Frame,
     flux: np.ndarray,
     flux_cut_off: float,
-    shift: tuple[float, float] = (0.0, 0.0),
+    state: FrameState = AS_IN_HEADER,
     points: int = 1,
 ) -> Stamps:
     """Evaluate the PRF of all stars of a frame.
@@ -152,12 +153,12 @@ def make_stamps(
         e-/s; sets the size of the footprints only.
     flux_cut_off : float
         e-/s per pixel at which a footprint ends.
-    shift : tuple of float
-        Pixels (x, y) by which the frame is off its WCS.
+    state : FrameState
+        How far the frame is off its WCS.
     points : int
         The value of a pixel is the mean of the PRF over so many places per axis.
     """
-    x, y = (axis + off for axis, off in zip(frame.places(), shift, strict=True))
+    x, y = state.moved(*frame.places())
     lost = ~(np.isfinite(x) & np.isfinite(y))
     x, y = np.where(lost, 0.0, x), np.where(lost, 0.0, y)
     jacobian = frame.wcs.jacobian(x, y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,13 +13,14 @@ from romanprf.core.image import Image
 from romanprf.frame.frame import Frame
 from romanprf.frame.model import FrameModels
 from romanprf.frame.stamps import Stamps
-from romanprf.frame.state import FrameState, Shift
+from romanprf.frame.state import FrameState
 from romanprf.io.scratch import kept
 from romanprf.learn.equations import Equations
 from romanprf.learn.patches import Patch
 from romanprf.prf import PRF
 from romanprf.sky.wcs import STERADIAN, stretch
 from romanprf.solve.fluxes import Method, Prior, solve_frame
+from romanprf.solve.geometry import Seen, shifts_of_cells
 from romanprf.solve.noise import CLIP_LEARNING, PRF_ERROR_LEARNING, pixel_variance
 from romanprf.solve.register import register
 
@@ -26,14 +28,16 @@ from romanprf.solve.register import register
 _TOLERANCE = 1e-4
 #: Stars whose flux differs between frames by more than this, in errors and in fractions, vary.
 _VARIABLE_SIGMA, _VARIABLE_FRACTION = 6.0, 0.03
-#: ... if they do in more than this fraction of the frames.
+#: ... if they do in more than this fraction of the frames, and in more than one: there a cosmic ray
+#: is as likely.
 _VARIABLE_FRAMES = 0.2
 #: Relative error of the fluxes of stars that show the scatter beyond the noise.
 _PRECISE = 0.003
 #: Stars shape the PRF out to where their light falls under this fraction of the noise of a pixel.
 _WINGS = 0.15
-#: A star is measured where more than this fraction of its light falls on usable pixels.
-_SHOWN = 0.5
+#: A star is measured where more than this fraction of its light falls on usable pixels: of one with
+#: a saturated core only the wings are seen, but they are brighter than most stars.
+_SHOWN = 0.02
 #: Factor by which the integral of the PRF may be too small where its wing is hardly constrained:
 #: 0.87 on patches of 26 pixels whose catalogue has the right scale.
 _UNSURE = 1.25
@@ -121,13 +125,29 @@ class Part:
 
     def _models(self, flux: np.ndarray, states: Sequence[FrameState]) -> FrameModels:
         """Each frame under the PRF, with footprints for these fluxes (nsources,), e-/s."""
+        row, column = self.patch.corner
+        states = [state.seen_from(column, row) for state in states]
         return FrameModels(self.patch.frames, self.prf, flux, self.flux_cut_off, states)
 
-    def register(self, states: Sequence[FrameState], chosen: np.ndarray) -> list[Shift]:
-        """Shift of each frame from these stars; the last one where there are none."""
+    def register(
+        self, states: Sequence[FrameState], chosen: np.ndarray, in_cells: bool
+    ) -> list[list[Seen]]:
+        """Shift of each frame from these stars, and in its cells, under the present linear terms.
+
+        The first one is that of all; it is the last shift where there are no stars.
+        """
         chosen, flux = chosen[self.patch.sources], self.stars.flux
-        models = self._models(flux, states)
-        return [register(model.frame.read(), model, flux, chosen) for model in models]
+        row, column = self.patch.corner
+        found = []
+        for model in self._models(flux, states):
+            image, (x, y) = model.frame.read(), model.frame.exposure.centre
+            shift = register(image, model, flux, chosen)
+            seen = [Seen(x + column, y + row, shift)]
+            if in_cells:
+                start = replace(model, state=model.state.at(shift.x, shift.y))
+                seen += shifts_of_cells(image, start, flux, chosen)
+            found.append(seen)
+        return found
 
     def fluxes(self, states: Sequence[FrameState], flux: np.ndarray) -> Fluxes:
         """Fluxes with this PRF, NaN where no frame shows a source; ``flux`` is the last guess."""
@@ -163,7 +183,7 @@ class Part:
             typical = np.nanmedian((off / mean)[:, measurable]) if measurable.any() else 0.0
             fraction = max(_VARIABLE_FRACTION, _VARIABLE_SIGMA * typical)
             allowed = np.maximum(_VARIABLE_SIGMA * error, fraction * catalogued)
-            varies = (off > allowed).sum(axis=0) > _VARIABLE_FRAMES * len(flux)
+            varies = (off > allowed).sum(axis=0) > max(_VARIABLE_FRAMES * len(flux), 1.0)
             precise = bright & (error < _PRECISE * catalogued).all(axis=0) & ~varies
             excess = _excess(off[:, precise] / mean[precise], error[:, precise] / mean[precise])
         return Fluxes(
@@ -177,9 +197,9 @@ class Part:
 
     def add_to(
         self, equations: Equations, fluxes: Fluxes, states: Sequence[FrameState]
-    ) -> tuple[float, int]:
-        """Add the frames to the equations; sum of squares over the noise, and pixels."""
-        chi2, n_pixels = 0.0, 0
+    ) -> list[Misfit]:
+        """Add the frames to the equations; how well each of them is described."""
+        misfits = []
         models = self._models(fluxes.guess, states)
         for model, flux, far in zip(models, fluxes.each, fluxes.far, strict=True):
             image = model.frame.read()
@@ -192,9 +212,8 @@ class Part:
             stamps = shaping.footprints(mean, noise)
             brightness = mean * _light_per_area(shaping.frame, stamps)
             equations.add(stamps, brightness, left, weight, self.patch.corner)
-            chi2 += float((weight * left**2).sum())
-            n_pixels += int((weight > 0.0).sum())
-        return chi2, n_pixels
+            misfits.append(Misfit.of(left, weight, int(np.count_nonzero(image.usable))))
+        return misfits
 
     def _model_image(
         self, image: Image, stamps: Stamps, flux: np.ndarray, far: np.ndarray
@@ -214,6 +233,42 @@ class Part:
         left = np.where(image.usable, image.flux - light, 0.0)
         trusted = left**2 < CLIP_LEARNING**2 * (variance + (self.error * light) ** 2)
         return left, np.where(image.usable & trusted, 1.0 / variance, 0.0)
+
+
+class Misfit(NamedTuple):
+    """How well a model describes a frame, or a part of it.
+
+    ``squares``: sum of the squared residuals over the noise; ``n_pixels``: pixels in it;
+    ``n_clipped``: usable pixels that are not, because they stand out of the model; ``weight``: sum
+    of the inverse variances.
+    """
+
+    squares: float
+    n_pixels: int
+    n_clipped: int
+    weight: float
+
+    @classmethod
+    def of(cls, left: np.ndarray, weight: np.ndarray, n_usable: int) -> Misfit:
+        """From an image less the model (e-/s) and weights, 0 where rejected."""
+        used = int(np.count_nonzero(weight))
+        return cls(
+            squares=float((weight * left**2).sum()),
+            n_pixels=used,
+            n_clipped=n_usable - used,
+            weight=float(weight.sum()),
+        )
+
+    @classmethod
+    def total(cls, parts: Sequence[Misfit]) -> Misfit:
+        """Of all parts together."""
+        return cls(*(sum(values) for values in zip(*parts, strict=True)))
+
+    @property
+    def chi2(self) -> float:
+        """Mean of the squares, in which a clipped pixel counts with the limit of the clip."""
+        total = self.n_pixels + self.n_clipped
+        return (self.squares + CLIP_LEARNING**2 * self.n_clipped) / max(total, 1)
 
 
 def _robust_mean(flux: np.ndarray, total: np.ndarray) -> np.ndarray:

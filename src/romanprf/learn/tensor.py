@@ -19,13 +19,14 @@ from romanprf.core.statistics import LOCATION_EFFICIENCY, robust_spread, typical
 from romanprf.errors import InputError
 from romanprf.frame.frame import Frame
 from romanprf.frame.model import FrameModels
-from romanprf.frame.state import AS_IN_HEADER, FrameState, Shift
+from romanprf.frame.state import FrameState, Shift
 from romanprf.learn.equations import Equations
 from romanprf.learn.logpolar import UNTRUSTED
-from romanprf.learn.part import Fluxes, Part, Stars
+from romanprf.learn.part import Fluxes, Misfit, Part, Stars
 from romanprf.learn.patches import ALL, Patch, inside, make_patches
 from romanprf.prf.tensor import TensorPRF
 from romanprf.solve.fluxes import Prior
+from romanprf.solve.geometry import turned_apart
 from romanprf.solve.register import reference_stars
 
 #: Fraction of its peak by which a first guess of the PRF may be off, unless it was learned before;
@@ -116,12 +117,15 @@ class LearnedPRF:
         Of the frames; the mean of their shifts is 0, as the PRF holds what they have in common.
     rounds : list of Round
         Results of each.
+    misfits : list of Misfit
+        Of the frames, in the last round.
     """
 
     prf: TensorPRF
     flux: np.ndarray
     states: list[FrameState]
     rounds: list[Round]
+    misfits: list[Misfit]
 
 
 def learn_tensor(
@@ -207,7 +211,9 @@ class _Learning:
         calibrators = reference_stars(here, flags, _CALIBRATORS) & self._stars.bright
         self._calibrators = calibrators if calibrators.any() else self._reference
         self._prf, self._mean, self._history = start, flux, list[Round]()
-        self._states, self._moving = [AS_IN_HEADER] * len(frames), True
+        self._misfits = list[Misfit]()
+        self._states, self._moving = [FrameState(origin=f.exposure.centre) for f in frames], True
+        self._reach = 0.5 * max(frames[0].shape)
         self._change = _SETTLED if start.n_errors > 0 else _START_ERROR
 
     def round(self) -> float:
@@ -218,13 +224,14 @@ class _Learning:
         fluxes, scale = self._calibrated(parts)
         data = self._collected(parts, fluxes)
         self._equations, self._step = data.equations, data.equations.solve()
+        self._misfits, together = data.frames, Misfit.total(data.frames)
         self._change = float(np.abs(self._step).max() / self._prf.coefficients.max())
         self._prf = replace(self._prf, coefficients=self._prf.coefficients + self._step).levelled()
         self._history.append(
             Round(
                 n_stars=data.n_stars,
-                n_pixels=data.n_pixels,
-                chi2=data.chi2,
+                n_pixels=together.n_pixels,
+                chi2=together.squares / max(together.n_pixels, 1),
                 scale=scale,
                 change=self._change,
                 excess=float(np.median([each.excess for each in fluxes])),
@@ -245,7 +252,13 @@ class _Learning:
             error = _scale_error(self._mean, self._stars.flux, self._calibrators)
             error = _INTEGRAL_ERROR if self._settings.normalised else error
             prf = replace(prf, scale_error=error)
-        return LearnedPRF(prf.brightened(scale), self._mean, self._states, self._history)
+        return LearnedPRF(
+            prf=prf.brightened(scale),
+            flux=self._mean,
+            states=self._states,
+            rounds=self._history,
+            misfits=self._misfits,
+        )
 
     def _parts(self) -> list[Part]:
         """The patches with the present PRF."""
@@ -263,17 +276,21 @@ class _Learning:
         ]
 
     def _register(self, parts: Sequence[Part]) -> None:
-        """Shift of each frame, less their mean, from the reference stars on all its patches."""
+        """Geometry of each frame, less their mean, from the reference stars on all its patches."""
         if not self._reference.any():
             self._moving = False
             return
-        measured = [part.register(self._states, self._reference) for part in parts]
-        shifts = [_combined(each) for each in zip(*measured, strict=True)]
-        x, y = np.mean([(shift.x, shift.y) for shift in shifts], axis=0)
-        before = [state.shift for state in self._states]
-        after = [shift._replace(x=shift.x - x, y=shift.y - y) for shift in shifts]
-        self._states = [FrameState(shift) for shift in after]
-        self._moving = bool(np.abs(np.subtract(after, before)[:, :2]).max() > _STILL)
+        alone = len(parts) == 1
+        measured = [part.register(self._states, self._reference, alone) for part in parts]
+        frames = list(zip(*measured, strict=True))
+        cells = [seen[0][1:] if alone else [one[0] for one in seen] for seen in frames]
+        before, shifts = (
+            self._states,
+            [_combined([one[0].shift for one in seen]) for seen in frames],
+        )
+        starts = [replace(s, shift=shift) for s, shift in zip(before, shifts, strict=True)]
+        self._states = _centred(turned_apart(starts, cells))
+        self._moving = _largest_move(before, self._states, self._reach) > _STILL
 
     def _calibrated(self, parts: Sequence[Part]) -> tuple[list[Fluxes], float]:
         """Fluxes on each patch, calibrated, and the scale that they are divided by.
@@ -306,21 +323,21 @@ class _Learning:
                 f"{len(self._states)} exposures, expected some to fit the PRF to"
             )
         equations = Equations(self._prf, self._likely, self._settings.with_background)
-        chi2, n_pixels = 0.0, 0
-        for part, each in zip(parts, fluxes, strict=True):
-            if each.stars.any():
-                squares, count = part.add_to(equations, each, self._states)
-                chi2, n_pixels = chi2 + squares, n_pixels + count
-        return _Data(equations, n_stars, n_pixels, chi2 / n_pixels)
+        misfits = [
+            part.add_to(equations, each, self._states)
+            for part, each in zip(parts, fluxes, strict=True)
+            if each.stars.any()
+        ]
+        frames = [Misfit.total(frame) for frame in zip(*misfits, strict=True)]
+        return _Data(equations, n_stars, frames)
 
 
 class _Data(NamedTuple):
-    """Equations of the coefficients, with the stars, pixels and mean chi2 in them."""
+    """Equations of the coefficients, with the number of stars in them and each frame's misfit."""
 
     equations: Equations
     n_stars: int
-    n_pixels: int
-    chi2: float
+    frames: list[Misfit]
 
 
 def _bright(flux: np.ndarray, flags: np.ndarray, limit: float) -> np.ndarray:
@@ -349,6 +366,20 @@ def _scale_error(mean: np.ndarray, flux: np.ndarray, stars: np.ndarray) -> float
     if ratio.size == 0:
         return 0.0
     return robust_spread(ratio) / np.sqrt(LOCATION_EFFICIENCY * ratio.size)
+
+
+def _centred(states: Sequence[FrameState]) -> list[FrameState]:
+    """States less the mean of their shifts, which the PRF holds."""
+    x, y = np.mean([state.shift[:2] for state in states], axis=0)
+    return [state.at(state.shift.x - x, state.shift.y - y) for state in states]
+
+
+def _largest_move(before: Sequence[FrameState], after: Sequence[FrameState], reach: float) -> float:
+    """Largest change of an offset, pixels, within ``reach`` of the middle of the image."""
+    pairs = list(zip(before, after, strict=True))
+    shift = [np.subtract(new.shift[:2], old.shift[:2]) for old, new in pairs]
+    linear = [np.subtract(new.linear, old.linear) for old, new in pairs]
+    return float(max(np.abs(shift).max(), reach * np.abs(linear).max()))
 
 
 def _combined(shifts: Sequence[Shift]) -> Shift:

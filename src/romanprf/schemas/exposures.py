@@ -57,7 +57,7 @@ LEARNING = TableSchema(
 
 FRAME_STATS = TableSchema(
     "frame_stats",
-    3,
+    4,
     "One row per exposure of a batch.",
     (
         Column("exposure", I8, "", "exposure number"),
@@ -69,6 +69,13 @@ FRAME_STATS = TableSchema(
         Column("shift_x", F8, "pix", "shift of the stars from their WCS positions, along columns"),
         Column("shift_y", F8, "pix", "the same, along rows"),
         Column("shift_err", F8, "pix", "1 sigma of either, the larger", nullable=True),
+        Column(
+            "linear",
+            pa.list_(F8),
+            "",
+            "change of the shift with the place, about the middle of the image: of shift_x along "
+            "columns and rows, of shift_y along columns and rows; 0 where stars show none",
+        ),
         Column(
             "background",
             F8,

@@ -5,6 +5,7 @@ Without them their light would be in the PRF and in the fluxes of their neighbou
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from romanprf.frame.frame import Frame
 from romanprf.frame.model import FrameModels
 from romanprf.frame.state import FrameState
 from romanprf.learn.fluxes import APPROXIMATE, learning_prior, measured
+from romanprf.learn.judge import good_frames
 from romanprf.learn.patches import is_cut
 from romanprf.learn.tensor import LearnedPRF, Round, TensorSettings, common_flux, learn_tensor
 from romanprf.prf import TensorPRF
@@ -63,7 +65,7 @@ class Learned:
     prf : TensorPRF
         The model.
     states : list of FrameState
-        Of the frames.
+        Of the frames that are used.
     sources : DataFrame
         The sources table with the stars found at its end, the brightest first.
     rounds : list of Round
@@ -71,6 +73,8 @@ class Learned:
     searches : list of dict
         ``n_found``: stars that each search found; ``n_negative``: peaks above the threshold in the
         negative of the stack; ``n_kept``: stars found so far that are significant in the joint fit.
+    used : ndarray of bool, shape (nframes,)
+        Frames that taught; the others are not described as well as these.
     """
 
     prf: TensorPRF
@@ -78,6 +82,7 @@ class Learned:
     sources: pd.DataFrame
     rounds: list[Round]
     searches: list[dict[str, int]]
+    used: np.ndarray
 
 
 def learn(
@@ -105,6 +110,7 @@ def learn(
     """
     learning = _Completing(frames, shape, start, calibrates)
     stars = Stars.of(sources.assign(noise=0.0))
+    learning, used = learning.with_good_frames(stars.table())
     alone = from_images(sources)
     stars, result, rounds = learning.placed(stars, start, _AGAIN if alone else _FIRST)
     result = learning.fit(
@@ -141,6 +147,7 @@ def learn(
         sources=stars.result().drop(columns="noise"),
         rounds=rounds,
         searches=searches,
+        used=used,
     )
 
 
@@ -224,6 +231,30 @@ class _Completing:
         frames = self.frames(sources)
         return learn_tensor(frames, self.prior(sources), flags, start, settings, self.likely)
 
+    @property
+    def few_rounds(self) -> TensorSettings:
+        """How it is learned in between."""
+        return replace(self.settings, rounds=_ROUNDS, with_errors=False)
+
+    def with_good_frames(self, sources: pd.DataFrame) -> tuple[_Completing, np.ndarray]:
+        """The steps on frames that may teach, and which of the frames these are.
+
+        A bad frame spoils the PRF and with it the other frames: those without it are judged anew.
+        """
+        used = np.ones(len(self.frames(sources)), bool)
+        while used.sum() > 1:
+            trial = self._of(used)
+            good = good_frames(trial.fit(sources, self.likely, trial.few_rounds).misfits)
+            if good.all():
+                break
+            used[used] = good
+        return self._of(used), used
+
+    def _of(self, used: np.ndarray) -> _Completing:
+        """The steps on some of the frames."""
+        frames, chosen = self.frames, used.copy()
+        return replace(self, frames=lambda table: list(itertools.compress(frames(table), chosen)))
+
     def _models(self, sources: pd.DataFrame, result: LearnedPRF) -> FrameModels:
         return FrameModels(
             frames=self.frames(sources),
@@ -244,7 +275,7 @@ class _Completing:
         self, stars: Stars, start: TensorPRF, most: int
     ) -> tuple[Stars, LearnedPRF, list[Round]]:
         """Fit PRF and states of the stars in turn until the states settle, ``most`` times."""
-        few = replace(self.settings, rounds=_ROUNDS, with_errors=False)
+        few = self.few_rounds
         result = self.fit(stars.table(), start, few)
         rounds, settled = result.rounds, _settled(stars)
         for number in range(most):

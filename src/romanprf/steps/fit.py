@@ -23,7 +23,7 @@ from romanprf.core.statistics import robust_spread
 from romanprf.flags import ExposureFlag, SourceFlag
 from romanprf.frame.frame import Frame
 from romanprf.frame.model import FrameModel
-from romanprf.frame.state import AS_IN_HEADER, UNREGISTERED, FrameState, Shift
+from romanprf.frame.state import AS_IN_HEADER, RIGID, FrameState
 from romanprf.io.exposures import read_exposures
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
 from romanprf.prf import PRF
@@ -32,8 +32,9 @@ from romanprf.sky.wcs import ARCSEC
 from romanprf.solve.centroids import Centroids, centroids
 from romanprf.solve.fit import FrameFit, fit_frame
 from romanprf.solve.fluxes import Method, Prior
+from romanprf.solve.geometry import register_geometry
 from romanprf.solve.model_error import error_images, model_error
-from romanprf.solve.register import reference_stars, register
+from romanprf.solve.register import reference_stars
 from romanprf.solve.solver import NotConvergedError
 from romanprf.solve.uncatalogued import UncataloguedStars
 
@@ -80,14 +81,14 @@ class Reduction:
         flux = self.sources["flux"].to_numpy(copy=True)  # pandas' own is read-only
         return FrameModel(frame, self.prf, flux, self.flux_cut_off, state)
 
-    def register(self, frame: Frame, image: Image) -> Shift:
-        """Shift of a frame from the reference stars, if frames are registered."""
+    def register(self, frame: Frame, image: Image) -> FrameState:
+        """State of a frame from the reference stars, if frames are registered."""
         sources = self.sources
         stars = reference_stars(sources["flux"].to_numpy(), sources["flags"].to_numpy())
         if not (self.settings.register_frames and stars.any()):
-            return UNREGISTERED
+            return AS_IN_HEADER
         model = self.model(frame, AS_IN_HEADER)
-        return register(image, model, model.flux, stars, _NEARBY)
+        return register_geometry(image, model, model.flux, stars, _NEARBY)
 
 
 def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -186,7 +187,7 @@ def model_errors(frames: list[Frame], reduction: Reduction, search: Search) -> n
     # The first and the last of a batch are the furthest apart, and show most of the sources.
     for frame in good[:1] + good[1:][-1:]:
         image, prior = frame.read(), reduction.prior
-        model = reduction.model(frame, FrameState(reduction.register(frame, image)))
+        model = reduction.model(frame, reduction.register(frame, image))
         # Further out the errors of the PRF are lost among those of the background.
         errors = error_images(model, prior.mu, with_scale=True)
         uncatalogued = uncatalogued_stars(frame, reduction, search)
@@ -236,25 +237,25 @@ def fit_exposure(
     except NotConvergedError as error:
         logger.warning("exposure %d: %s", frame.exposure.number, error)
         return _nothing(frame, sources, ExposureFlag.NOT_CONVERGED)
-    statistics = _statistics(frame, solution.fit, solution.shift)
+    statistics = _statistics(frame, solution.fit, solution.state)
     return _measurements(frame, sources, solution), statistics
 
 
 class FrameSolution(NamedTuple):
-    """What one exposure gives: its shift, the fit of all fluxes, and where the stars are seen."""
+    """What one exposure gives: its state, the fit of all fluxes, and where the stars are seen."""
 
-    shift: Shift
+    state: FrameState
     fit: FrameFit
     centroids: Centroids
 
 
 def frame_solution(frame: Frame, image: Image, reduction: Reduction) -> FrameSolution:
     """Register one exposure and fit it."""
-    shift, prior = reduction.register(frame, image), reduction.prior
-    model = reduction.model(frame, FrameState(shift))
+    state, prior = reduction.register(frame, image), reduction.prior
+    model = reduction.model(frame, state)
     method = Method.configured(reduction.settings)
     fit = fit_frame(image, model.stamps, prior, method, model.add_far)
-    return FrameSolution(shift, fit, centroids(model, fit, prior.sigma))
+    return FrameSolution(state, fit, centroids(model, fit, prior.sigma))
 
 
 def _measurements(
@@ -275,8 +276,9 @@ def _measurements(
     }
 
 
-def _statistics(frame: Frame, fit: FrameFit, shift: Shift) -> dict[str, Any]:
+def _statistics(frame: Frame, fit: FrameFit, state: FrameState) -> dict[str, Any]:
     """Row of ``frame_stats``."""
+    shift = state.shift
     used = np.isfinite(fit.residual)
     some = enough_rows(used, _ENOUGH)
     return {
@@ -290,6 +292,7 @@ def _statistics(frame: Frame, fit: FrameFit, shift: Shift) -> dict[str, Any]:
         "shift_x": shift.x,
         "shift_y": shift.y,
         "shift_err": max(shift.x_err, shift.y_err),
+        "linear": list(state.linear),
         "background": fit.background,
         "background_err": fit.background_err,
         "background_mesh": fit.background_mesh.ravel(),
@@ -326,6 +329,7 @@ def _nothing(
         "shift_x": 0.0,
         "shift_y": 0.0,
         "shift_err": np.nan,
+        "linear": list(RIGID),
         "background": np.nan,
         "background_err": np.nan,
         "background_mesh": [],

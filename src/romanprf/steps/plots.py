@@ -15,7 +15,7 @@ from romanprf import schemas
 from romanprf.config import Plots
 from romanprf.frame.frame import Frame
 from romanprf.frame.model import FrameModel
-from romanprf.frame.state import FrameState, Shift
+from romanprf.frame.state import FrameState, Linear, Shift
 from romanprf.io.exposures import read_exposures
 from romanprf.io.tables import read_metadata, read_table
 from romanprf.plots.image import image_figure
@@ -130,7 +130,8 @@ def _image(
     light, error = (fluxes[name].to_numpy()[near] for name in columns)
     shift = Shift(stats["shift_x"], stats["shift_y"], stats["shift_err"], stats["shift_err"])
     flux = sources["flux"].to_numpy()[near]
-    scene = FrameModel(frame.only(near), prf, flux, flux_cut_off, FrameState(shift))
+    state = FrameState(shift, Linear(*stats["linear"]), frame.exposure.centre)
+    scene = FrameModel(frame.only(near), prf, flux, flux_cut_off, state)
     model = model_image(scene, light, error, np.asarray(stats["background_mesh"]))
     image = frame.read()
     shown = replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Mapping
@@ -63,6 +64,9 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         rows = read_chosen(inputs, shape.joint_exposures).to_dict("records")
         learned = _tensor(rows, sources, start, shape, calibrates)
         prf, facts["rounds"] = learned.prf, [asdict(found) for found in learned.rounds]
+        facts["left_out"] = [
+            int(row["exposure"]) for row in itertools.compress(rows, ~learned.used)
+        ]
         facts["shifts"] = [state.shift._asdict() for state in learned.states]
         sources = numbered(learned.sources, rows[0]["zero_point"], crossmatch)
         searches = {"threshold": shape.search_threshold, "rounds": learned.searches}
@@ -124,6 +128,13 @@ def _tensor(
         return [Frame.from_row(row, table) for row in rows]
 
     learned = learn(frames, sources, guess, shape, calibrates)
+    for row in itertools.compress(rows, ~learned.used):
+        logger.warning(
+            "%s: exposure %d is not described as well as the others (trailed, out of focus, a "
+            "wrong WCS or bad pixels): neither PRF nor stars are learned from it",
+            row["file"],
+            row["exposure"],
+        )
     for number, found in enumerate(learned.rounds):
         logger.info("round %d: %s", number, found)
     return learned

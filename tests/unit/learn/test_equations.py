@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fields
 from romanprf.core.accelerate import set_threads
 from romanprf.frame.stamps import make_stamps
+from romanprf.frame.state import FrameState, Shift
 from romanprf.learn import equations
 from romanprf.learn.equations import Equations
 from romanprf.prf import tensor_nb as nb
@@ -42,7 +43,7 @@ class Frames:
         self.stamps, self.left, self.weight = [], [], []
         for dither in rng.uniform(-1.0, 1.0, (count, 2)):
             frame = fields.frame(*wcs.pixel_to_sky(x, y), wcs, shape)
-            stamps = make_stamps(prf, frame, self.light, 1e-3, tuple(dither))
+            stamps = make_stamps(prf, frame, self.light, 1e-3, FrameState(Shift(*dither, 0.0, 0.0)))
             variance = 1.0 + 0.01 * stamps.model(self.light)
             lacking = wrong * stamps.model(self.light) * rng.normal(size=shape)
             left = sky + lacking + np.sqrt(variance) * rng.normal(size=shape)

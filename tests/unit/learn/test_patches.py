@@ -51,7 +51,7 @@ class Field:
         for (ra, dec), shift in zip(dithers, self.shift, strict=True):
             wcs = fields.wcs(*SHAPE, 268.0 + ra, -29.2 + dec)
             frame = fields.frame(self.ra, self.dec, wcs, SHAPE)
-            stamps = make_stamps(TRUTH, frame, self.flux, 1e-3, tuple(shift))
+            stamps = make_stamps(TRUTH, frame, self.flux, 1e-3, FrameState(Shift(*shift, 0.0, 0.0)))
             model = stamps.model(self.flux) + BACKGROUND
             error = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * model)
             flags = (rng.random(SHAPE) < 0.01).astype(int)

@@ -12,6 +12,7 @@ from romanprf.core.image import masked_image
 from romanprf.errors import InputError
 from romanprf.flags import SourceFlag
 from romanprf.frame.stamps import make_stamps
+from romanprf.frame.state import FrameState, Shift
 from romanprf.learn import tensor
 from romanprf.prf.tensor import TensorPRF
 from romanprf.solve.fluxes import Prior
@@ -60,7 +61,7 @@ class Field:
             flux = self.flux * curve
             area = None if pixel_area is None else pixel_area * float(wcs.pixel_area(*CENTRE))
             frame = fields.frame(self.ra, self.dec, wcs, SHAPE, area)
-            stamps = make_stamps(TRUTH, frame, flux, 1e-3, tuple(shift))
+            stamps = make_stamps(TRUTH, frame, flux, 1e-3, FrameState(Shift(*shift, 0.0, 0.0)))
             model = stamps.model(flux) + BACKGROUND
             noise = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * model)
             data = model + noise * rng.normal(size=SHAPE)

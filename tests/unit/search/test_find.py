@@ -47,7 +47,7 @@ class Frames:
             east, north = fields.SCALE / ARCSEC * rng.uniform(-2.0, 2.0, 2)
             wcs = fields.wcs(*SHAPE, 268.0 + east / np.cos(np.deg2rad(29.2)), -29.2 + north)
             frame = fields.frame(ra, dec, wcs, SHAPE)
-            stamps = make_stamps(PRF, frame, self.flux, 1e-3, shift[:2])
+            stamps = make_stamps(PRF, frame, self.flux, 1e-3, FrameState(shift))
             model = stamps.model(self.flux) + 1.5
             data = model + 0.3 * rng.normal(size=SHAPE)
             data[tuple(np.transpose([ray[1:] for ray in rays if ray[0] == number]))] += 300.0
