@@ -59,11 +59,17 @@ class SourceFlag(_Flag):
         "error over 3 times that of a flux alone: known only in sum with neighbours",
     )
     POSITION_PRIOR = 4096, "the prior holds more information on the position than the images"
+    MISFIT = (
+        8192,
+        "the model does not describe the pixels around it: light of something that is not listed, "
+        "or a PRF that is wrong there",
+    )
+    CONTRADICTED = 16384, "its magnitude in the catalogue is far off the images, whose own is used"
 
 
 #: Flags that exclude a measurement from the statistics of light curves.  DEGENERATE does not: the
 #: error of such a flux is right, and in a crowded field the flag comes and goes with the dither.
-BAD_MEASUREMENT = int(SourceFlag.NO_DATA | SourceFlag.BAD_EXPOSURE)
+BAD_MEASUREMENT = int(SourceFlag.NO_DATA | SourceFlag.BAD_EXPOSURE | SourceFlag.MISFIT)
 
 
 class ExposureFlag(_Flag):
@@ -72,6 +78,7 @@ class ExposureFlag(_Flag):
     UNUSABLE = 1, "every pixel is rejected"
     QUALITY = 2, "the quality word of the file is not zero"
     NOT_CONVERGED = 4, "the solver did not converge: fluxes and errors are NaN"
+    MISFIT = 8, "its pixels are far worse described than those that the PRF was learned from"
 
 
 #: Name of a bit of ``roman_datamodels.dqflags.pixel`` -> flag of the pixel.  Bits that are not

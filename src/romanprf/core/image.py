@@ -15,6 +15,9 @@ from romanprf.flags import REJECTED_PIXEL, PixelFlag
 _CONTRAST = 15.0
 #: ... and by this many sigmas.
 _CONTRAST_SIGMA = 20.0
+#: At least so many pixels that equal the largest value to this fraction, so many sigmas high, are
+#: saturated: noise and sub-pixel phases make all peaks of stars different.
+_FULL, _EQUAL, _FULL_SIGMA = 3, 1e-4, 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,21 @@ def masked_image(
     return Image(flux=flux, flux_err=flux_err, flags=flags, poisson_slope=float(poisson_slope))
 
 
+def without_full_pixels(image: Image) -> Image:
+    """Image in which pixels at full well are rejected and marked, though no flag says so."""
+    usable = image.usable
+    if not usable.any():
+        return image
+    largest = image.flux[usable].max()
+    full = usable & (image.flux >= (1.0 - _EQUAL) * largest)
+    high = largest > _FULL_SIGMA * np.median(
+        image.flux_err[usable][:: max(usable.sum() // 1000, 1)]
+    )
+    if not high or np.count_nonzero(full) < _FULL:
+        return image
+    return _rejecting(image, full, PixelFlag.SATURATED | PixelFlag.BAD)
+
+
 def without_spikes(image: Image) -> Image:
     """Image in which pixels that stand out of their neighbours as no star can are rejected.
 
@@ -97,10 +115,14 @@ def without_spikes(image: Image) -> Image:
         spikes = image.usable & (image.flux - lowest > limit)
     if not spikes.any():
         return image
-    flags = np.where(spikes, image.flags | PixelFlag.SPIKE, image.flags).astype(np.int32)
+    return _rejecting(image, spikes, PixelFlag.SPIKE)
+
+
+def _rejecting(image: Image, pixels: np.ndarray, bits: PixelFlag) -> Image:
+    """Image with these bits set, which reject a pixel, in some of its pixels."""
     return replace(
         image,
-        flux=np.where(spikes, 0.0, image.flux),
-        flux_err=np.where(spikes, np.inf, image.flux_err),
-        flags=flags,
+        flux=np.where(pixels, 0.0, image.flux),
+        flux_err=np.where(pixels, np.inf, image.flux_err),
+        flags=np.where(pixels, image.flags | int(bits), image.flags).astype(np.int32),
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import asdf
 
-from romanprf.core.image import Image, without_spikes
+from romanprf.core.image import Image, without_full_pixels, without_spikes
 from romanprf.errors import InputError
 from romanprf.io import rimtimsim, roman_cuts, roman_l2
 from romanprf.io.reading import first_bytes, readable
@@ -106,7 +106,7 @@ def check_one_setup(exposures: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_image(exposure: Mapping[str, Any]) -> Image:
-    """Read the pixels of one row of the exposures table, without spikes.
+    """Read the pixels of one row of the exposures table, without spikes and pixels at full well.
 
     Raises
     ------
@@ -114,4 +114,5 @@ def read_image(exposure: Mapping[str, Any]) -> Image:
         If the file is missing, is damaged or differs from the exposures table.
     """
     first_bytes(exposure["file"], 1, _EXPECTED)
-    return without_spikes(_FORMATS[exposure["format"]].read_image(exposure))
+    image = _FORMATS[exposure["format"]].read_image(exposure)
+    return without_spikes(without_full_pixels(image))

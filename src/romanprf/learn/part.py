@@ -35,9 +35,12 @@ _VARIABLE_FRAMES = 0.2
 _PRECISE = 0.003
 #: Stars shape the PRF out to where their light falls under this fraction of the noise of a pixel.
 _WINGS = 0.15
-#: A star is measured where more than this fraction of its light falls on usable pixels: of one with
-#: a saturated core only the wings are seen, but they are brighter than most stars.
-_SHOWN = 0.02
+#: A star is measured where more than this fraction of its light falls on usable pixels.
+_SHOWN = 0.5
+#: One with a saturated core, or beside the image, shows its wings alone if it is more than this.
+#: They are brighter than most stars and tell the wings of the PRF, given the catalogue's flux: what
+#: the wings themselves say of the flux is no more than that.
+_WINGS_SHOWN = 0.02
 #: Factor by which the integral of the PRF may be too small where its wing is hardly constrained:
 #: 0.87 on patches of 26 pixels whose catalogue has the right scale.
 _UNSURE = 1.25
@@ -93,6 +96,8 @@ class Part:
     error : float
         Fraction of its peak by which the PRF may be off, so that a clip of pixels does not take
         just those that would correct it.
+    calibrated : bool
+        Whether the fluxes of the catalogue are on the scale of the PRF.
     """
 
     patch: Patch
@@ -101,6 +106,7 @@ class Part:
     flux_cut_off: float
     with_background: bool
     error: float
+    calibrated: bool = True
 
     @classmethod
     def of(
@@ -111,6 +117,7 @@ class Part:
         flux_cut_off: float,
         with_background: bool,
         error: float,
+        calibrated: bool,
     ) -> Part:
         """A patch, from what is known of the whole frames and all stars."""
         row, column = patch.corner
@@ -121,6 +128,7 @@ class Part:
             flux_cut_off=flux_cut_off,
             with_background=with_background,
             error=error,
+            calibrated=calibrated,
         )
 
     def _models(self, flux: np.ndarray, states: Sequence[FrameState]) -> FrameModels:
@@ -160,14 +168,17 @@ class Part:
         )
         # The PRF adds up to less than 1 if the catalogue is too bright.
         least = _SHOWN * min(1.0, _UNSURE * self.prf.integral())
-        measured, beyond = [], []
+        measured, beyond, light = [], [], np.zeros(len(flux))
         for model in self._models(flux, states):
             beyond.append(kept(model.far(flux)))
             image = model.frame.read()
             fit = solve_frame(image, model.stamps, prior, method, model.add_far)
+            light = np.fmax(light, fit.light)
             measured.append(np.where(fit.light > least, [fit.flux, fit.flux_err], np.nan))
         each, errors = np.swapaxes(measured, 0, 1)
-        return self._typical(each, errors, beyond, flux)
+        fluxes = self._typical(each, errors, beyond, flux)
+        wings = self.stars.bright & np.isnan(fluxes.mean) & (light > _WINGS_SHOWN)
+        return replace(fluxes, stars=fluxes.stars | wings) if self.calibrated else fluxes
 
     def _typical(
         self, flux: np.ndarray, error: np.ndarray, far: list[np.ndarray], guess: np.ndarray
@@ -313,7 +324,7 @@ class Fluxes:
     each : ndarray, shape (nframes, nsources)
         In each frame: the mean, or where a source varies its own, e-/s.
     stars : ndarray of bool, shape (nsources,)
-        Bright and constant.
+        That shape the PRF: bright and constant, or seen by their wings.
     far : list of ndarray
         Light beyond the footprints of the fluxes ``guess`` on each frame, e-/s.
     guess : ndarray, shape (nsources,)

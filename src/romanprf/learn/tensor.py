@@ -271,6 +271,7 @@ class _Learning:
                 flux_cut_off=settings.flux_cut_off,
                 with_background=settings.with_background,
                 error=self._change,
+                calibrated=not settings.normalised,
             )
             for patch in self._patches
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import uniform_filter
@@ -21,11 +22,47 @@ _WIDE, _FAINTEST = 3.0, 5.0
 #: Stars at least this bright (e-/s) show the typical ratio to the catalogue.
 _BRIGHT = 100.0
 _METHOD = Method(tolerance=1e-3, reweight=1)
+#: A catalogued flux is wrong if it differs by more than this factor from the measured one, ...
+_WRONG = 4.0
+#: ... by more than this part of the light of other stars in the same place, as the guess of the PRF
+#: is off by 10 or 20 %, ...
+_OTHERS = 0.5
+#: ... and if the larger of the two is at least this (e-/s): F146 21.4.
+_CLEAR = 300.0
+
+
+class FirstFluxes(NamedTuple):
+    """Fluxes measured with a guess of the PRF, e-/s, shape (nsources,).
+
+    ``flux``: of the stars, positive; ``others``: what the light of all other stars would add to a
+    flux if they were not fitted with it; ``seen``: whether any frame shows the star.
+    """
+
+    flux: np.ndarray
+    others: np.ndarray
+    seen: np.ndarray
+
+    def typical(self, catalogued: np.ndarray) -> float:
+        """Typical ratio of the measured fluxes of clear stars to those of a catalogue (e-/s)."""
+        clear = self._clear(catalogued)
+        return float(np.median((self.flux / catalogued)[clear])) if clear.any() else 1.0
+
+    def contradict(self, catalogued: np.ndarray) -> np.ndarray:
+        """Whether the catalogued flux (e-/s) of each star is far off that of the images."""
+        expected = self.typical(catalogued) * catalogued
+        ratio = np.maximum(self.flux, 1.0) / np.maximum(expected, 1.0)
+        apart = np.abs(np.log(ratio)) > np.log(_WRONG)
+        sure = np.abs(self.flux - expected) > _OTHERS * self.others
+        return self._clear(catalogued) & apart & sure
+
+    def _clear(self, catalogued: np.ndarray) -> np.ndarray:
+        """Whether each star is bright, by one or the other."""
+        return self.seen & (np.fmax(self.flux, catalogued) > _CLEAR)
 
 
 def first_fluxes(
     frames: Sequence[Frame], catalogued: np.ndarray, prf: PRF, flux_cut_off: float
-) -> np.ndarray:
+) -> FirstFluxes:
     """Fluxes of all stars of some frames, to 10 or 20 %: as good as the guess of the PRF.
 
     All stars of a frame are solved together, starting from sums over 3 x 3 pixels; the result is
@@ -42,28 +79,31 @@ def first_fluxes(
         A guess.
     flux_cut_off : float
         e-/s per pixel at which the light of a star ends.
-
-    Returns
-    -------
-    ndarray, shape (nsources,)
-        e-/s, positive.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of stars that no frame shows
-        flux = np.nanmedian([_solved(frame, prf, flux_cut_off) for frame in frames], axis=0)
+        flux, others = np.nanmedian([_solved(f, prf, flux_cut_off) for f in frames], axis=0)
+    seen = np.isfinite(flux)
     both = (flux > _BRIGHT) & (catalogued > 0.0)
     ratio = float(np.median(flux[both] / catalogued[both])) if both.any() else 1.0
-    flux = np.where(np.isfinite(flux), flux, ratio * np.nan_to_num(catalogued))
-    return np.maximum(flux, _FAINTEST)
+    flux = np.where(seen, flux, ratio * np.nan_to_num(catalogued))
+    return FirstFluxes(np.maximum(flux, _FAINTEST), np.nan_to_num(others), seen)
 
 
 def _solved(frame: Frame, prf: PRF, flux_cut_off: float) -> np.ndarray:
-    """Fluxes of a frame, e-/s; NaN where it does not show a star."""
+    """Fluxes of a frame and what others would add to them, (2, nsources), e-/s.
+
+    They are NaN where it does not show a star.
+    """
     image = frame.read()
     start = aperture_fluxes(image, *frame.places()) / _APERTURE
     model = FrameModel(frame, prf, np.maximum(start, _FAINTEST), flux_cut_off)
     prior = Prior(model.flux, _WIDE * model.flux)
-    return solve_frame(image, model.stamps, prior, _METHOD, model.add_far).flux
+    flux = solve_frame(image, model.stamps, prior, _METHOD, model.add_far).flux
+    stamps, light = model.stamps, np.nan_to_num(flux)
+    own = np.add.reduceat(np.append(stamps.values.astype(float) ** 2, 0.0), stamps.offset[:-1])
+    own[np.diff(stamps.offset) == 0] = np.nan
+    return np.stack([flux, stamps.dot(stamps.model(light)) / own - light])
 
 
 def aperture_fluxes(image: Image, x: np.ndarray, y: np.ndarray) -> np.ndarray:

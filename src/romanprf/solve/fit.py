@@ -14,6 +14,7 @@ from romanprf.frame.background import Mesh
 from romanprf.frame.model import FrameModel
 from romanprf.frame.stamps import Stamps
 from romanprf.solve.fluxes import Far, FrameFluxes, Method, Prior, departed, solve_frame
+from romanprf.solve.noise import PRF_ERROR_REGISTRATION
 
 #: A source is MASKED when more than this fraction of its light is on rejected pixels.
 _MASKED_FRACTION = 0.02
@@ -21,6 +22,9 @@ _MASKED_FRACTION = 0.02
 _CORE = 1.5
 #: A flux is DEGENERATE when its error is this many times that with all other fluxes known.
 _DEGENERATE = 3.0
+#: A source is a MISFIT when within so many pixels of it a used one is off the model by so many
+#: sigmas, though the PRF may be off by 2 %, or several are left out.
+_NEAR, _MISFIT, _SEVERAL = 2.5, 6.0, 2
 #: A source closer to the border than this, half the core of the PRF, is at the EDGE (pixels).
 _EDGE = 3.0
 
@@ -90,7 +94,8 @@ def fit_frame(
         flux_err=solution.flux_err,
         chi2=chi2,
         psf_fraction=light,
-        flags=source_flags(image, stamps, solution, prior.sigma, masked),
+        flags=source_flags(image, stamps, solution, prior.sigma, masked)
+        | np.int32(SourceFlag.MISFIT) * _misfits(stamps, solution, chi2_image),
         core_outliers=_in_core(solution.outlier, stamps),
         background=solution.background,
         background_err=solution.background_err,
@@ -174,10 +179,18 @@ def _marked_pixels(image: Image, model: np.ndarray) -> tuple[np.ndarray, np.ndar
     return saturated, jump
 
 
-def _in_core(marked: np.ndarray, stamps: Stamps) -> np.ndarray:
+def _misfits(stamps: Stamps, solution: FrameFluxes, chi2: np.ndarray) -> np.ndarray:
+    """Whether the model is off around each source (``chi2``: image of the squared pulls)."""
+    prf_error = PRF_ERROR_REGISTRATION * (solution.model - solution.background)
+    off = chi2 > _MISFIT**2 * (1.0 + solution.weight * prf_error**2)
+    left_out = _in_core(solution.outlier, stamps, _NEAR)
+    return (_in_core(off, stamps, _NEAR) > 0) | (left_out >= _SEVERAL)
+
+
+def _in_core(marked: np.ndarray, stamps: Stamps, radius: float = _CORE) -> np.ndarray:
     """Number of marked pixels in the core of each source."""
     count = np.zeros(len(stamps), int)
     if marked.any():
-        stamps_nb.count_near(stamps.x, stamps.y, _CORE, marked, count)
+        stamps_nb.count_near(stamps.x, stamps.y, radius, marked, count)
         count[np.diff(stamps.offset) == 0] = 0
     return count

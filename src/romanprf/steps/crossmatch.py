@@ -27,7 +27,7 @@ from romanprf.sky.field import SkyRegion
 from romanprf.sky.pattern import REACH
 from romanprf.sky.sources import described
 from romanprf.sky.states import at_epoch, completed
-from romanprf.solve.first import first_fluxes
+from romanprf.solve.first import FirstFluxes, first_fluxes
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         match_id=lambda table: pd.Series(pd.NA, index=table.index, dtype="Int64"),
         match_separation=np.nan,
         match_ambiguous=False,
+        contradicted=False,
     )
     sources, metadata = _aligned(sources, views, region, path)
     if "reference" in inputs:
@@ -103,6 +104,8 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     sources = sources[within]
     if rows and not ("catalogue" in inputs and catalogue.calibrates):
         sources = _measured(sources, rows, region)
+    elif rows:
+        sources = _believed(sources, rows, region, path)
     sources = _finish(sources, settings, region.zero_point)
     if "reference" in inputs:
         metadata["n_matched"] = str(int(sources["match_id"].notna().sum()))
@@ -151,13 +154,43 @@ def _measured(
     sources: pd.DataFrame, rows: Sequence[Mapping[Any, Any]], region: SkyRegion
 ) -> pd.DataFrame:
     """Sources with magnitudes of fluxes that are measured on the images."""
+    mag, unknown = sources["mag"].to_numpy(), sources["mag_err"].to_numpy() == _UNKNOWN_ERROR
+    catalogued = np.where(unknown, np.nan, 10.0 ** (-0.4 * (mag - region.zero_point)))
+    flux = _first_fluxes(sources, rows, catalogued).flux
+    return sources.assign(mag=region.zero_point - 2.5 * np.log10(flux))
+
+
+def _believed(
+    sources: pd.DataFrame, rows: Sequence[Mapping[Any, Any]], region: SkyRegion, path: str | Path
+) -> pd.DataFrame:
+    """Sources with their own magnitudes, but for those that the images contradict by far.
+
+    These have that of the images, and a flag: a wrong one would spoil all stars around it.
+    """
+    catalogued = 10.0 ** (-0.4 * (sources["mag"].to_numpy() - region.zero_point))
+    found = _first_fluxes(sources, rows, catalogued)
+    wrong = found.contradict(catalogued)
+    if not wrong.any():
+        return sources.assign(contradicted=wrong)
+    off = 2.5 * np.log10(found.typical(catalogued) * catalogued / found.flux)
+    worst = int(np.argmax(np.where(wrong, np.abs(off), 0.0)))
+    logger.warning(
+        "%s: %d of %d magnitudes are not those of the images, which replace them; the worst: "
+        "source_id %d, %.2f for %.2f mag",
+        *(path, wrong.sum(), wrong.size, sources["source_id"].iloc[worst]),
+        *(sources["mag"].iloc[worst], sources["mag"].iloc[worst] + off[worst]),
+    )
+    return sources.assign(mag=sources["mag"] + np.where(wrong, off, 0.0), contradicted=wrong)
+
+
+def _first_fluxes(
+    sources: pd.DataFrame, rows: Sequence[Mapping[Any, Any]], catalogued: np.ndarray
+) -> FirstFluxes:
+    """Fluxes on the images of some exposures with a guess of the PRF."""
     frames = [Frame.from_row(row, sources) for row in rows]
     shape, area = Shape(), frames[0].exposure.pixel_area
     guess = LogPolarPRF.first_guess(10, 4, shape.rmin, shape.cut_r, shape.rmax, area)
-    mag, unknown = sources["mag"].to_numpy(), sources["mag_err"].to_numpy() == _UNKNOWN_ERROR
-    catalogued = np.where(unknown, np.nan, 10.0 ** (-0.4 * (mag - region.zero_point)))
-    flux = first_fluxes(frames, catalogued, guess, shape.flux_cut_off)
-    return sources.assign(mag=region.zero_point - 2.5 * np.log10(flux))
+    return first_fluxes(frames, catalogued, guess, shape.flux_cut_off)
 
 
 def _detected(
@@ -315,6 +348,7 @@ def _finish(sources: pd.DataFrame, settings: Crossmatch, zero_point: float) -> p
     bits = {
         SourceFlag.BLENDED: sources["n_merged"].to_numpy() > 1,
         SourceFlag.AMBIGUOUS: sources["match_ambiguous"].to_numpy(),
+        SourceFlag.CONTRADICTED: sources["contradicted"].to_numpy(),
     }
     sources = sources.assign(
         source=np.arange(len(sources), dtype=np.int32),

@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 _ENOUGH = 2**19
 #: The catalogue ends at the flux that this part of it (%) is below.
 _FADING = 10.0
+#: A frame is a MISFIT if its chi2 is this many times that of the frames that were learned from.
+_MISFIT = 4.0
 #: Sources in blocks of so many arcsec are neighbours in memory.
 _BLOCK = 3.5
 #: Sources within so many pixels of a reference star may shine on it.
@@ -64,12 +66,19 @@ class Reduction:
         That section of the configuration.
     flux_cut_off : float
         e-/s per pixel at which the light of a star ends.
+    learned_chi2 : float
+        Of the pixels that the PRF was learned from; NaN if unknown.
     """
 
     sources: pd.DataFrame
     prf: PRF
     settings: Fit
     flux_cut_off: float
+    learned_chi2: float = np.nan
+
+    def misfits(self, fit: FrameFit) -> bool:
+        """Whether a frame is far worse described than those that were learned from."""
+        return fit.mean_chi2 > _MISFIT * max(self.learned_chi2, 1.0)
 
     @property
     def prior(self) -> Prior:
@@ -113,6 +122,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         prf=read_prf(inputs["prf"]),
         settings=Fit(**params["fit"]),
         flux_cut_off=params["flux_cut_off"],
+        learned_chi2=read_learned_chi2(inputs["prf"]),
     )
     rows = read_exposures(inputs["exposures"], params["exposures"]).to_dict("records")
     frames = [Frame.from_row(row, reduction.sources) for row in rows]
@@ -173,6 +183,12 @@ def read_search(inputs: Mapping[str, Any]) -> Search:
     search = json.loads(read_metadata(inputs["sources"], schemas.SOURCES).get("search", "{}"))
     frames = json.loads(read_metadata(inputs["prf"], schemas.PRF).get("shifts", "[]"))
     return Search(search["threshold"] if search.get("rounds") else math.inf, len(frames))
+
+
+def read_learned_chi2(path: str) -> float:
+    """Chi2 of the pixels in the last round of learning; NaN for a log-polar PRF."""
+    rounds = json.loads(read_metadata(path, schemas.PRF).get("rounds", "[]"))
+    return rounds[-1]["chi2"] if rounds else math.nan
 
 
 def model_errors(frames: list[Frame], reduction: Reduction, search: Search) -> np.ndarray:
@@ -237,8 +253,17 @@ def fit_exposure(
     except NotConvergedError as error:
         logger.warning("exposure %d: %s", frame.exposure.number, error)
         return _nothing(frame, sources, ExposureFlag.NOT_CONVERGED)
-    statistics = _statistics(frame, solution.fit, solution.state)
-    return _measurements(frame, sources, solution), statistics
+    flags = frame.exposure.flags
+    if reduction.misfits(solution.fit):
+        flags |= int(ExposureFlag.MISFIT)
+        logger.warning(
+            "exposure %d: chi2 of its pixels %.3g, %.3g where the PRF was learned: flagged MISFIT",
+            frame.exposure.number,
+            solution.fit.mean_chi2,
+            reduction.learned_chi2,
+        )
+    statistics = _statistics(frame, solution.fit, solution.state, flags)
+    return _measurements(frame, sources, solution, flags), statistics
 
 
 class FrameSolution(NamedTuple):
@@ -259,7 +284,7 @@ def frame_solution(frame: Frame, image: Image, reduction: Reduction) -> FrameSol
 
 
 def _measurements(
-    frame: Frame, source: np.ndarray, solution: FrameSolution
+    frame: Frame, source: np.ndarray, solution: FrameSolution, flags: int
 ) -> dict[str, np.ndarray]:
     """Rows of ``photometry``, but for ``model_err``."""
     fit, seen = solution.fit, solution.centroids
@@ -272,11 +297,11 @@ def _measurements(
         "chi2": fit.chi2.astype(np.float32),
         "psf_fraction": fit.psf_fraction.astype(np.float32),
         "n_outliers": fit.core_outliers.astype(np.int8),
-        "flags": fit.flags | (int(SourceFlag.BAD_EXPOSURE) if frame.exposure.flags else 0),
+        "flags": fit.flags | (int(SourceFlag.BAD_EXPOSURE) if flags else 0),
     }
 
 
-def _statistics(frame: Frame, fit: FrameFit, state: FrameState) -> dict[str, Any]:
+def _statistics(frame: Frame, fit: FrameFit, state: FrameState, flags: int) -> dict[str, Any]:
     """Row of ``frame_stats``."""
     shift = state.shift
     used = np.isfinite(fit.residual)
@@ -284,7 +309,7 @@ def _statistics(frame: Frame, fit: FrameFit, state: FrameState) -> dict[str, Any
     return {
         "exposure": frame.exposure.number,
         "time": frame.exposure.time,
-        "flags": frame.exposure.flags,
+        "flags": flags,
         "n_sources": int(np.isfinite(fit.flux).sum()),
         "n_pixels": int(np.count_nonzero(used)),
         "n_masked": int(used.size - np.count_nonzero(used)),

@@ -66,7 +66,7 @@ def test_first_fluxes(scene):
     colour = 10.0 ** np.random.default_rng(3).normal(-0.8, 0.3, scene.flux.size)
     catalogued = np.append(scene.flux * colour, 100.0)
     catalogued[:-1:7] = np.nan
-    flux = first_fluxes([frame, frame], catalogued, fields.prf(), 0.05)
+    flux = first_fluxes([frame, frame], catalogued, fields.prf(), 0.05).flux
     assert (flux > 0.0).all()
     inside = (np.abs(scene.x - 35) < 30) & (np.abs(scene.y - 30) < 25) & (scene.flux > 200.0)
     ratio = flux[:-1][inside] / scene.flux[inside]
@@ -79,6 +79,22 @@ def test_first_fluxes_without_a_catalogue(scene):
     wcs = fields.wcs(*SHAPE)
     ra, dec = wcs.pixel_to_sky(scene.x, scene.y)
     frame = fields.with_image(fields.frame(ra, dec, wcs, SHAPE), scene.image())
-    flux = first_fluxes([frame], np.full(ra.size, np.nan), fields.prf(), 0.05)
+    flux = first_fluxes([frame], np.full(ra.size, np.nan), fields.prf(), 0.05).flux
     inside = (np.abs(scene.x - 35) < 30) & (np.abs(scene.y - 30) < 25) & (scene.flux > 200.0)
     assert np.median(flux[inside] / scene.flux[inside]) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("error", [1e-3, 0.02, 50.0, 3000.0])
+def test_catalogued_fluxes_that_the_images_contradict(scene, error):
+    wcs = fields.wcs(*SHAPE)
+    ra, dec = wcs.pixel_to_sky(scene.x, scene.y)
+    image = scene.image(np.random.default_rng(2))
+    frame = fields.with_image(fields.frame(ra, dec, wcs, SHAPE), image)
+    inside = (np.abs(scene.x - 35) < 30) & (np.abs(scene.y - 30) < 25)
+    wrong = int(np.argmax(np.where(inside, scene.flux, 0.0)))
+    catalogued = 0.8 * scene.flux
+    found = first_fluxes([frame], catalogued, fields.prf(), 0.05)
+    assert not found.contradict(catalogued).any()
+    catalogued[wrong] *= error
+    assert np.flatnonzero(found.contradict(catalogued)).tolist() == [wrong]
+    assert found.typical(catalogued) == pytest.approx(1.25, rel=0.05)

@@ -471,6 +471,19 @@ def test_a_star_that_brightens_is_no_outlier(prior):
         assert abs(fit.flux[0] + pulled - scene.flux[0]) < 4.0 * fit.flux_err[0]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_light_that_no_source_has_is_a_misfit(seed):
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(np.arange(6.0, 40.0, 8.0), np.arange(6.0, 36.0, 8.0))
+    scene = fields.scene(x.ravel(), y.ravel(), np.full(x.size, 2000.0), SHAPE)
+    assert not _has(_fit(scene, scene.image(rng), reweight=1), SourceFlag.MISFIT).any()
+    unlisted = fields.scene([x[2, 2] + 1.6], [y[2, 2]], [1500.0], SHAPE)
+    image = scene.image(rng)
+    image = replace(image, flux=image.flux + unlisted.stamps.model(unlisted.flux))
+    found = _has(_fit(scene, image, reweight=1), SourceFlag.MISFIT)
+    assert np.flatnonzero(found).tolist() == [2 * x.shape[1] + 2]
+
+
 def test_noise_in_a_crowded_field_is_no_outlier():
     rng = np.random.default_rng(61)
     scene = fields.random_scene(rng, 1000, (96, 96))
