@@ -86,6 +86,7 @@ CASES = {
     "shifts, cut at 23": Case({"catalogue_limit": 23.0}, shift=0.05),
     "WFI17, twice as dense": Case({"seed": 52711, "sca": 17, "density": 2.0}),
     "PRF of 4088 pixels": Case({"seed": 64919, "prf_span": 4088}, shape={"nodes": 3}),
+    "stars to 11": Case({"seed": 83417, "bright_limit": 11.0}),
     "events": Case({"seed": 20483}, events=True),
     "close pairs": Case({"seed": 47293}, pairs=True),
     "2 mas": Case({"position_error": 2.0}, exact=COMPLETE),

@@ -323,6 +323,13 @@ class Simulate(_Section):
     density: float = Field(
         1.0, gt=0, le=10, description="Stars relative to the bulge survey's fields."
     )
+    bright_limit: float = Field(
+        14.0,
+        ge=8,
+        le=14,
+        description="Brightest star in the images (AB mag); the bulge has thousands brighter than "
+        "14 on a detector, whose wings rule their surroundings.",
+    )
     draw_limit: float = Field(
         25.0, ge=15, le=28, description="Faintest star in the images (AB mag)."
     )

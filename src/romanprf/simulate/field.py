@@ -20,6 +20,8 @@ from romanprf.sky.wcs import ARCSEC, deproject
 MAGNITUDE_ERROR = 0.02
 #: Brightest and faintest F146 magnitude of variable stars: not saturated, seen in one exposure.
 VARIABLE_MAGNITUDES = (16.5, 20.5)
+#: Stars brighter than this (F146) are saturated far out of their cores.
+_USUAL = 14.0
 #: One star in so many has a parallax, if any: the foreground of the bulge.
 _FOREGROUND = 20
 #: Exposures within which every event happens at least once: the demo.
@@ -76,14 +78,12 @@ def plane_matrix() -> np.ndarray:
 def _draw_stars(settings: Simulate) -> pd.DataFrame:
     """Stars at uniform positions, their number from a Poisson distribution."""
     rng = random(settings.seed, Stream.STARS)
-    border = RADIUS + int(np.ceil(settings.dither))
-    side = settings.size + 2 * border
-    limits = [wfi.COUNTS_MAGNITUDE[0], settings.draw_limit]
-    brightest, faintest = _counts(np.array(limits))
-    n = rng.poisson((faintest - brightest) * settings.density * side**2 / wfi.COUNTS_AREA)
-    x, y = rng.uniform(-border - 0.5, settings.size + border - 0.5, (2, n))
-    log_counts = np.log10(rng.uniform(brightest, faintest, n))
-    mag = np.interp(log_counts, np.log10(wfi.COUNTS), wfi.COUNTS_MAGNITUDE)
+    x, y, mag = _drawn(rng, (_USUAL, settings.draw_limit), settings)
+    if settings.bright_limit < _USUAL:  # the others stay what they are
+        bright = random(settings.seed, Stream.BRIGHT_STARS)
+        more = _drawn(bright, (settings.bright_limit, _USUAL), settings)
+        x, y, mag = np.concatenate([[x, y, mag], more], axis=1)
+    n = len(x)
     centre = 0.5 * (settings.size - 1)
     xi, eta = plane_matrix() @ np.stack([x - centre, y - centre])
     ra, dec = deproject(xi, eta, settings.ra, settings.dec)
@@ -117,6 +117,19 @@ def with_astrometry(stars: pd.DataFrame, settings: Simulate) -> pd.DataFrame:
     return stars.assign(
         parallax=parallax, pmra=pmra, pmdec=pmdec, catalogue_ra=ra, catalogue_dec=dec
     )
+
+
+def _drawn(
+    rng: np.random.Generator, limits: tuple[float, float], settings: Simulate
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Columns, rows and magnitudes of stars between two magnitudes."""
+    border = RADIUS + int(np.ceil(settings.dither))
+    side = settings.size + 2 * border
+    brightest, faintest = _counts(np.array(limits))
+    n = rng.poisson((faintest - brightest) * settings.density * side**2 / wfi.COUNTS_AREA)
+    x, y = rng.uniform(-border - 0.5, settings.size + border - 0.5, (2, n))
+    log_counts = np.log10(rng.uniform(brightest, faintest, n))
+    return x, y, np.interp(log_counts, np.log10(wfi.COUNTS), wfi.COUNTS_MAGNITUDE)
 
 
 def _counts(magnitude: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ class Stream(IntEnum):
     CATALOGUE = 7
     MOTIONS = 8
     PARALLAXES = 9
+    BRIGHT_STARS = 10
 
 
 def random(seed: int, stream: Stream, exposure: int = 0) -> np.random.Generator:

@@ -27,10 +27,10 @@ READ_NOISE = 11.0
 SATURATION_RATE = 1e5 / (2 * READ_TIME)
 
 #: F146 magnitudes of `COUNTS`; no star brighter than the first is drawn.
-COUNTS_MAGNITUDE = np.array([14.0, 21.0, 23.0, 25.0, 28.0])
+COUNTS_MAGNITUDE = np.array([8.0, 14.0, 21.0, 23.0, 25.0, 28.0])
 #: Stars of the bulge fields on one detector that are brighter than each of `COUNTS_MAGNITUDE`;
-#: their logarithm is linear in between.
-COUNTS = np.array([3.3e3, 3.0e5, 7.5e5, 1.9e6, 7.6e6])
+#: their logarithm is linear in between.  Those brighter than 8 continue the slope.
+COUNTS = np.array([60.0, 3.3e3, 3.0e5, 7.5e5, 1.9e6, 7.6e6])
 #: Area to which `COUNTS` refer, square pixels.
 COUNTS_AREA = float(SIDE) ** 2
 
