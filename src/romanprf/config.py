@@ -276,12 +276,13 @@ class Fit(_Section):
         description="Between the repeats, mask pixels with residuals above this many sigma of "
         "noise and error of the PRF: cosmic rays.",
     )
-    background_nodes: int = Field(
-        1,
+    background_nodes: int | None = Field(
+        None,
         ge=1,
         le=16,
         description="Spline functions per axis of the background of each exposure, which is solved "
-        "with the fluxes; 1: constant, 2: tilted.",
+        "with the fluxes; 1: constant, 2: tilted; null: as many of 1, 2, 4, 8 and 16 as the images "
+        "need.",
     )
     register_frames: bool = Field(
         True,

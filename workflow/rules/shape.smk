@@ -21,6 +21,7 @@ rule shape:
         runtime=plan.minutes("shape"),
     params:
         shape=section("shape"),
+        fit=section("fit", include={"background_nodes"}),
         catalogue=section("catalogue", include={"photometry"}),
         crossmatch=section(
             "crossmatch",

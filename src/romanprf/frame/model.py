@@ -36,6 +36,8 @@ class FrameModel:
         e-/s per pixel at which the light of a star ends.
     state : FrameState
         Of the frame.
+    background_nodes : int
+        Splines per axis of its background.
     solved : float
         Footprints end at this multiple of ``flux_cut_off``.
     """
@@ -45,6 +47,7 @@ class FrameModel:
     flux: np.ndarray
     flux_cut_off: float
     state: FrameState = AS_IN_HEADER
+    background_nodes: int = 1
     solved: float = SOLVED
 
     @cached_property
@@ -94,6 +97,7 @@ class FrameModels(Sequence[FrameModel]):
     flux: np.ndarray
     flux_cut_off: float
     states: Sequence[FrameState]
+    background_nodes: int = 1
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -105,4 +109,5 @@ class FrameModels(Sequence[FrameModel]):
             flux=self.flux,
             flux_cut_off=self.flux_cut_off,
             state=self.states[number],
+            background_nodes=self.background_nodes,
         )

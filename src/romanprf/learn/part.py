@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from romanprf.core.image import Image
+from romanprf.frame.background import Mesh
 from romanprf.frame.frame import Frame
 from romanprf.frame.model import FrameModels
 from romanprf.frame.stamps import Stamps
@@ -19,7 +20,7 @@ from romanprf.learn.equations import Equations
 from romanprf.learn.patches import Patch
 from romanprf.prf import PRF
 from romanprf.sky.wcs import STERADIAN, stretch
-from romanprf.solve.fluxes import Method, Prior, solve_frame
+from romanprf.solve.fluxes import FrameFluxes, Method, Prior, solve_frame
 from romanprf.solve.geometry import Seen, shifts_of_cells
 from romanprf.solve.noise import CLIP_LEARNING, PRF_ERROR_LEARNING, pixel_variance
 from romanprf.solve.register import register
@@ -37,10 +38,9 @@ _PRECISE = 0.003
 _WINGS = 0.15
 #: A star is measured where more than this fraction of its light falls on usable pixels.
 _SHOWN = 0.5
-#: One with a saturated core, or beside the image, shows its wings alone if it is more than this.
-#: They are brighter than most stars and tell the wings of the PRF, given the catalogue's flux: what
-#: the wings themselves say of the flux is no more than that.
-_WINGS_SHOWN = 0.02
+#: One with a saturated core where it is more than this: its wings are brighter than most stars, and
+#: go on into its core.  Those of a star beside the image say as much of its flux as of the PRF.
+_SATURATED_SHOWN = 0.02
 #: Factor by which the integral of the PRF may be too small where its wing is hardly constrained:
 #: 0.87 on patches of 26 pixels whose catalogue has the right scale.
 _UNSURE = 1.25
@@ -91,22 +91,19 @@ class Part:
         Of the patch.
     flux_cut_off : float
         e-/s per pixel at which the light of a star ends.
-    with_background : bool
-        Whether each frame has an unknown background.
+    background_nodes : int
+        Splines per axis of the unknown background of each frame; 0: there is none.
     error : float
         Fraction of its peak by which the PRF may be off, so that a clip of pixels does not take
         just those that would correct it.
-    calibrated : bool
-        Whether the fluxes of the catalogue are on the scale of the PRF.
     """
 
     patch: Patch
     prf: PRF
     stars: Stars
     flux_cut_off: float
-    with_background: bool
+    background_nodes: int
     error: float
-    calibrated: bool = True
 
     @classmethod
     def of(
@@ -115,9 +112,8 @@ class Part:
         prf: PRF,
         stars: Stars,
         flux_cut_off: float,
-        with_background: bool,
+        background_nodes: int,
         error: float,
-        calibrated: bool,
     ) -> Part:
         """A patch, from what is known of the whole frames and all stars."""
         row, column = patch.corner
@@ -126,9 +122,8 @@ class Part:
             prf=prf.seen_from(column, row),
             stars=stars.of(patch.sources),
             flux_cut_off=flux_cut_off,
-            with_background=with_background,
+            background_nodes=background_nodes,
             error=error,
-            calibrated=calibrated,
         )
 
     def _models(self, flux: np.ndarray, states: Sequence[FrameState]) -> FrameModels:
@@ -164,21 +159,26 @@ class Part:
             _TOLERANCE,
             reweight=1,
             clip=CLIP_LEARNING,
-            background_nodes=int(self.with_background),
+            background_nodes=self.background_nodes,
         )
         # The PRF adds up to less than 1 if the catalogue is too bright.
-        least = _SHOWN * min(1.0, _UNSURE * self.prf.integral())
-        measured, beyond, light = [], [], np.zeros(len(flux))
+        total = min(1.0, _UNSURE * self.prf.integral())
+        measured, beyond = [], []
         for model in self._models(flux, states):
-            beyond.append(kept(model.far(flux)))
             image = model.frame.read()
             fit = solve_frame(image, model.stamps, prior, method, model.add_far)
-            light = np.fmax(light, fit.light)
+            beyond.append(kept(model.far(flux) + self._structure(fit)))
+            least = np.where(model.stamps.inside(), _SATURATED_SHOWN, _SHOWN) * total
             measured.append(np.where(fit.light > least, [fit.flux, fit.flux_err], np.nan))
         each, errors = np.swapaxes(measured, 0, 1)
-        fluxes = self._typical(each, errors, beyond, flux)
-        wings = self.stars.bright & np.isnan(fluxes.mean) & (light > _WINGS_SHOWN)
-        return replace(fluxes, stars=fluxes.stars | wings) if self.calibrated else fluxes
+        return self._typical(each, errors, beyond, flux)
+
+    def _structure(self, fit: FrameFluxes) -> np.ndarray | float:
+        """What the background of a frame has beyond a constant, e-/s."""
+        if self.background_nodes < 2:
+            return 0.0
+        mesh = Mesh(self.background_nodes, fit.model.shape)
+        return mesh.image(fit.background_mesh) - fit.background
 
     def _typical(
         self, flux: np.ndarray, error: np.ndarray, far: list[np.ndarray], guess: np.ndarray
@@ -232,7 +232,7 @@ class Part:
         """All light of a frame: stars of these fluxes, light far from them, typical background."""
         light = stamps.model(flux)
         light += far
-        if self.with_background:
+        if self.background_nodes:
             light += float(np.median((image.flux - light)[image.usable]))
         return light
 
@@ -324,9 +324,10 @@ class Fluxes:
     each : ndarray, shape (nframes, nsources)
         In each frame: the mean, or where a source varies its own, e-/s.
     stars : ndarray of bool, shape (nsources,)
-        That shape the PRF: bright and constant, or seen by their wings.
+        That shape the PRF: bright and constant.
     far : list of ndarray
-        Light beyond the footprints of the fluxes ``guess`` on each frame, e-/s.
+        Light beyond the footprints of the fluxes ``guess`` on each frame, and the structure of its
+        background, e-/s.
     guess : ndarray, shape (nsources,)
         Fluxes that set the footprints, e-/s.
     excess : float

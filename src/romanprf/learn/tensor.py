@@ -57,8 +57,8 @@ class TensorSettings:
         e-/s per pixel at which the light of a star ends.
     source_flux_limit : float
         Brighter stars shape the PRF, e-/s.
-    with_background : bool
-        Whether each frame has an unknown background; otherwise it is 0.
+    background_nodes : int
+        Splines per axis of the unknown background of each frame; 0: there is none.
     with_errors : bool
         Whether the errors of the PRF and of its scale are estimated, which takes as long as two
         rounds; otherwise they are those of the first guess.
@@ -70,17 +70,18 @@ class TensorSettings:
     rounds: int
     flux_cut_off: float
     source_flux_limit: float
-    with_background: bool = True
+    background_nodes: int = 1
     with_errors: bool = True
     normalised: bool = False
 
     @classmethod
-    def configured(cls, shape: Shape, calibrates: bool = True) -> TensorSettings:
+    def configured(cls, shape: Shape, calibrates: bool, background_nodes: int) -> TensorSettings:
         """The settings of the section ``shape``; ``calibrates``: the catalogue sets the scale."""
         return cls(
             rounds=shape.rounds,
             flux_cut_off=shape.flux_cut_off,
             source_flux_limit=shape.source_flux_limit,
+            background_nodes=background_nodes,
             normalised=not calibrates,
         )
 
@@ -185,7 +186,7 @@ def common_flux(models: FrameModels, prior_sigma: np.ndarray) -> np.ndarray:
         # None is bright: how much they vary is not asked.
         stars=Stars(models.flux, prior_sigma, np.zeros(models.flux.size, bool)),
         flux_cut_off=models.flux_cut_off,
-        with_background=True,
+        background_nodes=models.background_nodes,
         error=_SETTLED,
     )
     return part.fluxes(models.states, models.flux).scaled(1.0, models.flux).mean
@@ -269,9 +270,8 @@ class _Learning:
                 prf=self._prf,
                 stars=self._stars,
                 flux_cut_off=settings.flux_cut_off,
-                with_background=settings.with_background,
+                background_nodes=settings.background_nodes,
                 error=self._change,
-                calibrated=not settings.normalised,
             )
             for patch in self._patches
         ]
@@ -323,7 +323,7 @@ class _Learning:
                 "than source_flux_limit is on a usable pixel of "
                 f"{len(self._states)} exposures, expected some to fit the PRF to"
             )
-        equations = Equations(self._prf, self._likely, self._settings.with_background)
+        equations = Equations(self._prf, self._likely, self._settings.background_nodes > 0)
         misfits = [
             part.add_to(equations, each, self._states)
             for part, each in zip(parts, fluxes, strict=True)

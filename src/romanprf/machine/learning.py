@@ -99,7 +99,7 @@ class SceneLearner:
             rounds=_TENSOR_ROUNDS,
             flux_cut_off=scene.flux_cut_off,
             source_flux_limit=min(_PRECISE * noise, float(np.sort(scene.flux)[-3:].min())),
-            with_background=self.settings.background,
+            background_nodes=int(self.settings.background),
             with_errors=False,
         )
         prior, flags = Prior(scene.flux, 10.0 * scene.flux), np.zeros(scene.flux.size, np.int32)

@@ -24,6 +24,7 @@ from romanprf.frame.model import FrameModels
 from romanprf.frame.state import FrameState
 from romanprf.learn.fluxes import APPROXIMATE, learning_prior, measured
 from romanprf.learn.judge import good_frames
+from romanprf.learn.part import Misfit
 from romanprf.learn.patches import is_cut
 from romanprf.learn.tensor import LearnedPRF, Round, TensorSettings, common_flux, learn_tensor
 from romanprf.prf import TensorPRF
@@ -49,6 +50,9 @@ _SETTLED = 0.3
 #: stand out of the model like cosmic rays.
 _NEARLY = 2.0
 
+#: Splines per axis of the background that tell whether a constant is enough, and those that are
+#: tried if not, until chi2 is no more than this part of that before.
+_TRIED, _MORE_NODES, _GAIN = 4, (2, 4, 8, 16), 0.95
 #: A star found that moves so close (pixels) to a brighter one is that star.
 _TOUCHING = 0.4
 
@@ -75,6 +79,8 @@ class Learned:
         negative of the stack; ``n_kept``: stars found so far that are significant in the joint fit.
     used : ndarray of bool, shape (nframes,)
         Frames that taught; the others are not described as well as these.
+    background_nodes : int
+        Splines per axis of the background of each frame.
     """
 
     prf: TensorPRF
@@ -83,6 +89,7 @@ class Learned:
     rounds: list[Round]
     searches: list[dict[str, int]]
     used: np.ndarray
+    background_nodes: int
 
 
 def learn(
@@ -91,6 +98,7 @@ def learn(
     start: TensorPRF,
     shape: Shape,
     calibrates: bool = True,
+    background_nodes: int | None = None,
 ) -> Learned:
     """Fit the PRF and the states of the stars in turn, search for stars, and repeat with those.
 
@@ -107,10 +115,14 @@ def learn(
     calibrates : bool
         Whether the fluxes of the catalogue set the scale; otherwise they are first guesses, and the
         result has measured fluxes.
+    background_nodes : int, optional
+        Splines per axis of the background; by default as many as the images need.
     """
     learning = _Completing(frames, shape, start, calibrates)
     stars = Stars.of(sources.assign(noise=0.0))
     learning, used = learning.with_good_frames(stars.table())
+    nodes = background_nodes or learning.enough_nodes(stars.table())
+    learning = replace(learning, background_nodes=nodes)
     alone = from_images(sources)
     stars, result, rounds = learning.placed(stars, start, _AGAIN if alone else _FIRST)
     result = learning.fit(
@@ -148,6 +160,7 @@ def learn(
         rounds=rounds,
         searches=searches,
         used=used,
+        background_nodes=nodes,
     )
 
 
@@ -212,11 +225,12 @@ class _Completing:
     shape: Shape
     likely: TensorPRF
     calibrates: bool
+    background_nodes: int = 1
 
     @property
     def settings(self) -> TensorSettings:
         """How the PRF is learned until it converges."""
-        return TensorSettings.configured(self.shape, self.calibrates)
+        return TensorSettings.configured(self.shape, self.calibrates, self.background_nodes)
 
     def prior(self, sources: pd.DataFrame) -> Prior:
         """Prior of the fluxes; the flux of a star that was found is no more than a guess."""
@@ -250,6 +264,24 @@ class _Completing:
             used[used] = good
         return self._of(used), used
 
+    def enough_nodes(self, sources: pd.DataFrame) -> int:
+        """Splines per axis of a background that leaves no structure: twice as many gain little."""
+
+        def chi2(nodes: int) -> float:
+            trial = replace(self, background_nodes=nodes)
+            return Misfit.total(trial.fit(sources, self.likely, trial.few_rounds).misfits).chi2
+
+        enough, least, gain = 1, chi2(1), chi2(_TRIED)
+        if gain > _GAIN * least:
+            return enough
+        for nodes in _MORE_NODES:
+            found = chi2(nodes)
+            if found <= _GAIN * least:
+                enough, least = nodes, found
+            elif nodes >= _TRIED:
+                break
+        return enough
+
     def _of(self, used: np.ndarray) -> _Completing:
         """The steps on some of the frames."""
         frames, chosen = self.frames, used.copy()
@@ -262,6 +294,7 @@ class _Completing:
             flux=self.prior(sources).mu,
             flux_cut_off=self.shape.flux_cut_off,
             states=result.states,
+            background_nodes=self.background_nodes,
         )
 
     def find(self, stars: Stars, result: LearnedPRF) -> Found:

@@ -69,13 +69,16 @@ class Method:
     background_nodes: int = 1
 
     @classmethod
-    def configured(cls, settings: Fit) -> Method:
-        """The method that the section ``fit`` of the configuration asks for."""
+    def configured(cls, settings: Fit, background_nodes: int = 1) -> Method:
+        """The method that the section ``fit`` of the configuration asks for.
+
+        ``background_nodes`` counts where the section leaves them open.
+        """
         return cls(
             tolerance=settings.tolerance,
             reweight=settings.reweight,
             clip=settings.clip,
-            background_nodes=settings.background_nodes,
+            background_nodes=settings.background_nodes or background_nodes,
         )
 
 

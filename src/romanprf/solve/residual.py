@@ -45,7 +45,12 @@ def residual(
         the same in all frames that are stacked and do not average out.
     """
     image = model.frame.read()
-    method = Method(_TOLERANCE, reweight=int(np.isfinite(clip)), clip=clip)
+    method = Method(
+        _TOLERANCE,
+        reweight=int(np.isfinite(clip)),
+        clip=clip,
+        background_nodes=model.background_nodes,
+    )
     fit = solve_frame(image, model.stamps, prior, method, model.add_far)
     light = np.nan_to_num(fit.flux)
     error = _model_variance(model, light, prf_error)

@@ -68,6 +68,8 @@ class Reduction:
         e-/s per pixel at which the light of a star ends.
     learned_chi2 : float
         Of the pixels that the PRF was learned from; NaN if unknown.
+    background_nodes : int
+        Splines per axis of the background that the images need.
     """
 
     sources: pd.DataFrame
@@ -75,6 +77,7 @@ class Reduction:
     settings: Fit
     flux_cut_off: float
     learned_chi2: float = np.nan
+    background_nodes: int = 1
 
     def misfits(self, fit: FrameFit) -> bool:
         """Whether a frame is far worse described than those that were learned from."""
@@ -122,7 +125,7 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         prf=read_prf(inputs["prf"]),
         settings=Fit(**params["fit"]),
         flux_cut_off=params["flux_cut_off"],
-        learned_chi2=read_learned_chi2(inputs["prf"]),
+        **read_learned(inputs["prf"]),
     )
     rows = read_exposures(inputs["exposures"], params["exposures"]).to_dict("records")
     frames = [Frame.from_row(row, reduction.sources) for row in rows]
@@ -185,10 +188,14 @@ def read_search(inputs: Mapping[str, Any]) -> Search:
     return Search(search["threshold"] if search.get("rounds") else math.inf, len(frames))
 
 
-def read_learned_chi2(path: str) -> float:
-    """Chi2 of the pixels in the last round of learning; NaN for a log-polar PRF."""
-    rounds = json.loads(read_metadata(path, schemas.PRF).get("rounds", "[]"))
-    return rounds[-1]["chi2"] if rounds else math.nan
+def read_learned(path: str) -> dict[str, Any]:
+    """Attributes of `Reduction` that were learned with the PRF, from its metadata."""
+    metadata = read_metadata(path, schemas.PRF)
+    rounds = json.loads(metadata.get("rounds", "[]"))
+    return {
+        "learned_chi2": rounds[-1]["chi2"] if rounds else math.nan,
+        "background_nodes": json.loads(metadata.get("background_nodes", "1")),
+    }
 
 
 def model_errors(frames: list[Frame], reduction: Reduction, search: Search) -> np.ndarray:
@@ -278,7 +285,7 @@ def frame_solution(frame: Frame, image: Image, reduction: Reduction) -> FrameSol
     """Register one exposure and fit it."""
     state, prior = reduction.register(frame, image), reduction.prior
     model = reduction.model(frame, state)
-    method = Method.configured(reduction.settings)
+    method = Method.configured(reduction.settings, reduction.background_nodes)
     fit = fit_frame(image, model.stamps, prior, method, model.add_far)
     return FrameSolution(state, fit, centroids(model, fit, prior.sigma))
 

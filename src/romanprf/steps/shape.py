@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from romanprf import schemas
-from romanprf.config import Catalogue, Crossmatch, Shape
+from romanprf.config import Catalogue, Crossmatch, Fit, Shape
 from romanprf.errors import InputError
 from romanprf.frame.frame import Frame
 from romanprf.io.exposure import Exposure
@@ -45,7 +45,8 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         ``prf`` and ``sources``: paths.
     params : mapping
         Sections ``shape`` and ``crossmatch`` of the configuration (of this: saturation_magnitude,
-        contaminant_radius and contaminant_contrast); of ``catalogue`` photometry.
+        contaminant_radius and contaminant_contrast); of ``catalogue`` photometry, of ``fit``
+        background_nodes.
 
     Raises
     ------
@@ -62,7 +63,9 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     facts: dict[str, Any] = {"history": history}
     if shape.model == "tensor":
         rows = read_chosen(inputs, shape.joint_exposures).to_dict("records")
-        learned = _tensor(rows, sources, start, shape, calibrates)
+        nodes = Fit(**params["fit"]).background_nodes
+        learned = _tensor(rows, sources, start, shape, calibrates, nodes)
+        facts["background_nodes"] = learned.background_nodes
         prf, facts["rounds"] = learned.prf, [asdict(found) for found in learned.rounds]
         facts["left_out"] = [
             int(row["exposure"]) for row in itertools.compress(rows, ~learned.used)
@@ -108,7 +111,12 @@ def _log_polar(
 
 
 def _tensor(
-    rows: list[dict], sources: pd.DataFrame, start: LogPolarPRF, shape: Shape, calibrates: bool
+    rows: list[dict],
+    sources: pd.DataFrame,
+    start: LogPolarPRF,
+    shape: Shape,
+    calibrates: bool,
+    background_nodes: int | None,
 ) -> Learned:
     """Learn the tensor model and the missing stars from all pixels, from the log-polar model."""
     first = Exposure.from_row(rows[0])
@@ -127,7 +135,7 @@ def _tensor(
     def frames(table: pd.DataFrame) -> list[Frame]:
         return [Frame.from_row(row, table) for row in rows]
 
-    learned = learn(frames, sources, guess, shape, calibrates)
+    learned = learn(frames, sources, guess, shape, calibrates, background_nodes)
     for row in itertools.compress(rows, ~learned.used):
         logger.warning(
             "%s: exposure %d is not described as well as the others (trailed, out of focus, a "
