@@ -77,12 +77,6 @@ class Stamps:
             shape=self.shape,
         )
 
-    def inside(self) -> np.ndarray:
-        """Whether each source is on the image, shape (nsources,)."""
-        nrows, ncols = self.shape
-        x, y = self.x + 0.5, self.y + 0.5
-        return (x > 0.0) & (x < ncols) & (y > 0.0) & (y < nrows)
-
     def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Source, row and column of each of the values."""
         size = np.diff(self.offset)

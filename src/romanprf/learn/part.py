@@ -37,10 +37,9 @@ _PRECISE = 0.003
 #: Stars shape the PRF out to where their light falls under this fraction of the noise of a pixel.
 _WINGS = 0.15
 #: A star is measured where more than this fraction of its light falls on usable pixels.
-_SHOWN = 0.5
-#: One with a saturated core where it is more than this: its wings are brighter than most stars, and
-#: go on into its core.  Those of a star beside the image say as much of its flux as of the PRF.
-_SATURATED_SHOWN = 0.02
+#: Of one with a saturated core, or beside the image, only wings are seen, but they are brighter
+#: than most stars: flux and wings are then known as a product, which is what they give to others.
+_SHOWN = 0.02
 #: Factor by which the integral of the PRF may be too small where its wing is hardly constrained:
 #: 0.87 on patches of 26 pixels whose catalogue has the right scale.
 _UNSURE = 1.25
@@ -162,13 +161,12 @@ class Part:
             background_nodes=self.background_nodes,
         )
         # The PRF adds up to less than 1 if the catalogue is too bright.
-        total = min(1.0, _UNSURE * self.prf.integral())
+        least = _SHOWN * min(1.0, _UNSURE * self.prf.integral())
         measured, beyond = [], []
         for model in self._models(flux, states):
             image = model.frame.read()
             fit = solve_frame(image, model.stamps, prior, method, model.add_far)
             beyond.append(kept(model.far(flux) + self._structure(fit)))
-            least = np.where(model.stamps.inside(), _SATURATED_SHOWN, _SHOWN) * total
             measured.append(np.where(fit.light > least, [fit.flux, fit.flux_err], np.nan))
         each, errors = np.swapaxes(measured, 0, 1)
         return self._typical(each, errors, beyond, flux)
