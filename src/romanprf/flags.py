@@ -78,7 +78,11 @@ class ExposureFlag(_Flag):
     UNUSABLE = 1, "every pixel is rejected"
     QUALITY = 2, "the quality word of the file is not zero"
     NOT_CONVERGED = 4, "the solver did not converge: fluxes and errors are NaN"
-    MISFIT = 8, "its pixels are far worse described than those that the PRF was learned from"
+    MISFIT = (
+        8,
+        "its pixels are far worse described than those that the PRF was learned from, or its stars "
+        "are all too faint or too bright",
+    )
 
 
 #: Name of a bit of ``roman_datamodels.dqflags.pixel`` -> flag of the pixel.  Bits that are not

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import uniform_filter
 
 from romanprf.astrometry.stars import Stars
 from romanprf.frame.frame import Frame
 from romanprf.frame.groups import Groups, Places, close_groups, place_equations
 from romanprf.frame.model import FrameModel, FrameModels
+from romanprf.io.scratch import kept
 from romanprf.schemas import ASTROMETRIC
 from romanprf.sky.motion import julian_year, parallax_factors
 from romanprf.sky.states import covariance, place_derivatives
@@ -24,6 +26,10 @@ _SEEN = 0.01
 _LEAST = 0.5
 #: Longest step (mas): further away the light is not linear in the place.
 _FAR = 30.0
+#: Pixels on the side of the square around a star that tells how well it is described.
+_AROUND = 5
+#: A frame does not count for a star that it describes this many times worse than others do.
+_UNLIKE = 10.0
 #: Milliarcseconds in an arcsecond.
 _MAS = 1e3
 
@@ -74,12 +80,38 @@ def update(
     solved = _solved(designs, covariance(stars.prior))
     groups = close_groups(*models[0].places())
     normal = _Normal(groups, len(stars), len(solved))
-    for model, design in zip(models, designs, strict=True):
+    residuals, misfits = [], []
+    for model in models:
         left = residual(model, flux, clip, prf_error)
-        normal.add(model, left, flux.sigma, design, solved)
+        residuals.append(left._replace(image=kept(left.image), weight=kept(left.weight)))
+        misfits.append(_misfit(model, left))
+    believed = _believed(np.array(misfits))
+    for model, left, design, trust in zip(models, residuals, designs, believed, strict=True):
+        normal.add(model, left, flux.sigma, design, solved, trust)
     light = np.maximum(normal.flux(), _LEAST * flux.mu)
     known = replace(stars, combination=_combination(designs, solved))
     return _stepped(known, normal, np.where(moving, light, 0.0), solved)
+
+
+def _misfit(model: FrameModel, left: Residual) -> np.ndarray:
+    """Mean squared pull of the pixels around each star; 0 off the image."""
+    nrows, ncols = model.frame.shape
+    around = uniform_filter(left.weight * left.image**2, _AROUND, mode="constant")
+    x, y = (np.nan_to_num(place, nan=-1.0) for place in model.places())
+    inside = (x > -0.5) & (y > -0.5) & (x < ncols - 0.5) & (y < nrows - 0.5)
+    found = np.zeros(len(x), np.float32)
+    found[inside] = around[np.rint(y[inside]).astype(int), np.rint(x[inside]).astype(int)]
+    return found
+
+
+def _believed(misfits: np.ndarray) -> np.ndarray:
+    """Whether each frame tells of each star what the others do, both (nframes, nsources).
+
+    While the stars are off their places no frame fits well.  One that is far worse than the others
+    shows something else there: a cosmic ray, an asteroid, a track.
+    """
+    typical = np.percentile(misfits, 50, axis=0, method="lower")
+    return misfits <= _UNLIKE * (1.0 + typical)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,15 +169,16 @@ class _Normal:
         sigma: np.ndarray,
         design: _Design,
         solved: Sequence[int],
+        believed: np.ndarray,
     ) -> None:
-        """Add a frame."""
+        """Add a frame, but for the stars that it is not believed on."""
         x, y = (np.nan_to_num(place) for place in model.places())
         sky = np.linalg.inv(_MAS * model.frame.wcs.jacobian(x, y))  # pixels per mas
         change = sky @ design.matrix(solved)
         found = place_equations(model, left.image, left.weight, sigma, self.groups)
         for number, (members, places) in enumerate(zip(self.groups, found, strict=True)):
-            self._add(number, places, change[members])
-        seen = np.isfinite(left.flux)
+            self._add(number, places, change[members] * believed[members][:, :, None, None])
+        seen = np.isfinite(left.flux) & believed
         precision = left.flux_err[seen] ** -2.0
         self._light[seen] += precision * left.flux[seen]
         self._trust[seen] += precision

@@ -50,9 +50,11 @@ _SETTLED = 0.3
 #: stand out of the model like cosmic rays.
 _NEARLY = 2.0
 
-#: Splines per axis of the background that tell whether a constant is enough, and those that are
-#: tried if not, until chi2 is no more than this part of that before.
-_TRIED, _MORE_NODES, _GAIN = 4, (2, 4, 8, 16), 0.95
+#: Splines per axis of the background that are tried where a constant may not be enough, at least so
+#: many pixels apart: closer ones take the light of stars.  After so many ...
+_MORE_NODES, _APART, _TRIED = (2, 4, 8, 16), 24, 2
+#: ... the first that do not lower chi2 to this part end the trials.
+_GAIN = 0.8
 #: A star found that moves so close (pixels) to a brighter one is that star.
 _TOUCHING = 0.4
 
@@ -121,10 +123,15 @@ def learn(
     learning = _Completing(frames, shape, start, calibrates)
     stars = Stars.of(sources.assign(noise=0.0))
     learning, used = learning.with_good_frames(stars.table())
-    nodes = background_nodes or learning.enough_nodes(stars.table())
-    learning = replace(learning, background_nodes=nodes)
+    learning = replace(learning, background_nodes=background_nodes or 1)
     alone = from_images(sources)
-    stars, result, rounds = learning.placed(stars, start, _AGAIN if alone else _FIRST)
+    begun = stars
+    stars, result, rounds = learning.placed(begun, start, _AGAIN if alone else _FIRST)
+    if background_nodes is None:
+        nodes = learning.enough_nodes(stars.table(), result)
+        if nodes > 1:
+            learning = replace(learning, background_nodes=nodes)
+            stars, result, rounds = learning.placed(begun, start, _AGAIN if alone else _FIRST)
     result = learning.fit(
         stars.table(), result.prf, learning.settings
     )  # searches need the PRF's errors
@@ -160,7 +167,7 @@ def learn(
         rounds=rounds,
         searches=searches,
         used=used,
-        background_nodes=nodes,
+        background_nodes=learning.background_nodes,
     )
 
 
@@ -264,21 +271,20 @@ class _Completing:
             used[used] = good
         return self._of(used), used
 
-    def enough_nodes(self, sources: pd.DataFrame) -> int:
-        """Splines per axis of a background that leaves no structure: twice as many gain little."""
+    def enough_nodes(self, sources: pd.DataFrame, result: LearnedPRF) -> int:
+        """Splines per axis of a background that leaves no structure: more of them gain little."""
 
         def chi2(nodes: int) -> float:
             trial = replace(self, background_nodes=nodes)
-            return Misfit.total(trial.fit(sources, self.likely, trial.few_rounds).misfits).chi2
+            return Misfit.total(trial.fit(sources, result.prf, trial.few_rounds).misfits).chi2
 
-        enough, least, gain = 1, chi2(1), chi2(_TRIED)
-        if gain > _GAIN * least:
-            return enough
-        for nodes in _MORE_NODES:
+        enough, least = 1, Misfit.total(result.misfits).chi2
+        side = min(min(frame.shape) for frame in self.frames(sources))
+        for nodes in (nodes for nodes in _MORE_NODES if nodes * _APART <= side):
             found = chi2(nodes)
             if found <= _GAIN * least:
                 enough, least = nodes, found
-            elif nodes >= _TRIED:
+            elif nodes > _TRIED:
                 break
         return enough
 

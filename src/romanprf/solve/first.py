@@ -27,6 +27,8 @@ _WRONG = 4.0
 #: ... by more than this part of the light of other stars in the same place, as the guess of the PRF
 #: is off by 10 or 20 %, ...
 _OTHERS = 0.5
+#: ... if so much of its light is seen that the flux does not hang on the wings of the guess, ...
+_WHOLE = 0.6
 #: ... and if the larger of the two is at least this (e-/s): F146 21.4.
 _CLEAR = 300.0
 
@@ -34,13 +36,15 @@ _CLEAR = 300.0
 class FirstFluxes(NamedTuple):
     """Fluxes measured with a guess of the PRF, e-/s, shape (nsources,).
 
-    ``flux``: of the stars, positive; ``others``: what the light of all other stars would add to a
-    flux if they were not fitted with it; ``seen``: whether any frame shows the star.
+    ``flux``: of the stars, positive; ``each``: in each frame, (nframes, nsources), NaN where not
+    seen; ``others``: what the light of all other stars would add to a flux if they were not fitted
+    with it; ``shown``: part of the star's light on usable pixels.
     """
 
     flux: np.ndarray
+    each: np.ndarray
     others: np.ndarray
-    seen: np.ndarray
+    shown: np.ndarray
 
     def typical(self, catalogued: np.ndarray) -> float:
         """Typical ratio of the measured fluxes of clear stars to those of a catalogue (e-/s)."""
@@ -50,14 +54,14 @@ class FirstFluxes(NamedTuple):
     def contradict(self, catalogued: np.ndarray) -> np.ndarray:
         """Whether the catalogued flux (e-/s) of each star is far off that of the images."""
         expected = self.typical(catalogued) * catalogued
-        ratio = np.maximum(self.flux, 1.0) / np.maximum(expected, 1.0)
-        apart = np.abs(np.log(ratio)) > np.log(_WRONG)
+        ratio = np.maximum(self.each, 1.0) / np.maximum(expected, 1.0)
+        apart = np.nanmin(np.abs(np.log(ratio)), axis=0, initial=np.inf) > np.log(_WRONG)
         sure = np.abs(self.flux - expected) > _OTHERS * self.others
         return self._clear(catalogued) & apart & sure
 
     def _clear(self, catalogued: np.ndarray) -> np.ndarray:
-        """Whether each star is bright, by one or the other."""
-        return self.seen & (np.fmax(self.flux, catalogued) > _CLEAR)
+        """Whether each star is bright, by one or the other, and seen as a whole."""
+        return (self.shown > _WHOLE) & (np.fmax(self.flux, catalogued) > _CLEAR)
 
 
 def first_fluxes(
@@ -82,16 +86,21 @@ def first_fluxes(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of stars that no frame shows
-        flux, others = np.nanmedian([_solved(f, prf, flux_cut_off) for f in frames], axis=0)
-    seen = np.isfinite(flux)
+        measured = np.array([_solved(frame, prf, flux_cut_off) for frame in frames])
+        flux, others, shown = np.nanmedian(measured, axis=0)
     both = (flux > _BRIGHT) & (catalogued > 0.0)
     ratio = float(np.median(flux[both] / catalogued[both])) if both.any() else 1.0
-    flux = np.where(seen, flux, ratio * np.nan_to_num(catalogued))
-    return FirstFluxes(np.maximum(flux, _FAINTEST), np.nan_to_num(others), seen)
+    flux = np.where(np.isfinite(flux), flux, ratio * np.nan_to_num(catalogued))
+    return FirstFluxes(
+        flux=np.maximum(flux, _FAINTEST),
+        each=measured[:, 0],
+        others=np.nan_to_num(others),
+        shown=np.nan_to_num(shown),
+    )
 
 
 def _solved(frame: Frame, prf: PRF, flux_cut_off: float) -> np.ndarray:
-    """Fluxes of a frame and what others would add to them, (2, nsources), e-/s.
+    """Fluxes of a frame, what others would add to them, e-/s, and parts seen, (3, nsources).
 
     They are NaN where it does not show a star.
     """
@@ -99,11 +108,12 @@ def _solved(frame: Frame, prf: PRF, flux_cut_off: float) -> np.ndarray:
     start = aperture_fluxes(image, *frame.places()) / _APERTURE
     model = FrameModel(frame, prf, np.maximum(start, _FAINTEST), flux_cut_off)
     prior = Prior(model.flux, _WIDE * model.flux)
-    flux = solve_frame(image, model.stamps, prior, _METHOD, model.add_far).flux
-    stamps, light = model.stamps, np.nan_to_num(flux)
+    fit = solve_frame(image, model.stamps, prior, _METHOD, model.add_far)
+    stamps, light = model.stamps, np.nan_to_num(fit.flux)
     own = np.add.reduceat(np.append(stamps.values.astype(float) ** 2, 0.0), stamps.offset[:-1])
     own[np.diff(stamps.offset) == 0] = np.nan
-    return np.stack([flux, stamps.dot(stamps.model(light)) / own - light])
+    others = stamps.dot(stamps.model(light)) / own - light
+    return np.stack([fit.flux, others, np.where(np.isfinite(fit.flux), fit.light, np.nan)])
 
 
 def aperture_fluxes(image: Image, x: np.ndarray, y: np.ndarray) -> np.ndarray:

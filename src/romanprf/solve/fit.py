@@ -25,6 +25,8 @@ _DEGENERATE = 3.0
 #: A source is a MISFIT when within so many pixels of it a used one is off the model by so many
 #: sigmas, though the PRF may be off by 2 %, or several are left out.
 _NEAR, _MISFIT, _SEVERAL = 2.5, 6.0, 2
+#: Side of the blocks that show whether a frame is wrong everywhere, pixels: a dozen stars each.
+_BLOCK = 16
 #: A source closer to the border than this, half the core of the PRF, is at the EDGE (pixels).
 _EDGE = 3.0
 
@@ -56,6 +58,9 @@ class FrameFit:
         Inverse variance of the pixels, 0 where rejected.
     mean_chi2 : float
         Mean squared normalised residual of the used pixels.
+    typical_chi2 : float
+        Median over blocks of pixels of the same: a track raises it in a few of them, a PRF that is
+        wrong in all.
     n_outliers : int
         Pixels left out because they stand out of the model.
     iterations : int
@@ -74,6 +79,7 @@ class FrameFit:
     residual: np.ndarray
     weight: np.ndarray
     mean_chi2: float
+    typical_chi2: float
     n_outliers: int
     iterations: int
 
@@ -103,9 +109,20 @@ def fit_frame(
         residual=residual,
         weight=solution.weight,
         mean_chi2=float(chi2_image.sum() / np.count_nonzero(used)),
+        typical_chi2=_typical(chi2_image, used),
         n_outliers=int(np.count_nonzero(solution.outlier)),
         iterations=solution.iterations,
     )
+
+
+def _typical(chi2: np.ndarray, used: np.ndarray) -> float:
+    """Median over blocks of the mean of an image over the pixels that are used."""
+    starts = [np.arange(0, length, _BLOCK) for length in chi2.shape]
+    total, count = (
+        np.add.reduceat(np.add.reduceat(image, starts[0], axis=0), starts[1], axis=1)
+        for image in (chi2, used.astype(float))
+    )
+    return float(np.median(total[count > 0.0] / count[count > 0.0]))
 
 
 def model_image(

@@ -38,6 +38,9 @@ CLIP_LEARNING = 7.0
 #: ... and in learning the log-polar model.
 CLIP_LOG_POLAR = 4.0
 
+#: Pixels of a track stand out by at least this part of what the worst one beside them does.
+_TRACK = 0.5
+
 #: A pixel that alone determines a flux has zero residual; this part of its deviation is assumed to
 #: be left at least.
 LEAST_RESIDUAL = 1e-6
@@ -73,8 +76,8 @@ def find_outliers(
 
     A cosmic ray on a star raises the star's flux: of the ray the residual keeps only what the
     leverage has left, with residuals of the other sign around it.  So only the worst pixel of a
-    neighbourhood is left out at a time; those left out before stay so unless the model without
-    the ray explains them.
+    neighbourhood is left out at a time, and of a track those that are almost as bad and too bright
+    as well; those left out before stay so unless the model without the ray explains them.
 
     Parameters
     ----------
@@ -98,13 +101,16 @@ def find_outliers(
     images = image.flux, image.flux_err, model, rest, leverage
     image_nb.significance(*images, *noise, significance)
     row, column = np.divmod(np.flatnonzero(significance > clip), weight.shape[1])
-    worst = np.ones(row.size, bool)
+    worst, track = np.ones((2, row.size), bool)
+    track &= (image.flux > model)[row, column]
     for i, j in product((-1, 0, 1), (-1, 0, 1)):
         near = tuple(
             np.clip(place + step, 0, length - 1)
             for place, step, length in zip((row, column), (i, j), weight.shape, strict=True)
         )
-        worst &= (significance[row, column] >= significance[near]) | (weight[near] == 0.0)
+        out_of_play = weight[near] == 0.0
+        worst &= (significance[row, column] >= significance[near]) | out_of_play
+        track &= (significance[row, column] >= _TRACK * significance[near]) | out_of_play
     out = np.zeros(weight.shape, bool)
-    out[row, column] = worst | (weight[row, column] == 0.0)
+    out[row, column] = worst | track | (weight[row, column] == 0.0)
     return out

@@ -44,8 +44,10 @@ logger = logging.getLogger(__name__)
 _ENOUGH = 2**19
 #: The catalogue ends at the flux that this part of it (%) is below.
 _FADING = 10.0
-#: A frame is a MISFIT if its chi2 is this many times that of the frames that were learned from.
-_MISFIT = 4.0
+#: A frame is a MISFIT if its typical chi2 is this many times that of those learned from.
+_MISFIT = 3.0
+#: ... or if its bright stars are that much fainter or brighter than elsewhere.
+_SCALE = 1.5
 #: Sources in blocks of so many arcsec are neighbours in memory.
 _BLOCK = 3.5
 #: Sources within so many pixels of a reference star may shine on it.
@@ -79,9 +81,21 @@ class Reduction:
     learned_chi2: float = np.nan
     background_nodes: int = 1
 
-    def misfits(self, fit: FrameFit) -> bool:
-        """Whether a frame is far worse described than those that were learned from."""
-        return fit.mean_chi2 > _MISFIT * max(self.learned_chi2, 1.0)
+    @property
+    def reference(self) -> np.ndarray:
+        """Whether each source is one of those that tell of a frame as a whole."""
+        sources = self.sources
+        return reference_stars(sources["flux"].to_numpy(), sources["flags"].to_numpy())
+
+    def misfits(self, fit: FrameFit) -> str:
+        """Why a frame is none that the PRF and the sources describe; empty if it is one."""
+        limit = _MISFIT * max(self.learned_chi2, 1.0)
+        if fit.typical_chi2 > limit:
+            return f"chi2 of its pixels is {fit.typical_chi2:.3g}, expected less than {limit:.3g}"
+        ratio = (fit.flux / self.prior.mu)[self.reference & np.isfinite(fit.flux)]
+        if ratio.size and not 1.0 / _SCALE < np.median(ratio) < _SCALE:
+            return f"fluxes are {np.median(ratio):.3g} times those expected"
+        return ""
 
     @property
     def prior(self) -> Prior:
@@ -95,8 +109,7 @@ class Reduction:
 
     def register(self, frame: Frame, image: Image) -> FrameState:
         """State of a frame from the reference stars, if frames are registered."""
-        sources = self.sources
-        stars = reference_stars(sources["flux"].to_numpy(), sources["flags"].to_numpy())
+        stars = self.reference
         if not (self.settings.register_frames and stars.any()):
             return AS_IN_HEADER
         model = self.model(frame, AS_IN_HEADER)
@@ -261,14 +274,9 @@ def fit_exposure(
         logger.warning("exposure %d: %s", frame.exposure.number, error)
         return _nothing(frame, sources, ExposureFlag.NOT_CONVERGED)
     flags = frame.exposure.flags
-    if reduction.misfits(solution.fit):
+    if reason := reduction.misfits(solution.fit):
         flags |= int(ExposureFlag.MISFIT)
-        logger.warning(
-            "exposure %d: chi2 of its pixels %.3g, %.3g where the PRF was learned: flagged MISFIT",
-            frame.exposure.number,
-            solution.fit.mean_chi2,
-            reduction.learned_chi2,
-        )
+        logger.warning("exposure %d: %s: flagged MISFIT", frame.exposure.number, reason)
     statistics = _statistics(frame, solution.fit, solution.state, flags)
     return _measurements(frame, sources, solution, flags), statistics
 
