@@ -130,6 +130,7 @@ def first_bytes(path: str | Path, n: int, expected: str) -> bytes:
     return head
 
 
+_REAL = (int, float, np.integer, np.floating)
 _KINDS = {float: "a number", int: "a whole number", str: "a text"}
 
 
@@ -147,9 +148,10 @@ def entry(tree: Any, name: str, path: str | Path, kind: type = float) -> Any:
         if not hasattr(value, "keys") or key not in value:
             raise InputError(f"{path}: {name} is missing, expected {expected}")
         value = value[key]
-    if kind is float and isinstance(value, (int, float, np.number)) and np.isfinite(value):
+    truth = isinstance(value, bool)  # which Python counts among the whole numbers
+    if kind is float and isinstance(value, _REAL) and not truth and np.isfinite(value):
         return float(value)
-    if kind is int and isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+    if kind is int and isinstance(value, (int, np.integer)) and not truth:
         return int(value)
     if kind is str and isinstance(value, str) and value.strip():
         return value.strip()

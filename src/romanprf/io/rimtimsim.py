@@ -31,6 +31,7 @@ from romanprf.io.reading import (
     to_icrs,
     wfi_detector,
 )
+from romanprf.io.times import middle, time_scale
 from romanprf.sky.wcs import SkyFunction
 
 
@@ -44,8 +45,8 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
             "file": path,
             "format": "rimtimsim",
             "plane": 0,
-            "time": 0.5 * (entry(header, "TSTART", path) + entry(header, "TEND", path)),
-            "time_scale": str(header.get("TIMESYS", "utc")).lower(),
+            "time": middle(header, path),
+            "time_scale": time_scale(header, "utc", path),
             "exposure_time": positive(entry(header, "EXPOSURE", path), "EXPOSURE", path),
             "filter": entry(header, "FILTER", path, str).upper(),
             "detector": wfi_detector(entry(header, "DETECTOR", path, str), path),

@@ -31,6 +31,7 @@ from romanprf.io.reading import (
     wfi_detector,
 )
 from romanprf.io.rimtimsim import sky_function
+from romanprf.io.times import julian_dates, time_scale
 
 
 def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
@@ -42,7 +43,9 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
         n, nrows, ncols = data["flux"].shape
         series = {
             "exposure": _series(data, "exposureno", n, path, np.integer),
-            "time": _series(data, "time", n, path, np.floating),
+            "time": julian_dates(
+                _series(data, "time", n, path, np.floating), meta, "roman.data.time", path
+            ),
             "row0": _series(data, "row", n, path, np.integer),
             "column0": _series(data, "column", n, path, np.integer),
             "quality": _series(data, "quality", n, path, np.integer),
@@ -50,7 +53,7 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
         common = {
             "file": path,
             "format": "roman_cuts",
-            "time_scale": str(meta.get("TIMESYS", "utc")).lower(),
+            "time_scale": time_scale(meta, "utc", path),
             "exposure_time": positive(entry(meta, "EXPOSURE", path), "EXPOSURE", path),
             "filter": entry(meta, "FILTER", path, str).upper(),
             "detector": wfi_detector(entry(meta, "DETECTOR", path, str), path),

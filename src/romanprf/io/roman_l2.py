@@ -31,6 +31,7 @@ from romanprf.io.reading import (
     to_icrs,
     wfi_detector,
 )
+from romanprf.io.times import checked_dates
 from romanprf.sky.wcs import SkyFunction
 
 #: Flux density of AB magnitude 0, Jy.
@@ -48,7 +49,7 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
     with _open(path) as model:
         nrows, ncols = model.data.shape
         meta = model.meta
-        time = entry(meta, "exposure.mid_time", path, Time)
+        time = _mid_time(meta, path)
         row = {
             "exposure": _number(meta, path),
             "file": path,
@@ -152,6 +153,20 @@ def _number(meta: Any, path: str) -> int:
     for part, limit in zip(numbers, limits, strict=True):
         number = number * limit + part
     return number
+
+
+def _mid_time(meta: Any, path: str) -> Time:
+    """Middle of the exposure, after checking that the exposure does not end before it starts."""
+    start, mid, end = (
+        entry(meta, f"exposure.{name}_time", path, Time) for name in ("start", "mid", "end")
+    )
+    if end < start:
+        raise InputError(
+            f"{path}: exposure.end_time is {end.isot}, expected a time that is not before "
+            f"start_time = {start.isot}"
+        )
+    checked_dates(mid.jd, "exposure.mid_time", path)
+    return mid
 
 
 def _positive(meta: Any, name: str, path: str) -> float:
