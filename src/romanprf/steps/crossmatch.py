@@ -190,6 +190,8 @@ def _load(
     calibrates = isinstance(catalogue, Catalogue) and catalogue.calibrates
     table = read_catalogue(path, catalogue.columns, catalogue.frame, calibrates)
     table = dated(completed(table, settings, path), catalogue, region.epoch, path)
+    for axis in ("ra", "dec"):
+        table[f"{axis}_err"] = np.hypot(table[f"{axis}_err"], table.pop(f"{axis}_rounding"))
     unknown = table["mag"].isna()
     table["mag"] = table["mag"].where(~unknown, _UNKNOWN_MAGNITUDE)
     table["mag_err"] = table["mag_err"].where(~unknown, _UNKNOWN_ERROR)
