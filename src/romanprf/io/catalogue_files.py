@@ -18,7 +18,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from romanprf.errors import InputError
-from romanprf.io.reading import check_sums, first_bytes
+from romanprf.io.files import first_bytes
+from romanprf.io.reading import check_sums
 
 #: Encoding of text: spreadsheets begin it with a byte-order mark, which is no part of a name.
 _UTF8 = "utf-8-sig"

@@ -30,6 +30,7 @@ _LARGEST_PARALLAX, _LARGEST_MOTION = 1e3, 2e4
 _ROUNDED_ROWS = 8
 #: Standard deviation of a rounding error in units of the distance between numbers.
 _ROUNDING = 12.0**-0.5
+#: Milliarcseconds in a degree.
 _MAS = 3.6e6
 #: Range of epochs, Julian years: Julian dates lie outside.
 _EPOCHS = (1900.0, 2200.0)

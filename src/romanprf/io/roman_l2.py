@@ -21,6 +21,7 @@ from romanprf.core.image import Image, masked_image
 from romanprf.errors import InputError
 from romanprf.flags import from_roman_dq
 from romanprf.io.reading import (
+    check_shape,
     configured,
     entry,
     fitted_wcs,
@@ -81,7 +82,7 @@ def read_image(exposure: Mapping[str, Any]) -> Image:
     has no ``var_poisson`` or no pixel with flux.
     """
     gain = exposure["gain"]
-    with _open(exposure["file"]) as model:
+    with _open(exposure["file"], check=True) as model:
         same_shape(exposure, model.data.shape)
         flux, flux_err, flags = _pixels(model, slice(None))
         slope = _poisson_slope(model, flux, flux_err, flags)
@@ -103,14 +104,14 @@ def _poisson_slope(
 
 
 @contextmanager
-def _open(path: str) -> Iterator[Any]:
-    """The data model, its arrays on disk, after checking that they are images."""
+def _open(path: str, check: bool = False) -> Iterator[Any]:
+    """The data model, its arrays on disk, that are images; ``check``: verify sums of blocks."""
     import roman_datamodels as rdm  # noqa: PLC0415  (a slow import, L2 files only)
 
     with (
         readable(path, "Roman WFI image"),
         warnings.catch_warnings(action="ignore", category=UserWarning),  # of renamed files
-        rdm.open(path, memmap=True) as model,
+        rdm.open(path, memmap=True, validate_checksums=check) as model,
     ):
         shapes = {}
         for name in ("data", "err", "dq"):
@@ -120,6 +121,7 @@ def _open(path: str) -> Iterator[Any]:
             shapes[name] = tuple(array.shape)
         if len(set(shapes.values())) > 1:
             raise InputError(f"{path}: images differ in shape: {shapes}")
+        check_shape(shapes["data"], path)
         yield model
 
 

@@ -20,8 +20,9 @@ from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS, NoWcsKeywordsFoundError
 
 from romanprf.errors import InputError
+from romanprf.io.files import first_bytes
 from romanprf.io.pixel_series import PixelSeries
-from romanprf.io.reading import entry, first_bytes, readable
+from romanprf.io.reading import entry, readable
 from romanprf.io.times import checked_dates, time_scale
 
 #: Bits of QUALITY that reject a cadence of Kepler or K2, the default bit mask of lightkurve 2.6
