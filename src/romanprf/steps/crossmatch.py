@@ -22,7 +22,14 @@ from romanprf.prf import LogPolarPRF
 from romanprf.search.align import View, align, expected
 from romanprf.search.detect import detect
 from romanprf.sky import blends
-from romanprf.sky.crossmatch import Matches, match, position_errors, shift
+from romanprf.sky.crossmatch import (
+    LEAST_MATCHED,
+    Matches,
+    doubt,
+    match,
+    position_errors,
+    shift,
+)
 from romanprf.sky.field import SkyRegion
 from romanprf.sky.pattern import REACH
 from romanprf.sky.sources import described
@@ -84,13 +91,9 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     sources, metadata = _aligned(sources, views, region, path)
     if "reference" in inputs:
         reference = _load(inputs["reference"], Reference(**params["reference"]), settings, region)
-        sources, offsets = _matched(sources, reference, settings, region)
-        if not sources["match_id"].notna().any():
-            raise InputError(
-                f"{inputs['reference']}: none of its {len(reference)} sources in the field "
-                f"matches {path}, expected some within crossmatch.match_radius = "
-                f"{settings.match_radius} arcsec; check frames, epochs and magnitudes"
-            )
+        sources, offsets = _matched(
+            sources, reference, settings, region, (path, inputs["reference"])
+        )
         # The exposures need not be in the frame of the reference.
         sources, moved = _aligned(sources, views, region, path)
         metadata |= offsets | moved
@@ -266,7 +269,11 @@ def _no_overlap(path: str | Path, table: pd.DataFrame, region: SkyRegion) -> Inp
 
 
 def _matched(
-    sources: pd.DataFrame, reference: pd.DataFrame, settings: Crossmatch, region: SkyRegion
+    sources: pd.DataFrame,
+    reference: pd.DataFrame,
+    settings: Crossmatch,
+    region: SkyRegion,
+    files: tuple[str | Path, str | Path],
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Sources in the frame of the reference, and the offsets between the catalogues as metadata.
 
@@ -278,6 +285,13 @@ def _matched(
     reference = blends.merge(at_epoch(reference, epoch), settings.blend_limit)
     centre = region.ra0, region.dec0
     found = match(sources, reference, settings, *centre)
+    why = doubt(sources, reference, found, settings, *centre)
+    if why is not None:
+        raise InputError(
+            f"{files[1]}: it matches {why} of {files[0]} within crossmatch.match_radius = "
+            f"{settings.match_radius} arcsec, expected at least {LEAST_MATCHED:.0%} and more than "
+            "by chance; check frames, epochs and magnitudes"
+        )
     ra, dec = shift(sources["ra"].to_numpy(), sources["dec"].to_numpy(), found.offset, *centre)
     sources = sources.assign(ra=ra, dec=dec)
     ours, theirs = found.catalogue, reference.iloc[found.reference]
