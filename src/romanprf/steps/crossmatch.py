@@ -30,6 +30,8 @@ from romanprf.sky.crossmatch import (
     position_errors,
     shift,
 )
+from romanprf.sky.duplicates import REACH as REPEATS
+from romanprf.sky.duplicates import crowded_row, find_repeats
 from romanprf.sky.field import SkyRegion
 from romanprf.sky.pattern import REACH
 from romanprf.sky.sources import described
@@ -50,6 +52,9 @@ _FARTHEST = 100.0
 _UNKNOWN_MAGNITUDE, _UNKNOWN_ERROR = 25.0, 50.0
 #: A whole catalogue is moved by no less than this, pixels: registration measures smaller shifts.
 _LEAST_MOVE = 0.3
+#: Largest part of a catalogue that may be in pairs of similar rows beyond those of chance, too far
+#: apart to be merged.
+_MOST_REPEATED = 0.01
 #: Epochs that differ by less than this are the same, years.
 _SAME_EPOCH = 0.01
 
@@ -195,15 +200,39 @@ def _load(
     table = dated(completed(table, settings, path), catalogue, region.epoch, path)
     for axis in ("ra", "dec"):
         table[f"{axis}_err"] = np.hypot(table[f"{axis}_err"], table.pop(f"{axis}_rounding"))
-    unknown = table["mag"].isna()
-    table["mag"] = table["mag"].where(~unknown, _UNKNOWN_MAGNITUDE)
-    table["mag_err"] = table["mag_err"].where(~unknown, _UNKNOWN_ERROR)
     # The catalogue as a whole may still move, and a source by the offset between catalogues.
     moved = at_epoch(table, region.epoch)
     near = _near(moved, region, settings, 4.0 * settings.match_radius + REACH)
     if not near.any():
         raise _no_overlap(path, table, region)
-    return table[near].reset_index(drop=True).assign(n_merged=1)
+    table = _once(table[near], settings, path).reset_index(drop=True)
+    unknown = table["mag"].isna()
+    return table.assign(
+        mag=table["mag"].where(~unknown, _UNKNOWN_MAGNITUDE),
+        mag_err=table["mag_err"].where(~unknown, _UNKNOWN_ERROR),
+        n_merged=1,
+    )
+
+
+def _once(table: pd.DataFrame, settings: Crossmatch, path: str | Path) -> pd.DataFrame:
+    """The table without rows that list a star again."""
+    crowd = crowded_row(table["ra"].to_numpy(), table["dec"].to_numpy())
+    if crowd is not None:
+        raise InputError(
+            f"{path}: row {table.index[crowd[0]] + 1}: {crowd[1]} rows within 0.1 arcsec, expected "
+            "a catalogue of stars, each listed once"
+        )
+    found = find_repeats(table, settings.blend_limit)
+    if found.apart - found.chance > _MOST_REPEATED * len(table):
+        raise InputError(
+            f"{path}: {found.apart} pairs of rows {settings.blend_limit:g} to {REPEATS:g} arcsec "
+            f"apart have the same magnitude, expected {found.chance:.0f} in a catalogue that lists "
+            "each star once; match its parts first"
+        )
+    repeated = int(found.same.sum())
+    if repeated:
+        logger.warning("%s: %d rows list a star again and are left out", path, repeated)
+    return table[~found.same]
 
 
 def dated(

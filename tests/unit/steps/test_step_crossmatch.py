@@ -336,3 +336,20 @@ def test_crowded_field_matches_its_own_stars(tmp_path):
     bright = matched[mag[matched.index - 100] < 21]
     assert (bright.index == bright.to_numpy()).sum() >= 0.97 * len(possible)  # blends lose an id
     assert np.mean(bright.index != bright.to_numpy()) <= 0.01
+
+
+def test_stars_that_are_listed_twice(tmp_path, caplog):
+    x, y, mag = _grid()
+    once = _rows(x, y, mag)
+    for step in (0.0, 0.01):
+        twice = _rows([*x, *(x[:7] + step)], [*y, *y[:7]], [*mag, *(mag[:7] + 0.01)])
+        sources = _run(tmp_path, twice)
+        assert "7 rows list a star again and are left out" in caplog.text
+        assert (sources["n_merged"] == 1).all()
+        np.testing.assert_allclose(sources["mag"], np.sort(mag))
+    (tmp_path / "sources.parquet").unlink()
+    far = _rows([*x, *(x + 0.06)], [*y, *y], [*mag, *mag])
+    message = _refused(tmp_path, far)
+    assert "catalogue.csv: 100 pairs of rows 0.03 to 0.1 arcsec apart have the same" in message
+    crowd = pd.concat([once] + 40 * [once[5:6]]).assign(source_id=lambda t: np.arange(len(t)))
+    assert "row 6: 41 rows within 0.1 arcsec, expected a catalogue" in _refused(tmp_path, crowd)
