@@ -98,6 +98,10 @@ def readable(path: str | Path, kind: str) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except MemoryError as error:
+        raise InputError(
+            f"{path}: does not fit into memory, expected a {kind} that does"
+        ) from error
     except Exception as error:  # which kinds the libraries raise, they do not say
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(

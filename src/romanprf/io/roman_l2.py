@@ -33,7 +33,7 @@ from romanprf.io.reading import (
     wfi_detector,
 )
 from romanprf.io.times import checked_dates
-from romanprf.sky.wcs import SkyFunction
+from romanprf.sky.wcs import SkyFunction, TangentWCS, image_centre
 
 #: Flux density of AB magnitude 0, Jy.
 _AB_ZERO = (1.0 * u.ABflux).to_value(u.Jy)
@@ -51,6 +51,7 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
         nrows, ncols = model.data.shape
         meta = model.meta
         time = _mid_time(meta, path)
+        wcs = fitted_wcs(_sky_function(meta, path), nrows, ncols, path)
         row = {
             "exposure": _number(meta, path),
             "file": path,
@@ -67,8 +68,8 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
             "column0": 0,
             "gain": gain,
             "zero_point": _zero_point(meta, gain, zero_point, path),
-            "pixel_area": abs(_photometry(meta, "pixel_area", path)),
-            "wcs": fitted_wcs(_sky_function(meta, path), nrows, ncols, path),
+            "pixel_area": _pixel_area(meta, wcs, (nrows, ncols), path),
+            "wcs": wcs,
             "quality": 0,
         }
         return [summarised(row, lambda rows: _pixels(model, rows), partial(_quality, model))]
@@ -185,11 +186,22 @@ def _photometry(meta: Any, name: str, path: str) -> float:
 
 def _zero_point(meta: Any, gain: float, zero_point: float | None, path: str) -> float:
     """AB magnitude of 1 e-/s: the file's, or else the configured one."""
-    if meta["photometry"].get("conversion_megajanskys") in (None, _NO_VALUE):
+    if not _stated(meta, "conversion_megajanskys"):
         return configured(zero_point, "zero_point", "the AB magnitude of 1 e-/s", path)
     conversion = _photometry(meta, "conversion_megajanskys", path)
     jansky = abs(conversion * _photometry(meta, "pixel_area", path)) * 1e6  # of 1 DN/s
     return float(-2.5 * np.log10(jansky / gain / _AB_ZERO))
+
+
+def _pixel_area(meta: Any, wcs: str, shape: tuple[int, int], path: str) -> float:
+    """Area (sr) to which the calibration refers; of the middle pixel if there is no calibration."""
+    if _stated(meta, "pixel_area") or _stated(meta, "conversion_megajanskys"):
+        return abs(_photometry(meta, "pixel_area", path))
+    return float(TangentWCS.from_json(wcs).pixel_area(*image_centre(shape)))
+
+
+def _stated(meta: Any, name: str) -> bool:
+    return meta["photometry"].get(name) not in (None, _NO_VALUE)
 
 
 def _sky_function(meta: Any, path: str) -> SkyFunction:
