@@ -87,6 +87,7 @@ def test_times_of_a_cube(tmp_path) -> None:
     assert "roman.data.time has" in complaint(files.write_cube(tmp_path / "a", tree))
 
 
+@pytest.mark.filterwarnings("ignore:.*dubious year")
 def test_times_of_level_2(tmp_path) -> None:
     model = files.l2_model()
     model.meta["exposure"]["end_time"] = Time("2019-12-31T23:00:00", scale="utc")
