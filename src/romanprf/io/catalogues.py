@@ -2,48 +2,38 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.csv as arrow_csv
-import pyarrow.parquet as pq
-from astropy import units as u
 from astropy.coordinates import FK5
-from astropy.table import Table
 
 from romanprf.errors import InputError
-from romanprf.io.columns import FOREIGN_MAGNITUDES, OPTIONAL, ROLES, choose
-from romanprf.io.reading import first_bytes, to_icrs
+from romanprf.io.catalogue_files import open_catalogue, readable_catalogue
+from romanprf.io.columns import FOREIGN_MAGNITUDES, OPTIONAL, choose, unit_factor
+from romanprf.io.reading import to_icrs
 from romanprf.schemas import ASTROMETRIC_CORRELATIONS, ASTROMETRIC_ERRORS
 
 logger = logging.getLogger(__name__)
 
 #: AB magnitude of a flux density of 1 nJy (rounded: 31.400).
 _NJY_ZERO_POINT = 31.4
-
-
+#: Magnitudes outside of this range are codes for "unknown", such as -99, 0 and 99.
+_MAGNITUDES = (0.0, 40.0)
 #: Largest error of a position, motion or parallax, mas: 1 degree.
 _LARGEST_ERROR = 3.6e6
+#: Largest parallax, mas, and proper motion, mas/yr: beyond those of the nearest stars.
+_LARGEST_PARALLAX, _LARGEST_MOTION = 1e3, 2e4
+#: Positions of at least this many rows that all are 32-bit numbers have been rounded to them.
+_ROUNDED_ROWS = 8
+#: Standard deviation of a rounding error in units of the distance between numbers.
+_ROUNDING = 12.0**-0.5
+#: Milliarcseconds in a degree.
+_MAS = 3.6e6
 #: Range of epochs, Julian years: Julian dates lie outside.
 _EPOCHS = (1900.0, 2200.0)
-#: Units of epochs in files, in lower case.
-_YEARS = ("", "none", "yr", "year", "a", "jyear", "julian year", "time[julian years]")
-
-
-class _Raw(NamedTuple):
-    """A file whose columns have not been read yet."""
-
-    names: list[str]
-    units: dict[str, str]
-    read: Callable[[list[str]], pd.DataFrame]
 
 
 def read_catalogue(
@@ -71,16 +61,17 @@ def read_catalogue(
     DataFrame
         source_id (int64; row number from 0 where the file has none), ra, dec (deg, ICRS), mag
         (AB), and, NaN where absent: epoch (Julian year), parallax, pmra, pmdec, the errors of all
-        five parameters (mas, mas/yr), their correlations, mag_err.
+        five parameters (mas, mas/yr), their correlations, mag_err; ra_rounding, dec_rounding (mas,
+        1 sigma), which are 0 unless the positions are 32-bit numbers.
 
     Raises
     ------
     InputError
         One line that names the file, the row (the first below the header is row 1) and column.
     """
-    raw = _open(path)
+    raw = open_catalogue(path)
     chosen = choose(raw.names, dict(columns or {}), path, calibrates)
-    with _readable(path):
+    with readable_catalogue(path):
         table = raw.read(list(dict.fromkeys(chosen.values())))
     if table.empty:
         raise InputError(f"{path}: no rows, expected a catalogue of stars")
@@ -97,6 +88,12 @@ def read_catalogue(
             chosen["mag"],
         )
     ra, dec = values["ra"], values["dec"]
+    rounding = _rounding(ra, np.cos(np.deg2rad(dec))), _rounding(dec, 1.0)
+    if np.any(rounding):
+        logger.warning(
+            "%s: %s and %s are 32-bit numbers, good to %.0f and %.0f mas (1 sigma) only",
+            *(path, chosen["ra"], chosen["dec"], rounding[0].max(), rounding[1].max()),
+        )
     if frame == "fk5":
         ra, dec = to_icrs(ra, dec, FK5())
     name = chosen.get("source_id")
@@ -107,109 +104,24 @@ def read_catalogue(
             "dec": dec,
             "mag": _magnitudes(values, chosen, path, calibrates),
             **{role: values.get(role, np.full(len(table), np.nan)) for role in OPTIONAL},
+            "ra_rounding": rounding[0],
+            "dec_rounding": rounding[1],
         }
     )
 
 
-def _open(path: str | Path) -> _Raw:
-    path = Path(path)
-    head = first_bytes(path, 9, "a catalogue")
-    formats = ((b"PAR1", _parquet), (b"SIMPLE", _fits), (b"# %ECSV", _ecsv), (b"", _csv))
-    reader = next(reader for magic, reader in formats if head.startswith(magic))
-    with _readable(path):
-        return reader(path)
-
-
-@contextmanager
-def _readable(path: str | Path) -> Iterator[None]:
-    """Turn exceptions of the table libraries on a damaged file into one line that names it."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (OSError, ValueError, TypeError, LookupError, pa.ArrowException) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{path}: damaged, or not Parquet, FITS, ECSV or CSV, expected a catalogue ({reason})"
-        ) from error
-
-
-def _parquet(path: Path) -> _Raw:
-    schema = pq.read_schema(path)
-    units = {f.name: (f.metadata or {}).get(b"unit", b"").decode() for f in schema}
-    table = pq.ParquetFile(path)
-
-    def read(names: list[str]) -> pd.DataFrame:
-        return table.read(columns=names).to_pandas()
-
-    return _Raw(schema.names, units, read)
-
-
-def _fits(path: Path) -> _Raw:
-    return _astropy(path, "fits")
-
-
-def _ecsv(path: Path) -> _Raw:
-    return _astropy(path, "ascii.ecsv")
-
-
-def _astropy(path: Path, form: str) -> _Raw:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # unknown units matter only in columns that are used
-        table = Table.read(path, format=form)
-    units = {name: str(table[name].unit or "") for name in table.colnames}
-
-    def read(names: list[str]) -> pd.DataFrame:
-        wrong = [name for name in names if table[name].ndim != 1]
-        if wrong:
-            raise InputError(f"{path}: column {wrong[0]} holds arrays, expected numbers")
-        return table[names].to_pandas()
-
-    return _Raw(table.colnames, units, read)
-
-
-def _csv(path: Path) -> _Raw:
-    skipped = 0
-    with path.open(encoding="utf-8") as file:
-        while (header := file.readline()).startswith("#"):
-            skipped += 1
-    names = [name.strip() for name in next(csv.reader([header]), [])]
-    if len(names) < 2:
-        raise InputError(f"{path}: not Parquet, FITS, ECSV or comma-separated columns")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise InputError(f"{path}: column {twice[0]!r} twice, expected each name once")
-    layout = arrow_csv.ReadOptions(column_names=names, skip_rows=skipped + 1)
-
-    def read(wanted: list[str]) -> pd.DataFrame:
-        # Arrow's parser refuses rows of another length; pandas would shift or cut them.
-        convert = arrow_csv.ConvertOptions(include_columns=wanted)
-        return arrow_csv.read_csv(path, layout, convert_options=convert).to_pandas()
-
-    return _Raw(names, {}, read)
-
-
 def _numbers(column: pd.Series, unit: str, role: str, path: str | Path) -> np.ndarray:
     """Values of a column in the unit of its role; empty entries are NaN."""
+    name, kind = str(column.name), column.dtype
+    numeric = pd.api.types.is_numeric_dtype(kind)
+    text = pd.api.types.is_string_dtype(kind) or pd.api.types.is_object_dtype(kind)
+    if not (numeric or text) or pd.api.types.is_bool_dtype(kind):
+        raise InputError(f"{path}: column {name} holds values of type {kind}, expected numbers")
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    if not pd.api.types.is_numeric_dtype(column.dtype):
-        text = column.notna() & (column.astype(str) != "nan")
-        _refuse(np.isnan(numbers) & text, column.to_numpy(), str(column.name), "a number", path)
-    target, aliases = ROLES[role]
-    if role == "epoch" and unit.lower() not in _YEARS:
-        raise InputError(f"{path}: column {column.name} is in {unit!r}, expected Julian years")
-    if not target:
-        return numbers
-    if unit.lower() in ("", "none"):
-        unit = aliases.get(str(column.name).lower(), target)
-    if unit == target:
-        return numbers
-    try:
-        return numbers * u.Unit(unit).to(u.Unit(target))
-    except (ValueError, TypeError) as error:  # unknown unit, or one of another kind
-        raise InputError(
-            f"{path}: column {column.name} is in {unit!r}, expected a unit like {target}"
-        ) from error
+    if not numeric:
+        filled = (column.notna() & (column.astype(str) != "nan")).to_numpy()
+        _refuse(np.isnan(numbers) & filled, column.to_numpy(), name, "a number", path)
+    return numbers * unit_factor(unit, role, name, path)
 
 
 def _check(values: Mapping[str, np.ndarray], chosen: Mapping[str, str], path: str | Path) -> None:
@@ -217,7 +129,8 @@ def _check(values: Mapping[str, np.ndarray], chosen: Mapping[str, str], path: st
     _check_range(values["ra"], (0.0, 360.0), chosen["ra"], path)
     _check_range(values["dec"], (-90.0, 90.0), chosen["dec"], path)
     limits = {
-        **dict.fromkeys(("parallax", "pmra", "pmdec"), (_LARGEST_ERROR, "less than 1 degree")),
+        "parallax": (_LARGEST_PARALLAX, "less than 1 arcsec"),
+        **dict.fromkeys(("pmra", "pmdec"), (_LARGEST_MOTION, "less than 20 arcsec/yr")),
         **dict.fromkeys(ASTROMETRIC_ERRORS, (_LARGEST_ERROR, "an error of less than 1 degree")),
         **dict.fromkeys(ASTROMETRIC_CORRELATIONS, (1.0, "a correlation from -1 to 1")),
     }
@@ -242,38 +155,51 @@ def _magnitudes(
     values: Mapping[str, np.ndarray], chosen: Mapping[str, str], path: str | Path, needed: bool
 ) -> np.ndarray:
     """AB magnitudes, also of fluxes in nJy; NaN where there are none, unless ``needed``."""
-    if "mag" in values:
-        mag = values["mag"]
-        if needed:
-            _refuse(~np.isfinite(mag), mag, chosen["mag"], "a magnitude", path)
-        return np.where(np.isfinite(mag), mag, np.nan)
-    if "flux_njy" not in values:
+    role = next((role for role in ("mag", "flux_njy") if role in values), None)
+    if role is None:
         return np.full(values["ra"].size, np.nan)
-    flux = values["flux_njy"]
-    known = np.isfinite(flux) & (flux > 0)
+    given, expected = values[role], "a magnitude between {:g} and {:g}".format(*_MAGNITUDES)
+    mag = given
+    if role == "flux_njy":
+        mag = _NJY_ZERO_POINT - 2.5 * np.log10(np.where(given > 0, given, np.nan))
+        expected = "a positive flux"
+    known = (mag > _MAGNITUDES[0]) & (mag < _MAGNITUDES[1])
     if needed:
-        _refuse(~known, flux, chosen["flux_njy"], "a positive flux", path)
-    return _NJY_ZERO_POINT - 2.5 * np.log10(np.where(known, flux, np.nan))
+        others = (
+            f" ({(~known).sum()} of {known.size} rows have none; leave them out, or set "
+            "catalogue.photometry: approximate)"
+        )
+        _refuse(~known, given, chosen[role], expected + others, path)
+    codes = int((~known & ~np.isnan(given)).sum())
+    if codes:
+        logger.warning(
+            "%s: %d of %d values of %s are not %s and taken for unknown",
+            *(path, codes, known.size, chosen[role], expected),
+        )
+    return np.where(known, mag, np.nan)
+
+
+def _rounding(values: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
+    """Standard deviation (mas) of the rounding of an angle (degrees) to 32 bits; 0 where exact."""
+    short = values.astype(np.float32)
+    rounded = len(values) >= _ROUNDED_ROWS and bool((short == values).all())
+    return _MAS * scale * _ROUNDING * np.spacing(np.abs(short)) * rounded
 
 
 def _ids(column: pd.Series, path: str | Path) -> np.ndarray:
     """Identifiers as int64, each one once."""
     values, name = column.to_numpy(), str(column.name)
     expected = "a whole number below 2**63"
-    if not pd.api.types.is_integer_dtype(column.dtype) or column.isna().any():
-        numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-        # Beyond 2**53 floats skip whole numbers: ids would silently change.
-        _refuse(
-            ~((numbers == np.round(numbers)) & (np.abs(numbers) < 2**53)),
-            values,
-            name,
-            expected,
-            path,
-        )
-        values = numbers
-    else:
-        _refuse(values > np.iinfo(np.int64).max, values, name, expected, path)
-    ids = values.astype(np.int64)
+    numbers = pd.to_numeric(column, errors="coerce")
+    # First, as an empty entry turns its whole column into floats.
+    _refuse(numbers.isna().to_numpy(), values, name, expected, path)
+    whole = numbers.to_numpy()
+    if np.issubdtype(whole.dtype, np.integer):
+        _refuse(whole > np.iinfo(np.int64).max, values, name, expected, path)
+    else:  # beyond 2**53 floats skip whole numbers: ids would silently change
+        exact = (whole == np.round(whole)) & (np.abs(whole) < 2**53)
+        _refuse(~exact, values, name, expected, path)
+    ids = whole.astype(np.int64)
     repeated = pd.Series(ids).duplicated().to_numpy()
     if repeated.any():
         second = int(np.argmax(repeated))
@@ -291,4 +217,5 @@ def _refuse(
     """Raise an error about the first bad row, if there is one."""
     if bad.any():
         row = int(np.argmax(bad))
-        raise InputError(f"{path}: row {row + 1}: {name} is {values[row]}, expected {expected}")
+        found = "empty" if values[row] is None or values[row] is pd.NA else values[row]
+        raise InputError(f"{path}: row {row + 1}: {name} is {found}, expected {expected}")

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from astropy import units as u
+
 from romanprf.errors import InputError
 from romanprf.schemas import ASTROMETRIC_CORRELATIONS, ASTROMETRIC_ERRORS
 
@@ -16,7 +18,7 @@ class Role(NamedTuple):
     Attributes
     ----------
     unit : str
-        Unit of the result; empty where files are not converted.
+        Unit of the result; empty for pure numbers.
     aliases : dict of str to str
         Lower-case names in files, in order of preference, with the unit there.  A unit that the
         file states takes precedence.
@@ -64,9 +66,9 @@ ROLES = {
             ("dec_psf", "dec", "dec_deg", "dedeg", "decdeg", "de_icrs", "de", "dej2000"), "deg"
         ),
     ),
-    "mag": Role("", dict.fromkeys(("mag", "f146", *FOREIGN_MAGNITUDES), "")),
+    "mag": Role("mag", dict.fromkeys(("mag", "f146", *FOREIGN_MAGNITUDES), "mag")),
     "flux_njy": Role("nJy", {"flux_njy": "nJy", "psf_flux": "nJy"}),
-    "epoch": Role("", {"ref_epoch": "yr", "epoch": "yr"}),
+    "epoch": Role("yr", {"ref_epoch": "yr", "epoch": "yr"}),
     "parallax": Role("mas", {"parallax": "mas", "plx": "mas"}),
     "pmra": Role("mas / yr", {"pmra": "mas / yr"}),
     "pmdec": Role("mas / yr", {"pmdec": "mas / yr", "pmde": "mas / yr"}),
@@ -108,7 +110,7 @@ ROLES = {
             ("pmdec_err", "pmdec_error", "pmde_error", "e_pmde", "epmde", "epmdec"), "mas / yr"
         ),
     ),
-    "mag_err": Role("", {"mag_err": ""}),
+    "mag_err": Role("mag", {"mag_err": "mag"}),
     **{name: _correlation(name) for name in ASTROMETRIC_CORRELATIONS},
 }
 #: Quantities that a catalogue may lack: NaN then.
@@ -121,6 +123,54 @@ OPTIONAL = (
     *ASTROMETRIC_CORRELATIONS,
     "mag_err",
 )
+
+
+#: Spellings that astropy does not know, in lower case and without blanks.
+_SPELLINGS = {
+    **dict.fromkeys(("abmag", "magab", "mags", "magnitude", "magnitudes"), "mag"),
+    **dict.fromkeys(("degrees", "angle[deg]"), "deg"),
+    **dict.fromkeys(("none", "-", "---"), ""),
+}
+#: Units of epochs, in lower case and without blanks: a duration since the year 0.
+_YEARS = ("", "yr", "year", "years", "a", "jyear", "julianyear", "time[julianyears]")
+
+
+def unit_factor(unit: str, role: str, name: str, path: str | Path) -> float:
+    """Factor from the unit of a column to that of its role in `ROLES`.
+
+    Parameters
+    ----------
+    unit : str
+        As the file states it; empty: the unit that the column's name implies.
+    role, name, path : str
+        Quantity, column and file.
+
+    Raises
+    ------
+    InputError
+        If the unit is unknown or of another kind.
+    """
+    target, aliases = ROLES[role]
+    plain = "".join(unit.lower().split())
+    spelled = _SPELLINGS.get(plain, unit) or aliases.get(name.lower(), target)
+    if role == "epoch":
+        if _SPELLINGS.get(plain, plain) in _YEARS:
+            return 1.0
+        raise InputError(f"{path}: column {name} is in {unit!r}, expected Julian years")
+    try:
+        return _factor(u.Unit(spelled), u.Unit(target))
+    except (ValueError, TypeError, AttributeError) as error:
+        expected = f"a unit like {target}" if target else "a pure number"
+        raise InputError(f"{path}: column {name} is in {unit!r}, expected {expected}") from error
+
+
+def _factor(unit: u.UnitBase, target: u.UnitBase) -> float:
+    """Factor between units; of magnitudes those of the AB system only."""
+    if isinstance(unit, u.MagUnit):
+        if unit.physical_unit != u.AB:
+            raise u.UnitConversionError(f"{unit} is not in the AB system")
+        unit = unit.function_unit
+    return float(unit.to(target))
 
 
 def choose(

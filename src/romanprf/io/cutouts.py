@@ -13,7 +13,7 @@ from astropy.nddata import NoOverlapError, overlap_slices
 
 from romanprf.errors import InputError
 from romanprf.io.exposure import Exposure
-from romanprf.io.images import check_one_setup, exposure_rows, read_image
+from romanprf.io.images import check_one_setup, exposure_rows, read_image, with_one_zero_point
 from romanprf.io.pixel_series import PixelPosition, PixelSeries
 
 #: Slices of the image, slices of the cut-out, array row and column of the cut-out's first pixel.
@@ -118,7 +118,7 @@ def _exposures(
                 "expected each exposure once"
             )
     check_one_setup(exposures)
-    return exposures
+    return with_one_zero_point(exposures)
 
 
 def _common_shape(exposures: list[dict]) -> tuple[int, int]:

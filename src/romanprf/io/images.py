@@ -6,6 +6,8 @@ Each format has a module with ``exposure_rows(path, gain, zero_point) -> list of
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,18 @@ import asdf
 from romanprf.core.image import Image, without_full_pixels, without_spikes
 from romanprf.errors import InputError
 from romanprf.io import rimtimsim, roman_cuts, roman_l2
-from romanprf.io.reading import first_bytes, readable
+from romanprf.io.files import first_bytes
+from romanprf.io.reading import readable
 
-__all__ = ["check_one_setup", "detect_format", "exposure_rows", "read_image"]
+__all__ = [
+    "check_one_setup",
+    "detect_format",
+    "exposure_rows",
+    "read_image",
+    "with_one_zero_point",
+]
+
+logger = logging.getLogger(__name__)
 
 _EXPECTED = "an ASDF or FITS image"
 _FORMATS: dict[str, Any] = {
@@ -103,6 +114,35 @@ def check_one_setup(exposures: Sequence[Mapping[str, Any]]) -> None:
                     f"{name} is {first[name]} in {first['file']} but {row[name]} in "
                     f"{row['file']}, expected images of one {name}"
                 )
+
+
+def with_one_zero_point(exposures: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows whose fluxes all have the zero point of the first one.
+
+    ``gain`` takes the factor on the fluxes of the others: a star has the same flux in all.
+    """
+    common = exposures[0]["zero_point"]
+    others = [row for row in exposures if row["zero_point"] != common]
+    if others:
+        logger.warning(
+            "the zero point is %.4f in %s but %.4f in %s; fluxes of %d exposures are converted",
+            *(common, exposures[0]["file"], others[0]["zero_point"], others[0]["file"]),
+            len(others),
+        )
+    return [_with_zero_point(row, common) for row in exposures]
+
+
+def _with_zero_point(row: Mapping[str, Any], zero_point: float) -> dict[str, Any]:
+    if row["zero_point"] == zero_point:
+        return dict(row)
+    factor = 10.0 ** (0.4 * (zero_point - row["zero_point"]))
+    content = f"{row['content_hash']} {zero_point!r}".encode()
+    return {
+        **row,
+        "gain": row["gain"] * factor,
+        "zero_point": zero_point,
+        "content_hash": hashlib.blake2b(content, digest_size=16).hexdigest(),
+    }
 
 
 def read_image(exposure: Mapping[str, Any]) -> Image:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
-from asdf.exceptions import ValidationError
+from astropy import units as u
 from astropy.coordinates import ICRS, BaseCoordinateFrame, SkyCoord
+from astropy.io import fits
 
 from romanprf.core.image import checked_flags
 from romanprf.errors import InputError
 from romanprf.flags import REJECTED_PIXEL, ExposureFlag
-from romanprf.sky.wcs import SkyFunction, TangentWCS
+from romanprf.sky.wcs import ARCSEC, SkyFunction, TangentWCS, image_centre, project
 
 #: Largest image, pixels, that is read whole when it is listed; a larger one is read once only, when
 #: it is fitted.
@@ -27,17 +27,15 @@ WHOLE_PIXELS = 512 * 512
 #: Rows of a larger image that are read when it is listed: they show whether it has usable pixels.
 GLANCE_ROWS = 32
 
-#: Exceptions that the ASDF and FITS libraries raise on damaged files.
-_READ_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    RuntimeError,
-    EOFError,
-    yaml.YAMLError,
-    zlib.error,
-    ValidationError,
+#: Largest image, pixels: 4 detectors.
+MOST_PIXELS = 2**26
+#: Sides of pixels, arcsec, and least sine of the angle between them, of images that can be meant.
+_SIDES, _LEAST_SINE = (1e-3, 1e3), 0.1
+#: Words for electrons per second -> units of astropy.
+_ELECTRONS_PER_SECOND = (
+    (r"\belectrons\b|\be-|\be\b", "electron"),
+    (r"\bper\b", "/"),
+    (r"\bseconds?\b|\bsec\b", "s"),
 )
 
 #: ``pixels(rows) -> flux, flux_err, flags`` of the chosen rows, in the file's units.
@@ -100,34 +98,33 @@ def readable(path: str | Path, kind: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except _READ_ERRORS as error:
+    except MemoryError as error:
+        raise InputError(
+            f"{path}: does not fit into memory, expected a {kind} that does"
+        ) from error
+    except Exception as error:  # which kinds the libraries raise, they do not say
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{path}: damaged or truncated, expected a complete {kind} ({reason})"
         ) from error
 
 
-def first_bytes(path: str | Path, n: int, expected: str) -> bytes:
-    """First ``n`` bytes of a file, which identify its format.
+def check_sums(hdus: fits.HDUList, path: str | Path) -> None:
+    """Check the DATASUM and CHECKSUM of HDUs that state them.
 
     Raises
     ------
     InputError
-        If there is no file or it is empty; ``expected`` says what it should be.
+        If one differs from the content.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory, expected {expected}")
-    try:
-        with path.open("rb") as file:
-            head = file.read(n)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file, expected {expected}") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    if not head:
-        raise InputError(f"{path}: empty file, expected {expected}")
-    return head
+    for number, hdu in enumerate(hdus):
+        # Both return 0 for a sum that is wrong, 1 for a right one, 2 for none.
+        for key, verify in (("DATASUM", hdu.verify_datasum), ("CHECKSUM", hdu.verify_checksum)):
+            if verify() == 0:
+                raise InputError(
+                    f"{path}: damaged, {key} of HDU {number} is not that of its content, "
+                    "expected a complete FITS file"
+                )
 
 
 _KINDS = {float: "a number", int: "a whole number", str: "a text"}
@@ -147,15 +144,52 @@ def entry(tree: Any, name: str, path: str | Path, kind: type = float) -> Any:
         if not hasattr(value, "keys") or key not in value:
             raise InputError(f"{path}: {name} is missing, expected {expected}")
         value = value[key]
-    if kind is float and isinstance(value, (int, float, np.number)) and np.isfinite(value):
+    truth = isinstance(value, bool)  # which Python counts among the whole numbers
+    if (
+        kind is float
+        and isinstance(value, int | float | np.integer | np.floating)
+        and not truth
+        and np.isfinite(value)
+    ):
         return float(value)
-    if kind is int and isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+    if kind is int and isinstance(value, (int, np.integer)) and not truth:
         return int(value)
     if kind is str and isinstance(value, str) and value.strip():
         return value.strip()
     if kind not in _KINDS and isinstance(value, kind):
         return value
     raise InputError(f"{path}: {name} is {value!r}, expected {expected}")
+
+
+def exposure_number(value: int, name: str, path: str | Path) -> int:
+    """Check that an exposure number fits into the tables."""
+    if not 0 <= value < 2**63:
+        raise InputError(f"{path}: {name} is {value}, expected a number from 0 to 2**63 - 1")
+    return value
+
+
+def check_unit(header: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse images in another unit than e-/s, if UNIT or BUNIT states one."""
+    for key in ("UNIT", "BUNIT"):
+        if key not in header:
+            continue
+        text = str(header[key]).lower()
+        for words, unit in _ELECTRONS_PER_SECOND:
+            text = re.sub(words, unit, text)
+        try:
+            known = u.Unit(text) == u.electron / u.s
+        except (ValueError, TypeError):
+            known = False
+        if not known:
+            raise InputError(f"{path}: {key} is {header[key]!r}, expected electrons per second")
+
+
+def check_shape(shape: tuple[int, ...], path: str | Path) -> None:
+    """Refuse an image without pixels and one that is far larger than a detector."""
+    if not 0 < math.prod(shape) <= MOST_PIXELS:
+        raise InputError(
+            f"{path}: image of shape {tuple(shape)}, expected 1 to {MOST_PIXELS:,} pixels"
+        )
 
 
 def positive(value: float, name: str, path: str | Path) -> float:
@@ -201,9 +235,28 @@ def to_icrs(
 def fitted_wcs(sky: SkyFunction, nrows: int, ncols: int, path: str | Path) -> str:
     """JSON of the `TangentWCS` of an image."""
     try:
+        _check_pixels(sky, nrows, ncols)
         return TangentWCS.fit(sky, nrows, ncols).to_json()
     except ValueError as error:  # also wcslib's own errors
         raise InputError(f"{path}: the WCS cannot be used ({error})") from error
+
+
+def _check_pixels(sky: SkyFunction, nrows: int, ncols: int) -> None:
+    """Refuse a WCS whose pixels have no area, or absurd ones, in the middle of the image."""
+    x, y = image_centre((nrows, ncols))
+    ra, dec = sky(x + np.array([0.0, 1.0, 0.0]), y + np.array([0.0, 0.0, 1.0]))
+    plane = ARCSEC * np.stack(project(ra, dec, ra[0], dec[0]))
+    along, across = (plane[:, 1:] - plane[:, :1]).T
+    sides = np.hypot(*along), np.hypot(*across)
+    area = abs(along[0] * across[1] - along[1] * across[0])
+    if not (
+        _SIDES[0] < min(sides) <= max(sides) < _SIDES[1]
+        and area > _LEAST_SINE * sides[0] * sides[1]
+    ):
+        raise ValueError(
+            f"pixels of {sides[0]:.3g} x {sides[1]:.3g} arcsec and {area:.3g} arcsec^2, expected "
+            f"sides from {_SIDES[0]:g} to {_SIDES[1]:g} arcsec that are not parallel"
+        )
 
 
 def same_shape(row: Mapping[str, Any], shape: tuple[int, ...]) -> None:

@@ -21,7 +21,11 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 from romanprf.core.image import Image, masked_image
 from romanprf.errors import InputError
 from romanprf.io.reading import (
+    check_shape,
+    check_sums,
+    check_unit,
     entry,
+    exposure_number,
     fitted_wcs,
     header_zero_point,
     positive,
@@ -31,7 +35,11 @@ from romanprf.io.reading import (
     to_icrs,
     wfi_detector,
 )
+from romanprf.io.times import middle, time_scale
 from romanprf.sky.wcs import SkyFunction
+
+#: Highest order of a SIP polynomial (Shupe et al. 2005); astropy makes room for any.
+_HIGHEST_ORDER = 9
 
 
 def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
@@ -40,12 +48,12 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
     with _open(path) as (header, flux, flux_err):
         nrows, ncols = flux.shape
         row = {
-            "exposure": entry(header, "EXP_NO", path, int),
+            "exposure": exposure_number(entry(header, "EXP_NO", path, int), "EXP_NO", path),
             "file": path,
             "format": "rimtimsim",
             "plane": 0,
-            "time": 0.5 * (entry(header, "TSTART", path) + entry(header, "TEND", path)),
-            "time_scale": str(header.get("TIMESYS", "utc")).lower(),
+            "time": middle(header, path),
+            "time_scale": time_scale(header, "utc", path),
             "exposure_time": positive(entry(header, "EXPOSURE", path), "EXPOSURE", path),
             "filter": entry(header, "FILTER", path, str).upper(),
             "detector": wfi_detector(entry(header, "DETECTOR", path, str), path),
@@ -65,13 +73,14 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
 def read_image(exposure: Mapping[str, Any]) -> Image:
     """Pixels of a frame.
 
-    ``poisson_slope`` is 1 / EXPOSURE: these files' photon variance is flux over exposure time.
+    ``poisson_slope`` is 1 / EXPOSURE, in the unit of the file: these files' photon variance is flux
+    over exposure time.
     """
-    with _open(exposure["file"]) as (_, flux, flux_err):
+    gain = exposure["gain"]
+    with _open(exposure["file"], check=True) as (_, flux, flux_err):
         same_shape(exposure, flux.shape)
-        return masked_image(
-            *_pixels(flux, flux_err, slice(None)), poisson_slope=1.0 / exposure["exposure_time"]
-        )
+        slope = gain / exposure["exposure_time"]
+        return masked_image(*_pixels(flux, flux_err, slice(None)), slope, gain)
 
 
 def sky_function(wcs: WCS, row0: int, column0: int) -> SkyFunction:
@@ -89,24 +98,44 @@ def sky_function(wcs: WCS, row0: int, column0: int) -> SkyFunction:
 
 
 @contextmanager
-def _open(path: str) -> Iterator[tuple[fits.Header, np.ndarray, np.ndarray]]:
-    """Header, flux and error (memory-mapped) of a frame."""
+def _open(path: str, check: bool = False) -> Iterator[tuple[fits.Header, np.ndarray, np.ndarray]]:
+    """Header, flux and error of a frame; ``check``: verify their sums."""
     with (
         readable(path, "FITS file"),
         warnings.catch_warnings(action="ignore", category=AstropyWarning),
-        fits.open(path, memmap=True) as hdus,
+        _images(path) as hdus,
     ):
-        _check_size(path, hdus)
-        if len(hdus) < 2 or not hdus[1].is_image or hdus[1].data is None:
-            raise InputError(f"{path}: no error image, expected it in extension 1")
-        flux, flux_err = hdus[0].data, hdus[1].data
-        if flux is None or flux.ndim != 2:
-            raise InputError(f"{path}: no image, expected a 2-D flux image in the primary HDU")
-        if flux.shape != flux_err.shape:
-            raise InputError(
-                f"{path}: flux {flux.shape} and error {flux_err.shape} differ in shape"
-            )
-        yield hdus[0].header, flux, flux_err
+        if check:
+            check_sums(hdus[:2], path)
+        yield hdus[0].header, hdus[0].data, hdus[1].data
+
+
+@contextmanager
+def _images(path: str) -> Iterator[fits.HDUList]:
+    """The HDUs, their data on disk unless a scale or zero point forbids that."""
+    with fits.open(path, memmap=True) as hdus:
+        _check_layout(path, hdus)
+        if not any(key in hdu.header for hdu in hdus[:2] for key in ("BZERO", "BSCALE", "BLANK")):
+            yield hdus
+            return
+    with fits.open(path, memmap=False) as hdus:
+        yield hdus
+
+
+def _check_layout(path: str, hdus: fits.HDUList) -> None:
+    """Refuse files without two images of one shape in e-/s."""
+    if not isinstance(hdus[0], fits.PrimaryHDU):
+        raise InputError(f"{path}: no image, expected a standard FITS file (SIMPLE = T) of images")
+    _check_size(path, hdus)
+    if len(hdus) < 2 or not hdus[1].is_image or not hdus[1].shape:
+        raise InputError(f"{path}: no error image, expected it in extension 1")
+    if len(hdus[0].shape) != 2:
+        raise InputError(f"{path}: no image, expected a 2-D flux image in the primary HDU")
+    if hdus[0].shape != hdus[1].shape:
+        raise InputError(f"{path}: flux {hdus[0].shape} and error {hdus[1].shape} differ in shape")
+    check_shape(hdus[0].shape, path)
+    for hdu in hdus[:2]:
+        check_unit(hdu.header, path)
 
 
 def _check_size(path: str, hdus: fits.HDUList) -> None:
@@ -124,6 +153,11 @@ def _pixels(
 
 
 def _wcs(header: fits.Header, path: str) -> WCS:
+    for key in ("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER"):
+        if key in header and not 0 <= entry(header, key, path, int) <= _HIGHEST_ORDER:
+            raise InputError(
+                f"{path}: {key} is {header[key]}, expected an order up to {_HIGHEST_ORDER}"
+            )
     with readable(path, "FITS WCS"):
         wcs = WCS(header)
     if not wcs.has_celestial or wcs.naxis != 2:

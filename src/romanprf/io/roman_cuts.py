@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,13 +15,17 @@ from typing import Any
 
 import asdf
 import numpy as np
+import psutil
 from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 
 from romanprf.core.image import Image, masked_image
 from romanprf.errors import InputError
 from romanprf.io.reading import (
+    check_shape,
+    check_unit,
     entry,
+    exposure_number,
     file_stamp,
     fitted_wcs,
     header_zero_point,
@@ -31,6 +36,7 @@ from romanprf.io.reading import (
     wfi_detector,
 )
 from romanprf.io.rimtimsim import sky_function
+from romanprf.io.times import julian_dates, time_scale
 
 
 def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> list[dict]:
@@ -38,11 +44,15 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
     del gain  # cubes are in electrons
     with _quietly(path), asdf.open(path, memmap=True, lazy_tree=True) as file:
         roman = _checked(file["roman"], path)
+        _check_memory(file, roman["data"], path)
         data, meta = roman["data"], roman["meta"]
         n, nrows, ncols = data["flux"].shape
+        check_unit(meta, path)
         series = {
             "exposure": _series(data, "exposureno", n, path, np.integer),
-            "time": _series(data, "time", n, path, np.floating),
+            "time": julian_dates(
+                _series(data, "time", n, path, np.floating), meta, "roman.data.time", path
+            ),
             "row0": _series(data, "row", n, path, np.integer),
             "column0": _series(data, "column", n, path, np.integer),
             "quality": _series(data, "quality", n, path, np.integer),
@@ -50,7 +60,7 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
         common = {
             "file": path,
             "format": "roman_cuts",
-            "time_scale": str(meta.get("TIMESYS", "utc")).lower(),
+            "time_scale": time_scale(meta, "utc", path),
             "exposure_time": positive(entry(meta, "EXPOSURE", path), "EXPOSURE", path),
             "filter": entry(meta, "FILTER", path, str).upper(),
             "detector": wfi_detector(entry(meta, "DETECTOR", path, str), path),
@@ -64,6 +74,7 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
         rows = []
         for plane in range(n):
             row = {**common, "plane": plane, **{k: v[plane].item() for k, v in series.items()}}
+            exposure_number(row["exposure"], "roman.data.exposureno", path)
             sky = sky_function(wcs[plane], row["row0"], row["column0"])
             row["wcs"] = fitted_wcs(sky, nrows, ncols, path)
             rows.append(summarised(row, functools.partial(_pixels, data, plane)))
@@ -71,15 +82,16 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
 
 
 def read_image(exposure: Mapping[str, Any]) -> Image:
-    """Pixels of one exposure of a cube; ``poisson_slope`` is 1 / EXPOSURE."""
+    """Pixels of one exposure of a cube; ``poisson_slope`` is 1 / EXPOSURE in its unit."""
     path, plane = exposure["file"], int(exposure["plane"])
     with _quietly(path):
         data = _checked(_kept_open(path, file_stamp(path))["roman"], path)["data"]
         if plane >= len(data["flux"]):
             raise InputError(f"{path}: no plane {plane}, the cube has {len(data['flux'])}")
         same_shape(exposure, data["flux"].shape[1:])
-        pixels = _pixels(data, plane, slice(None))
-        return masked_image(*pixels, poisson_slope=1.0 / exposure["exposure_time"])
+        gain = exposure["gain"]
+        slope = gain / exposure["exposure_time"]
+        return masked_image(*_pixels(data, plane, slice(None)), slope, gain)
 
 
 @contextmanager
@@ -98,7 +110,7 @@ def _kept_open(path: str, stamp: tuple[int, int]) -> asdf.AsdfFile:
     Parsing the WCS of a season's exposures takes seconds, and would delay each frame.
     """
     del stamp  # a changed file is opened anew
-    return asdf.open(path, memmap=True, lazy_tree=True)
+    return asdf.open(path, memmap=True, lazy_tree=True, validate_checksums=True)
 
 
 def _checked(roman: Mapping[str, Any], path: str) -> Mapping[str, Any]:
@@ -107,12 +119,29 @@ def _checked(roman: Mapping[str, Any], path: str) -> Mapping[str, Any]:
         if name not in roman:
             raise InputError(f"{path}: no entry roman.{name}, expected meta, wcs and data")
     for name in ("flux", "flux_err"):
-        if np.ndim(roman["data"].get(name)) != 3:
+        if len(getattr(roman["data"].get(name), "shape", ())) != 3:  # `np.ndim` would unpack it
             raise InputError(f"{path}: no images, expected a 3-D array roman.data.{name}")
     shapes = [tuple(roman["data"][name].shape) for name in ("flux", "flux_err")]
     if shapes[0] != shapes[1]:
         raise InputError(f"{path}: flux {shapes[0]} and error {shapes[1]} differ in shape")
+    if not shapes[0][0]:
+        raise InputError(f"{path}: a cube of no exposures, expected at least one")
+    check_shape(shapes[0][1:], path)
     return roman
+
+
+def _check_memory(file: asdf.AsdfFile, data: Mapping[str, Any], path: str) -> None:
+    """Refuse compressed images, which are unpacked as a whole, beyond the memory that is free."""
+    arrays = [data["flux"], data["flux_err"]]
+    size = sum(
+        a.dtype.itemsize * math.prod(a.shape) for a in arrays if file.get_array_compression(a)
+    )
+    free = psutil.virtual_memory().available
+    if size > free:
+        raise InputError(
+            f"{path}: compressed images of {size / 1e9:.3g} GB, expected less than the "
+            f"{free / 1e9:.3g} GB of memory that are free; store them uncompressed"
+        )
 
 
 def _series(data: Mapping[str, Any], name: str, n: int, path: str, kind: type) -> np.ndarray:

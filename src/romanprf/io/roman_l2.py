@@ -21,6 +21,7 @@ from romanprf.core.image import Image, masked_image
 from romanprf.errors import InputError
 from romanprf.flags import from_roman_dq
 from romanprf.io.reading import (
+    check_shape,
     configured,
     entry,
     fitted_wcs,
@@ -31,7 +32,8 @@ from romanprf.io.reading import (
     to_icrs,
     wfi_detector,
 )
-from romanprf.sky.wcs import SkyFunction
+from romanprf.io.times import checked_dates
+from romanprf.sky.wcs import SkyFunction, TangentWCS, image_centre
 
 #: Flux density of AB magnitude 0, Jy.
 _AB_ZERO = (1.0 * u.ABflux).to_value(u.Jy)
@@ -48,7 +50,8 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
     with _open(path) as model:
         nrows, ncols = model.data.shape
         meta = model.meta
-        time = entry(meta, "exposure.mid_time", path, Time)
+        time = _mid_time(meta, path)
+        wcs = fitted_wcs(_sky_function(meta, path), nrows, ncols, path)
         row = {
             "exposure": _number(meta, path),
             "file": path,
@@ -65,8 +68,8 @@ def exposure_rows(path: str, gain: float | None, zero_point: float | None) -> li
             "column0": 0,
             "gain": gain,
             "zero_point": _zero_point(meta, gain, zero_point, path),
-            "pixel_area": abs(_photometry(meta, "pixel_area", path)),
-            "wcs": fitted_wcs(_sky_function(meta, path), nrows, ncols, path),
+            "pixel_area": _pixel_area(meta, wcs, (nrows, ncols), path),
+            "wcs": wcs,
             "quality": 0,
         }
         return [summarised(row, lambda rows: _pixels(model, rows), partial(_quality, model))]
@@ -80,7 +83,7 @@ def read_image(exposure: Mapping[str, Any]) -> Image:
     has no ``var_poisson`` or no pixel with flux.
     """
     gain = exposure["gain"]
-    with _open(exposure["file"]) as model:
+    with _open(exposure["file"], check=True) as model:
         same_shape(exposure, model.data.shape)
         flux, flux_err, flags = _pixels(model, slice(None))
         slope = _poisson_slope(model, flux, flux_err, flags)
@@ -102,14 +105,14 @@ def _poisson_slope(
 
 
 @contextmanager
-def _open(path: str) -> Iterator[Any]:
-    """The data model, its arrays on disk, after checking that they are images."""
+def _open(path: str, check: bool = False) -> Iterator[Any]:
+    """The data model, its arrays on disk, that are images; ``check``: verify sums of blocks."""
     import roman_datamodels as rdm  # noqa: PLC0415  (a slow import, L2 files only)
 
     with (
         readable(path, "Roman WFI image"),
         warnings.catch_warnings(action="ignore", category=UserWarning),  # of renamed files
-        rdm.open(path, memmap=True) as model,
+        rdm.open(path, memmap=True, validate_checksums=check) as model,
     ):
         shapes = {}
         for name in ("data", "err", "dq"):
@@ -119,6 +122,7 @@ def _open(path: str) -> Iterator[Any]:
             shapes[name] = tuple(array.shape)
         if len(set(shapes.values())) > 1:
             raise InputError(f"{path}: images differ in shape: {shapes}")
+        check_shape(shapes["data"], path)
         yield model
 
 
@@ -154,6 +158,20 @@ def _number(meta: Any, path: str) -> int:
     return number
 
 
+def _mid_time(meta: Any, path: str) -> Time:
+    """Middle of the exposure, after checking that the exposure does not end before it starts."""
+    start, mid, end = (
+        entry(meta, f"exposure.{name}_time", path, Time) for name in ("start", "mid", "end")
+    )
+    if end < start:
+        raise InputError(
+            f"{path}: exposure.end_time is {end.isot}, expected a time that is not before "
+            f"start_time = {start.isot}"
+        )
+    checked_dates(mid.jd, "exposure.mid_time", path)
+    return mid
+
+
 def _positive(meta: Any, name: str, path: str) -> float:
     return positive(entry(meta, name, path), name, path)
 
@@ -168,11 +186,22 @@ def _photometry(meta: Any, name: str, path: str) -> float:
 
 def _zero_point(meta: Any, gain: float, zero_point: float | None, path: str) -> float:
     """AB magnitude of 1 e-/s: the file's, or else the configured one."""
-    if meta["photometry"].get("conversion_megajanskys") in (None, _NO_VALUE):
+    if not _stated(meta, "conversion_megajanskys"):
         return configured(zero_point, "zero_point", "the AB magnitude of 1 e-/s", path)
     conversion = _photometry(meta, "conversion_megajanskys", path)
     jansky = abs(conversion * _photometry(meta, "pixel_area", path)) * 1e6  # of 1 DN/s
     return float(-2.5 * np.log10(jansky / gain / _AB_ZERO))
+
+
+def _pixel_area(meta: Any, wcs: str, shape: tuple[int, int], path: str) -> float:
+    """Area (sr) to which the calibration refers; of the middle pixel if there is no calibration."""
+    if _stated(meta, "pixel_area") or _stated(meta, "conversion_megajanskys"):
+        return abs(_photometry(meta, "pixel_area", path))
+    return float(TangentWCS.from_json(wcs).pixel_area(*image_centre(shape)))
+
+
+def _stated(meta: Any, name: str) -> bool:
+    return meta["photometry"].get(name) not in (None, _NO_VALUE)
 
 
 def _sky_function(meta: Any, path: str) -> SkyFunction:

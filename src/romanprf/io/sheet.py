@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from romanprf.errors import InputError
+from romanprf.io.files import check_regular
 
 _COLUMNS = ("file", "exposure")
+#: Most digits of an exposure number: all that 64 bits hold.
+_DIGITS = 18
 
 
 def read_sheet(path: str | Path) -> list[dict[str, Any]]:
@@ -62,18 +65,20 @@ def read_sheet(path: str | Path) -> list[dict[str, Any]]:
 
 def _lines(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Number and cells of each line that is neither blank nor a comment."""
+    check_regular(path, "the exposure sheet")
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file, expected the exposure sheet") from None
+        text = Path(path).read_text(encoding="utf-8-sig")  # spreadsheets write a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error})") from None
     lines = enumerate(text.splitlines(), start=1)
     kept = [(n, line) for n, line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not kept:
         raise InputError(f"{path}: empty sheet, expected a header and at least one row")
-    cells = csv.reader((line for _, line in kept), delimiter="\t")
-    for (number, _), values in zip(kept, cells, strict=True):
+    for number, line in kept:
+        try:
+            (values,) = csv.reader([line], delimiter="\t", strict=True)
+        except csv.Error as error:  # a quotation mark without its partner, a cell of 128 kB
+            raise InputError(f"{path} line {number}: cannot be read as cells ({error})") from None
         yield number, [value.strip() for value in values]
 
 
@@ -89,6 +94,8 @@ def _expanded(name: str, exposure: str, where: str) -> list[dict[str, Any]]:
         return [{"file": file, "exposure": None} for file in files]
     if not plain:
         raise InputError(f"{where}: an exposure number needs a plain file, not the glob {name}")
-    if not exposure.isdecimal():
-        raise InputError(f"{where}: exposure is {exposure!r}, expected a whole number >= 0")
+    if not exposure.isdecimal() or len(exposure) > _DIGITS:
+        raise InputError(
+            f"{where}: exposure is {exposure!r}, expected a whole number of up to {_DIGITS} digits"
+        )
     return [{"file": name, "exposure": int(exposure)}]

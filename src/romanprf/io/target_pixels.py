@@ -20,8 +20,10 @@ from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS, NoWcsKeywordsFoundError
 
 from romanprf.errors import InputError
+from romanprf.io.files import first_bytes
 from romanprf.io.pixel_series import PixelSeries
-from romanprf.io.reading import entry, first_bytes, readable
+from romanprf.io.reading import entry, readable
+from romanprf.io.times import checked_dates, time_scale
 
 #: Bits of QUALITY that reject a cadence of Kepler or K2, the default bit mask of lightkurve 2.6
 #: (Lightkurve Collaboration 2018, ascl:1812.013): attitude tweak, safe mode, coarse point, Earth
@@ -189,9 +191,9 @@ def _read(tpf: Any, quality: int | str) -> _Target:
             name=name,
             place={"mission": mission, **keys},
             star=_star(primary, *_STAR[mission]),
-            time_scale=str(header.get("TIMESYS", "TDB")).lower(),
+            time_scale=time_scale(header, "TDB", name),
             cadence=_cadences(table["CADENCENO"])[good],
-            time=_numbers(table["TIME"][good]) + epoch,
+            time=checked_dates(_numbers(table["TIME"][good]) + epoch, "TIME", name),
             flux=flux,
             flux_err=flux_err,
             pos_corr1=_numbers(table["POS_CORR1"][good])[:, np.newaxis],

@@ -24,8 +24,13 @@ EXPOSURES = TableSchema(
         Column("ncols", I4, "pix", "columns of the array"),
         Column("row0", I4, "pix", "detector row of the first array row"),
         Column("column0", I4, "pix", "detector column of the first array column"),
-        Column("gain", F8, "electron / DN", "factor from the file's flux unit to electrons"),
-        Column("zero_point", F8, "mag(AB)", "AB magnitude of 1 e-/s"),
+        Column(
+            "gain",
+            F8,
+            "electron / DN",
+            "factor from the file's flux unit to electrons and to the zero point",
+        ),
+        Column("zero_point", F8, "mag(AB)", "AB magnitude of 1 e-/s, the same in a run"),
         Column(
             "pixel_area",
             F8,

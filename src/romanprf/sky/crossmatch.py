@@ -14,6 +14,7 @@ import pandas as pd
 from astropy import units as u
 from astropy.coordinates import SkyCoord, search_around_sky
 from scipy.ndimage import uniform_filter
+from scipy.stats import poisson
 
 from romanprf.config import Crossmatch
 from romanprf.core.statistics import MAD_SCALE
@@ -24,6 +25,18 @@ from romanprf.sky.wcs import ARCSEC, deproject, project
 AMBIGUOUS_CHI2 = 4.0
 #: Reference stars, the brightest, from which the first offset is estimated: enough for a peak.
 _BRIGHT = 50_000
+#: Least part of the sources that both catalogues could have that is matched.
+LEAST_MATCHED = 0.1
+#: Largest probability that chance gives as many matches.
+_CHANCE = 1e-3
+#: Distance, in match radii, by which a catalogue is moved to count chance matches.
+_AWAY = 4.0
+#: Directions in which it is moved.
+_DIRECTIONS = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+#: The offset is measured from pairs whose errors are at most this times those of the best tenth.
+_PRECISE = 2.0
+#: Of no more pairs than this all are used.
+_FEW = 10
 #: The iteration ends when the offset moves by less than this, arcsec.
 _SETTLED = 1e-5
 #: Most iterations of matching and measuring the offset: matches could alternate for ever.
@@ -87,7 +100,8 @@ def match(
     A pair's score is its distance in sigmas: chi2 = (east / sigma)^2 + (north / sigma)^2 +
     (magnitude difference / sigma)^2, after the offset between the catalogues in position and
     magnitude is taken out.  Each member must be the other's best candidate.  The offset is the
-    median over unambiguous matches, repeated with new matches until it settles.
+    median over unambiguous matches that are nearly as precise as the best tenth, repeated with new
+    matches until it settles.
 
     Parameters
     ----------
@@ -107,7 +121,13 @@ def match(
     points = plane(catalogue, ra0, dec0), plane(reference, ra0, dec0)
     errors = position_errors(catalogue), position_errors(reference)
     typical = float(np.hypot(_median(errors[0]), _median(errors[1])))
-    offset = _first_offset(*points, reference["mag"].to_numpy(), settings.match_radius, typical)
+    everything = np.arange(len(reference))
+    for rows in (_precise(everything, errors[1]), everything):
+        place, mag = points[1][rows], reference["mag"].to_numpy()[rows]
+        first = _first_offset(points[0], place, mag, settings.match_radius, typical)
+        if first is not None:
+            break
+    offset = np.zeros(2) if first is None else first
     candidates = _candidates(catalogue, reference, points, errors, offset, settings)
 
     # Chance pairs are spread evenly over the circle: among the closest pairs, most are true.
@@ -116,7 +136,7 @@ def match(
     for _ in range(_MAX_ITERATIONS):
         chi2 = candidates.chi2(offset, magnitude_offset)
         pairs, ambiguous = _mutual_best(candidates, chi2, settings.match_sigma)
-        clear = pairs[~ambiguous] if not ambiguous.all() else pairs
+        clear = _precise(pairs[~ambiguous] if not ambiguous.all() else pairs, candidates.sigma)
         if not len(clear):
             break
         previous = offset
@@ -133,6 +153,74 @@ def match(
         offset_err=_median_error(candidates.delta[clear] - offset, candidates.sigma[clear]),
         magnitude_offset=magnitude_offset,
     )
+
+
+def doubt(
+    catalogue: pd.DataFrame,
+    reference: pd.DataFrame,
+    found: Matches,
+    settings: Crossmatch,
+    ra0: float,
+    dec0: float,
+) -> str | None:
+    """Why matches prove nothing about the offset between two catalogues; None if they do.
+
+    They do if a tenth of the sources that both catalogues could have are matched, and chance gives
+    as many with a probability below 1e-3.  What chance gives is counted with the catalogue moved
+    away, four times.  One match more comes from each offset that a chance pair suggests.
+
+    Parameters
+    ----------
+    catalogue, reference, settings, ra0, dec0
+        As for `match`.
+    found : Matches
+        Its result.
+
+    Returns
+    -------
+    str or None
+        The numbers, for a message.
+    """
+    brightest = np.argsort(reference["mag"].to_numpy(), kind="stable")[:_BRIGHT]
+    points = plane(catalogue, ra0, dec0) + found.offset, plane(reference, ra0, dec0)
+    errors = position_errors(catalogue), position_errors(reference)[brightest]
+    ours, theirs = _within_both(*points, settings.match_radius)
+    possible, n = int(min(ours.sum(), theirs.sum())), len(found.catalogue)
+
+    def count(away: np.ndarray) -> int:
+        moved = points[0] + _AWAY * settings.match_radius * away, points[1][brightest]
+        pairs = _candidates(
+            catalogue, reference.iloc[brightest], moved, errors, np.zeros(2), settings
+        )
+        chi2 = pairs.chi2(np.zeros(2), found.magnitude_offset)
+        return len(_mutual_best(pairs, chi2, settings.match_sigma)[0])
+
+    chance = float(np.mean([count(away) for away in _DIRECTIONS]))
+    bright = int(np.isin(found.reference, brightest).sum())
+    pairs = _expected_pairs(points[0][ours], points[1][theirs], settings.match_radius)
+    # Each pair within the radius could have given the offset, and itself as a match.
+    if n and n >= LEAST_MATCHED * possible and pairs * poisson.sf(bright - 2, chance) < _CHANCE:
+        return None
+    share = len(brightest) / max(len(reference), 1)
+    return f"{n} of {possible} sources ({chance / share:.1f} would by chance)"
+
+
+def _within_both(
+    ours: np.ndarray, theirs: np.ndarray, radius: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which points of either catalogue lie in the rectangle of the other."""
+
+    def inside(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+        low, high = others.min(axis=0) - radius, others.max(axis=0) + radius
+        return ((points >= low) & (points <= high)).all(axis=1)
+
+    return inside(ours, theirs), inside(theirs, ours)
+
+
+def _expected_pairs(ours: np.ndarray, theirs: np.ndarray, radius: float) -> float:
+    """Pairs at most ``radius`` apart among points spread at random over the larger rectangle."""
+    areas = [np.prod(np.ptp(points, axis=0)) for points in (ours, theirs) if len(points)]
+    return len(ours) * len(theirs) * np.pi * radius**2 / max([radius**2, *areas])
 
 
 def plane(table: pd.DataFrame, ra0: float, dec0: float) -> np.ndarray:
@@ -184,14 +272,14 @@ def _pairs(first: np.ndarray, second: np.ndarray, radius: float) -> tuple[np.nda
 
 def _first_offset(
     catalogue: np.ndarray, reference: np.ndarray, mag: np.ndarray, radius: float, sigma: float
-) -> np.ndarray:
-    """The offset (arcsec) that the most pairs share, or 0 where no value stands out.
+) -> np.ndarray | None:
+    """The offset (arcsec) that the most pairs share, or None where no value stands out.
 
     True pairs pile up in one spot of the plane of offsets, chance pairs spread evenly; in a
     crowded field nearest neighbours are mostly chance and would give a wrong offset.
     """
     if not len(catalogue) or not len(reference):
-        return np.zeros(2)
+        return None
     reach = 2.0 * radius
     bright = np.argsort(mag, kind="stable")[:_BRIGHT]
     i, j = _pairs(reference[bright], catalogue, reach)
@@ -203,11 +291,23 @@ def _first_offset(
     chance = len(delta) * 9.0 / (0.25 * np.pi * n_bins**2)
     peak = np.unravel_index(np.argmax(smooth), smooth.shape)
     if smooth[peak] < max(5.0, chance + 5.0 * np.sqrt(chance)):
-        return np.zeros(2)
+        return None
     width = edges[1] - edges[0]
     centre = edges[list(peak)] + 0.5 * width
     near = np.abs(delta - centre).max(axis=1) < 1.5 * width
     return np.median(delta[near], axis=0)
+
+
+def _precise(pairs: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Pairs that are nearly as precise as the best tenth, or the best ten, of them.
+
+    Stars of unknown motion are not: a common motion, as of a cluster, does not average out.
+    """
+    if len(pairs) <= _FEW:
+        return pairs
+    errors = sigma[pairs].max(axis=1)
+    best = np.partition(errors, max(_FEW, len(pairs) // 10))[max(_FEW, len(pairs) // 10)]
+    return pairs[errors <= _PRECISE * best]
 
 
 def _candidates(

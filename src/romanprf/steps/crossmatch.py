@@ -22,7 +22,16 @@ from romanprf.prf import LogPolarPRF
 from romanprf.search.align import View, align, expected
 from romanprf.search.detect import detect
 from romanprf.sky import blends
-from romanprf.sky.crossmatch import Matches, match, position_errors, shift
+from romanprf.sky.crossmatch import (
+    LEAST_MATCHED,
+    Matches,
+    doubt,
+    match,
+    position_errors,
+    shift,
+)
+from romanprf.sky.duplicates import REACH as REPEATS
+from romanprf.sky.duplicates import crowded_row, find_repeats
 from romanprf.sky.field import SkyRegion
 from romanprf.sky.pattern import REACH
 from romanprf.sky.sources import described
@@ -43,6 +52,9 @@ _FARTHEST = 100.0
 _UNKNOWN_MAGNITUDE, _UNKNOWN_ERROR = 25.0, 50.0
 #: A whole catalogue is moved by no less than this, pixels: registration measures smaller shifts.
 _LEAST_MOVE = 0.3
+#: Largest part of a catalogue that may be in pairs of similar rows beyond those of chance, too far
+#: apart to be merged.
+_MOST_REPEATED = 0.01
 #: Epochs that differ by less than this are the same, years.
 _SAME_EPOCH = 0.01
 
@@ -85,13 +97,9 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
     sources, metadata = _aligned(sources, views, region, path)
     if "reference" in inputs:
         reference = _load(inputs["reference"], Reference(**params["reference"]), settings, region)
-        sources, offsets = _matched(sources, reference, settings, region)
-        if not sources["match_id"].notna().any():
-            raise InputError(
-                f"{inputs['reference']}: none of its {len(reference)} sources in the field "
-                f"matches {path}, expected some within crossmatch.match_radius = "
-                f"{settings.match_radius} arcsec; check frames, epochs and magnitudes"
-            )
+        sources, offsets = _matched(
+            sources, reference, settings, region, (path, inputs["reference"])
+        )
         # The exposures need not be in the frame of the reference.
         sources, moved = _aligned(sources, views, region, path)
         metadata |= offsets | moved
@@ -223,15 +231,41 @@ def _load(
     calibrates = isinstance(catalogue, Catalogue) and catalogue.calibrates
     table = read_catalogue(path, catalogue.columns, catalogue.frame, calibrates)
     table = dated(completed(table, settings, path), catalogue, region.epoch, path)
-    unknown = table["mag"].isna()
-    table["mag"] = table["mag"].where(~unknown, _UNKNOWN_MAGNITUDE)
-    table["mag_err"] = table["mag_err"].where(~unknown, _UNKNOWN_ERROR)
+    for axis in ("ra", "dec"):
+        table[f"{axis}_err"] = np.hypot(table[f"{axis}_err"], table.pop(f"{axis}_rounding"))
     # The catalogue as a whole may still move, and a source by the offset between catalogues.
     moved = at_epoch(table, region.epoch)
     near = _near(moved, region, settings, 4.0 * settings.match_radius + REACH)
     if not near.any():
         raise _no_overlap(path, table, region)
-    return table[near].reset_index(drop=True).assign(n_merged=1)
+    table = _once(table[near], settings, path).reset_index(drop=True)
+    unknown = table["mag"].isna()
+    return table.assign(
+        mag=table["mag"].where(~unknown, _UNKNOWN_MAGNITUDE),
+        mag_err=table["mag_err"].where(~unknown, _UNKNOWN_ERROR),
+        n_merged=1,
+    )
+
+
+def _once(table: pd.DataFrame, settings: Crossmatch, path: str | Path) -> pd.DataFrame:
+    """The table without rows that list a star again."""
+    crowd = crowded_row(table["ra"].to_numpy(), table["dec"].to_numpy())
+    if crowd is not None:
+        raise InputError(
+            f"{path}: row {table.index[crowd[0]] + 1}: {crowd[1]} rows within 0.1 arcsec, expected "
+            "a catalogue of stars, each listed once"
+        )
+    found = find_repeats(table, settings.blend_limit)
+    if found.apart - found.chance > _MOST_REPEATED * len(table):
+        raise InputError(
+            f"{path}: {found.apart} pairs of rows {settings.blend_limit:g} to {REPEATS:g} arcsec "
+            f"apart have the same magnitude, expected {found.chance:.0f} in a catalogue that lists "
+            "each star once; match its parts first"
+        )
+    repeated = int(found.same.sum())
+    if repeated:
+        logger.warning("%s: %d rows list a star again and are left out", path, repeated)
+    return table[~found.same]
 
 
 def dated(
@@ -297,7 +331,11 @@ def _no_overlap(path: str | Path, table: pd.DataFrame, region: SkyRegion) -> Inp
 
 
 def _matched(
-    sources: pd.DataFrame, reference: pd.DataFrame, settings: Crossmatch, region: SkyRegion
+    sources: pd.DataFrame,
+    reference: pd.DataFrame,
+    settings: Crossmatch,
+    region: SkyRegion,
+    files: tuple[str | Path, str | Path],
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Sources in the frame of the reference, and the offsets between the catalogues as metadata.
 
@@ -309,6 +347,13 @@ def _matched(
     reference = blends.merge(at_epoch(reference, epoch), settings.blend_limit)
     centre = region.ra0, region.dec0
     found = match(sources, reference, settings, *centre)
+    why = doubt(sources, reference, found, settings, *centre)
+    if why is not None:
+        raise InputError(
+            f"{files[1]}: it matches {why} of {files[0]} within crossmatch.match_radius = "
+            f"{settings.match_radius} arcsec, expected at least {LEAST_MATCHED:.0%} and more than "
+            "by chance; check frames, epochs and magnitudes"
+        )
     ra, dec = shift(sources["ra"].to_numpy(), sources["dec"].to_numpy(), found.offset, *centre)
     sources = sources.assign(ra=ra, dec=dec)
     ours, theirs = found.catalogue, reference.iloc[found.reference]

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from romanprf.config import Exposures
 from romanprf.errors import InputError
 from romanprf.io.exposure import Exposure
-from romanprf.io.images import check_one_setup, exposure_rows
+from romanprf.io.images import check_one_setup, exposure_rows, with_one_zero_point
 from romanprf.io.reading import file_stamp
 from romanprf.io.tables import provenance, read_metadata, read_table, write_table
 from romanprf.schemas import EXPOSURES
@@ -58,10 +58,11 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         raise InputError("no images, expected at least one file in the exposure sheet")
     rows.sort(key=lambda row: row["exposure"])
     _check_together(rows)
-    table = pd.DataFrame(rows)
     metadata = {"files": json.dumps(keys), "field": json.dumps(asdict(sky_region(rows)))}
-    for path in (outputs["exposures"], params["cache"]):
-        write_table(path, table, EXPOSURES, origin, metadata)
+    # The cache holds what the files say, whichever of them is the first.
+    tables = {params["cache"]: rows, outputs["exposures"]: with_one_zero_point(rows)}
+    for path, table in tables.items():
+        write_table(path, pd.DataFrame(table), EXPOSURES, origin, metadata)
 
 
 def sky_region(rows: Sequence[Mapping[Any, Any]]) -> SkyRegion:
@@ -78,7 +79,7 @@ def _known(path: str | Path) -> dict[str, list[dict]]:
     try:
         keys = json.loads(read_metadata(path, EXPOSURES)["files"])
         table = read_table(path, EXPOSURES)
-    except (InputError, LookupError):  # a table of another version
+    except (ValueError, LookupError, OSError):  # damaged, or of another version
         return {}
     return {keys[file]: rows.to_dict("records") for file, rows in table.groupby("file")}
 

@@ -120,7 +120,8 @@ def test_a_magnitude_of_another_filter_does_not_calibrate(tmp_path: Path, caplog
         ("ra_error", np.inf, "mas", "row 2: ra_error is inf, expected an error of less than 1 deg"),
         ("dec_error", 2.0, "deg", "row 2: dec_error is 7199999.9"),
         ("pmra_error", 4e6, "mas / yr", "row 2: pmra_error is 4000000.0, expected an error"),
-        ("parallax", -np.inf, "mas", "row 2: parallax is -inf, expected less than 1 degree"),
+        ("parallax", -np.inf, "mas", "row 2: parallax is -inf, expected less than 1 arcsec"),
+        ("pmra", -999999.0, "mas / yr", "row 2: pmra is -999999.0, expected less than 20 arcsec"),
         ("ra_dec_corr", 1.5, "", "row 2: ra_dec_corr is 1.5, expected a correlation from -1 to 1"),
     ],
 )

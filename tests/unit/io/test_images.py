@@ -170,6 +170,18 @@ def test_l2_config_zero_point_when_file_has_none(tmp_path: Path) -> None:
     assert "set exposures.zero_point" in complaint(path, zero_point=None)
 
 
+@pytest.mark.parametrize("unknown", [None, -999999.0])
+def test_l2_without_flux_calibration(tmp_path: Path, unknown: float | None) -> None:
+    model = files.l2_model()
+    model.meta["photometry"]["conversion_megajanskys"] = unknown
+    model.meta["photometry"]["pixel_area"] = unknown
+    path = files.write_l2(tmp_path / "a", model)
+    row = one(path)
+    assert row["zero_point"] == ZERO_POINT
+    assert row["pixel_area"] == pytest.approx(np.deg2rad(files.SCALE) ** 2, rel=1e-6, abs=0.0)
+    assert "set exposures.zero_point" in complaint(path, zero_point=None)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -1.0])
 def test_bad_errors_mask(tmp_path: Path, bad: float) -> None:
     flux, flux_err = files.pixels()

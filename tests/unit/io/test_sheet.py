@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,11 @@ def test_existing_file_with_brackets_is_not_a_glob(folder: Path) -> None:
         ("file\texposure\nb*.fits\t3\n", "line 2: an exposure number needs a plain file"),
         ("file\texposure\na1.fits\tseven\n", "line 2: exposure is 'seven', expected a whole"),
         ("file\texposure\na1.fits\t-1\n", "line 2: exposure is '-1'"),
+        ("file\texposure\na1.fits\t1234567890123456789\n", "of up to 18 digits"),
+        ('file\n"a1.fits\n', "line 2: cannot be read as cells"),
+        ('file\n"a1.fits\nb1.fits"\n', "line 2: cannot be read as cells"),
+        (f"file\n{'x' * 200_000}\n", "line 2: cannot be read as cells"),
+        (f"file\n{'x' * 20_000}\n", "line 2: no such file"),
         ("file\nb1.fits\n\nb*.fits\n", "line 4: b1.fits is already named on line 2"),
         ("file\na1.fits\n./a1.fits\n", "line 3: ./a1.fits is already named on line 2"),
     ],
@@ -75,11 +81,19 @@ def test_bad_sheets(folder: Path, text: str, expected: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_header(folder: Path) -> None:
+    path = write(folder, "\ufefffile\na1.fits\n")
+    assert read_sheet(path) == [{"file": "a1.fits", "exposure": None}]
+
+
 def test_unreadable_sheets(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(InputError, match="is not a regular file, expected the exposure sheet"):
+        read_sheet(folder / "pipe")
     with pytest.raises(InputError, match=r"none\.tsv: no such file, expected the exposure sheet"):
         read_sheet(folder / "none.tsv")
     (folder / "exposures.tsv").write_bytes(b"file\n\xff\xfe\n")
     with pytest.raises(InputError, match="cannot be read as text"):
         read_sheet(folder / "exposures.tsv")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a directory, expected the exposure sheet"):
         read_sheet(folder)

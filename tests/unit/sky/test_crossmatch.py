@@ -127,6 +127,18 @@ def test_ambiguous_where_a_second_candidate_of_either_side_is_nearly_as_good(
     assert found.ambiguous.tolist() == [False] * 5 + [ambiguous]
 
 
+@pytest.mark.parametrize("part", [0.3, 0.8])
+def test_stars_of_unknown_motion_do_not_give_the_offset(part):
+    rng = np.random.default_rng(11)
+    x, y = rng.uniform(-20.0, 20.0, (2, 400))
+    unknown = rng.random(400) < part  # moved by what all stars have in common
+    catalogue = _table(x, y, np.full(400, 20.0))
+    error = np.where(unknown, 45.0, 1.0)
+    drift = 0.07 * unknown
+    reference = _table(x + drift, y, np.full(400, 20.0), ra_err=error, dec_err=error)
+    np.testing.assert_allclose(_match(catalogue, reference).offset, 0.0, atol=1e-9)
+
+
 def test_too_far_in_sigmas_is_no_match():
     x, y, mag = np.arange(5) * 3.0, np.zeros(5), np.full(5, 20.0)
     reference = _table([*x, 20.0, 30.0, 40.0], [*y, 0, 0, 0], [*mag, 20, 20, 20])

@@ -116,9 +116,24 @@ def test_unusable_exposure_is_kept(tmp_path: Path) -> None:
     assert table["flags"].tolist() == [0, ExposureFlag.UNUSABLE]
 
 
-def test_different_zero_points_go_together(tmp_path: Path) -> None:
-    paths = [frame(tmp_path, 3), frame(tmp_path, 4, ABMAGZP=26.0)]
-    assert read_exposures(run(tmp_path, sheet(*paths)))["zero_point"].tolist() == [27.5, 26]
+def test_fluxes_have_the_zero_point_of_the_first_exposure(tmp_path: Path, caplog) -> None:
+    flux, flux_err = files.pixels()
+    factor = 10.0 ** (0.4 * (27.5 - 26.0))
+    same = frame(tmp_path, 3)
+    other = frame(tmp_path, 4, flux=flux / factor, flux_err=flux_err / factor, ABMAGZP=26.0)
+    table = read_exposures(run(tmp_path, sheet(same, other)))
+    assert "the zero point is 27.5000 in " in caplog.text
+    assert table["zero_point"].tolist() == [27.5, 27.5]
+    first, second = (images.read_image(row) for row in table.to_dict("records"))
+    np.testing.assert_allclose(second.flux, first.flux, rtol=1e-6)
+    np.testing.assert_allclose(second.flux_err, first.flux_err, rtol=1e-6)
+    assert second.poisson_slope == pytest.approx(factor * first.poisson_slope)
+    # The same from the cache, and by the other's zero point where that comes first.
+    again = read_exposures(run(tmp_path, sheet(same, other)))
+    assert again["gain"].tolist() == table["gain"].tolist()
+    earlier = read_exposures(run(tmp_path, sheet(same, other, numbers={1: 1})))
+    assert earlier["zero_point"].tolist() == [26.0, 26.0]
+    assert set(earlier["content_hash"]).isdisjoint(table["content_hash"][:1])
 
 
 @pytest.mark.parametrize(
