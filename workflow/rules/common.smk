@@ -2,10 +2,10 @@
 
 import sys
 
-from romanprf.config import load_config
+from romanprf.config import load_config, read_settings
 from romanprf.errors import InputError
 from romanprf.workflow import dependencies, lock
-from romanprf.workflow.paths import Paths
+from romanprf.workflow.paths import Paths, usable
 from romanprf.workflow.plan import Plan
 
 
@@ -25,8 +25,10 @@ def learning_table(wildcards=None):
 
 
 try:
+    for file in workflow.configfiles:
+        read_settings(file)  # refuses what Snakemake has read without a word
     settings = load_config(config)
-    paths = Paths(settings.results)
+    paths = Paths(usable(settings.results))
     plan = Plan(settings, paths, exposures_table, learning_table)
 except InputError as error:
     # Snakemake would add line numbers of this file to an exception.

@@ -25,10 +25,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import llvmlite.binding
-import numba
 import numpy as np
-from numba.core.caching import FunctionCache
 from threadpoolctl import threadpool_limits
+
+from romanprf.errors import InputError
+
+try:
+    import numba
+except ValueError as error:
+    threads = os.environ.get("NUMBA_NUM_THREADS")
+    raise InputError(
+        f"NUMBA_NUM_THREADS is {threads!r}, expected a whole number of at least 1"
+    ) from error
+from numba.core.caching import FunctionCache
 
 #: Parameters of ``mallopt``.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4

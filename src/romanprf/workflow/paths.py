@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import stat
 from pathlib import Path
+
+from romanprf.errors import InputError
+
+#: Length of the longest name of a file below the results folder, with its folders, about.
+_LONGEST = 100
 
 
 class Paths:
@@ -56,3 +63,30 @@ class Paths:
 def batch_name(exposure: int, batch_size: int) -> str:
     """Batch of an exposure: a fixed range of numbers, which new exposures do not shift."""
     return f"{exposure // batch_size:05d}"
+
+
+def usable(results: Path) -> Path:
+    """The results folder, if it is one or can be made.
+
+    Raises
+    ------
+    InputError
+        If something else has its name, or no file in it can have one.
+    """
+    if results.is_symlink() and not results.exists():
+        raise InputError(f"results: {results} is a link to nothing, expected a folder")
+    for place in (results / ("a" * _LONGEST), results):
+        try:
+            if not stat.S_ISDIR(place.stat().st_mode):
+                raise InputError(f"results: {results} is a file, expected a folder")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            message = f"results: {place}: {error.strerror}, expected a folder that can be made"
+            raise InputError(message) from None
+    return results
+
+
+def is_batch(path: str | Path) -> bool:
+    """Whether this is the name of a table of one batch."""
+    return re.fullmatch(r"batch=\d{5,}\.parquet", Path(path).name) is not None
