@@ -7,14 +7,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import psutil
-import yaml
 
-from romanprf.config import load_config
+from romanprf.config import load_config, read_settings
 from romanprf.errors import InputError
-from romanprf.workflow.paths import Paths
+from romanprf.workflow.paths import Paths, usable
 
 #: Settings that the workflow reads first.
 _DEFAULT = "config/config.yaml"
@@ -103,21 +101,10 @@ def _repeat_complaints(paths: Paths, since: float) -> None:
 
 def _results(config: str) -> Path:
     """Results folder: values in ``config`` replace those of the default file."""
-    settings = _read(_DEFAULT) if Path(_DEFAULT).exists() else {}
-    settings |= _read(config)
-    return load_config({key: settings[key] for key in settings.keys() & {"results"}}).results
-
-
-def _read(path: str) -> dict[str, Any]:
-    try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file, expected settings in YAML") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{path}: expected settings as 'key: value' lines")
-    return settings
+    settings = read_settings(_DEFAULT) if Path(_DEFAULT).exists() else {}
+    settings |= read_settings(config)
+    results = load_config({key: settings[key] for key in settings.keys() & {"results"}}).results
+    return usable(results)
 
 
 if __name__ == "__main__":
