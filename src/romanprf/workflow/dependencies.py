@@ -43,8 +43,8 @@ def catalogue_files(settings: Config, paths: Paths) -> dict[str, str]:
     given = {"catalogue": settings.catalogue.path, "reference": settings.reference.path}
     files = {name: str(path) for name, path in given.items() if path is not None}
     for name, path in files.items():
-        if not Path(path).is_file():
-            raise InputError(f"{path}: no such file, expected the table of {name}.path")
+        if not os.path.isfile(path):
+            raise InputError(f"{path[:200]}: no such file, expected the table of {name}.path")
     return {"catalogue": paths.catalogue, **files} if settings.demo else files
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 from pathlib import Path
 
 from romanprf.errors import InputError
@@ -73,17 +72,17 @@ def usable(results: Path) -> Path:
     InputError
         If something else has its name, or no file in it can have one.
     """
-    if results.is_symlink() and not results.exists():
-        raise InputError(f"results: {results} is a link to nothing, expected a folder")
-    for place in (results / ("a" * _LONGEST), results):
-        try:
-            if not stat.S_ISDIR(place.stat().st_mode):
-                raise InputError(f"results: {results} is a file, expected a folder")
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            message = f"results: {place}: {error.strerror}, expected a folder that can be made"
-            raise InputError(message) from None
+    expected = f"results: {str(results)[:100]!r}: %s, expected a folder or the name of a new one"
+    try:
+        if results.is_symlink() and not results.exists():
+            raise InputError(expected % "a link to nothing")
+        if results.exists() and not results.is_dir():
+            raise InputError(expected % "not a folder")
+        (results / ("a" * _LONGEST)).stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(expected % error.strerror) from None
     return results
 
 
