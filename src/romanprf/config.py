@@ -73,6 +73,13 @@ class Exposures(_Section):
     )
 
 
+def _plain_name(value: Any) -> Any:
+    """A file name that Snakemake takes as it is."""
+    if not str(value).isprintable() or set(str(value)) & set("{}<>"):
+        raise ValueError("expected a name without {}<> and control characters")
+    return value
+
+
 class _Table(_Section):
     """A table of stars."""
 
@@ -91,6 +98,11 @@ class _Table(_Section):
         "epoch, parallax, pmra, pmdec, their errors (ra_err ...) and correlations (ra_dec_corr "
         "...), mag_err. The names of TRExS, Roman, Gaia, VIRAC2 and 2MASS are built in.",
     )
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _name_of_a_file(cls, value: Any) -> Any:
+        return _plain_name(value) if isinstance(value, (str, Path)) else value
 
 
 class Catalogue(_Table):
@@ -425,8 +437,8 @@ class Config(_Section):
 
     results: Path = Field(
         Path("results"),
-        description="Folder of everything that is written. Its name has no braces, which stand "
-        "for parts of file names in the workflow.",
+        description="Folder of everything that is written. Names of folders and catalogues have "
+        "no {}<>, which stand for parts of names in the workflow.",
     )
     exposures: Exposures = Exposures()
     catalogue: Catalogue = Catalogue()
@@ -441,10 +453,9 @@ class Config(_Section):
     @field_validator("results", mode="before")
     @classmethod
     def _name_of_a_folder(cls, value: Any) -> Any:
-        text = str(value) if isinstance(value, (str, Path)) else ""
-        if not text.strip() or not text.isprintable() or set(text) & set("{}"):
-            raise ValueError("expected the name of a folder, without braces or control characters")
-        return value
+        if not isinstance(value, (str, Path)) or not str(value).strip():
+            raise ValueError("expected the name of a folder")
+        return _plain_name(value)
 
     @model_validator(mode="after")
     def _images_and_catalogue(self) -> Config:

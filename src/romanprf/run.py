@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -12,10 +13,15 @@ import psutil
 
 from romanprf.config import load_config, read_settings
 from romanprf.errors import InputError
-from romanprf.workflow.paths import Paths, usable
+from romanprf.workflow.paths import Paths, check_writable, usable
 
 #: Settings that the workflow reads first.
 _DEFAULT = "config/config.yaml"
+#: The last line where no job says why the run failed.
+_UNEXPLAINED = (
+    "romanprf: Snakemake ended with code {code}, expected 0; why is above and in the last file of "
+    ".snakemake/log; a job without a word was killed: is there enough memory?"
+)
 #: Seconds between two measurements of the memory.
 _INTERVAL = 0.2
 
@@ -54,6 +60,7 @@ def main(config: str, *options: str) -> int:
     """Run the workflow, write its report and print where the results are and what they cost."""
     try:
         paths = Paths(_results(config))
+        check_writable(paths.root)
     except InputError as error:
         print(f"romanprf: {error}", file=sys.stderr)
         return 1
@@ -62,7 +69,9 @@ def main(config: str, *options: str) -> int:
     for command in (snakemake, [*snakemake, "--report", paths.report]):
         code, wall, memory = measured(command)
         if code:
-            _repeat_complaints(paths, time.time() - wall)
+            # The Snakefile ends with this code when it has said why.
+            if not _repeat_complaints(paths, time.time() - wall) and code != os.EX_DATAERR:
+                print(_UNEXPLAINED.format(code=code), file=sys.stderr)
             return code
         seconds, peak = seconds + wall, max(peak, memory)
     cost = f"{seconds:.0f} s, peak memory {peak / 1e9:.2f} GB"
@@ -89,14 +98,17 @@ def verdict(path: str | Path) -> str:
     return f"{number}: {messages[0]}"
 
 
-def _repeat_complaints(paths: Paths, since: float) -> None:
-    """Print the messages of failed jobs again, below all output of Snakemake."""
+def _repeat_complaints(paths: Paths, since: float) -> int:
+    """Print the messages of failed jobs again, below all output of Snakemake; their number."""
+    said = 0
     for log in sorted(Path(paths.log("*")).parent.glob("*.log")):
         if log.stat().st_mtime >= since:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
             for line in lines:
                 if line.startswith("romanprf "):
                     print(line, file=sys.stderr)
+                    said += 1
+    return said
 
 
 def _results(config: str) -> Path:

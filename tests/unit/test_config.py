@@ -88,7 +88,16 @@ def test_examples_are_valid(path):
         ),
         *[
             ({"results": value}, "config: results: expected the name of a folder")
-            for value in (None, 3, ["a"], "", " ", "a{batch}", "a\nb", "a\0b", True)
+            for value in (None, 3, ["a"], "", " ", True)
+        ],
+        *[
+            ({section: {key: value}}, f"{section}.{key}: expected a name without {{}}<> and")
+            for section, key in (("catalogue", "path"), ("reference", "path"))
+            for value in ("a{batch}", "<b>", "a\nb", "a\0b")
+        ],
+        *[
+            ({"results": value}, "config: results: expected a name without {}<> and control")
+            for value in ("a{batch}", "<b>", "a\nb", "a\0b")
         ],
         ({"x" * 10**6: 1}, "unknown key 'xxx"),
     ],

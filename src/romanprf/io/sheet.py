@@ -72,8 +72,13 @@ def _lines(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     kept = [(n, line) for n, line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not kept:
         raise InputError(f"{path}: empty sheet, expected a header and at least one row")
-    cells = csv.reader((line for _, line in kept), delimiter="\t")
-    for (number, _), values in zip(kept, cells, strict=True):
+    for number, line in kept:
+        try:
+            [values] = csv.reader([line], delimiter="\t", strict=True)
+        except csv.Error as error:  # a quote without an end, a cell of 128 kB
+            raise InputError(f"{path} line {number}: {error}, expected cells of text") from None
+        if not all(map(str.isprintable, values)):
+            raise InputError(f"{path} line {number}: control characters, expected cells of text")
         yield number, [value.strip() for value in values]
 
 

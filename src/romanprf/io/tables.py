@@ -208,9 +208,10 @@ def read_metadata(path: str | Path, schema: TableSchema) -> dict[str, str]:
     """Metadata of a table, after checking that it is one of this schema and version."""
     try:
         stored = pq.read_schema(path)
+        types = dict(zip(stored.names, stored.types, strict=True))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, expected a romanprf {schema.name} table") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, schema, error) from None
     metadata = {
         key.decode(errors="replace"): value.decode(errors="replace")
@@ -223,7 +224,7 @@ def read_metadata(path: str | Path, schema: TableSchema) -> dict[str, str]:
             f"found {found[0]} version {found[1]}; remove it and run again"
         )
     for column in schema.columns:
-        if column.name not in stored.names or stored.field(column.name).type != column.type:
+        if types.get(column.name) != column.type:
             raise _damaged(path, schema, f"no column {column.name} of type {column.type}")
     return metadata
 

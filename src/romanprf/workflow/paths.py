@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from pathlib import Path
 
 from romanprf.errors import InputError
@@ -84,6 +86,29 @@ def usable(results: Path) -> Path:
     except OSError as error:
         raise InputError(expected % error.strerror) from None
     return results
+
+
+def check_writable(results: Path) -> None:
+    """Check that a run can write where it has to, before Snakemake finds out with a stack.
+
+    Raises
+    ------
+    InputError
+        If the results folder, the working directory or that of temporary files is full or
+        read-only.
+    """
+    temporary = Path(os.environ.get("TMPDIR", tempfile.gettempdir()))
+    for name, folder in (("results", results), ("folder", Path()), ("TMPDIR", temporary)):
+        whole = folder.absolute()
+        there = next(place for place in (whole, *whole.parents) if place.is_dir())
+        try:
+            with tempfile.TemporaryFile(dir=there) as file:
+                file.write(bytes(4096))
+                file.flush()
+        except OSError as error:
+            raise InputError(
+                f"{name}: {whole}: {error.strerror}, expected a folder that can be written"
+            ) from None
 
 
 def is_batch(path: str | Path) -> bool:

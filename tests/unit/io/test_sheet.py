@@ -63,6 +63,9 @@ def test_existing_file_with_brackets_is_not_a_glob(folder: Path) -> None:
         ("file\texposure\na1.fits\tseven\n", "line 2: exposure is 'seven', expected a whole"),
         ("file\texposure\na1.fits\t-1\n", "line 2: exposure is '-1'"),
         ("file\nb1.fits\n\nb*.fits\n", "line 4: b1.fits is already named on line 2"),
+        ('file\n"a1.fits\n', "line 2: unexpected end of data, expected cells of text"),
+        ("file\n" + 200_000 * "a" + "\n", "line 2: field larger than field limit (131072)"),
+        ("file\na1\0.fits\n", "line 2: control characters, expected cells of text"),
         ("file\na1.fits\n./a1.fits\n", "line 3: ./a1.fits is already named on line 2"),
     ],
 )
