@@ -27,7 +27,7 @@ from romanprf.errors import InputError
 from romanprf.io.catalogues import read_catalogue
 from romanprf.io.images import exposure_rows, read_image
 from romanprf.io.sheet import read_sheet
-from romanprf.io.tables import read_table
+from romanprf.io.tables import read_table, write_table
 from romanprf.io.target_pixels import read_target_pixels
 from romanprf.schemas import TABLES
 
@@ -72,7 +72,7 @@ def stars(form: str) -> Callable[[Path], bytes]:
     return content
 
 
-def shipped(name: str, lines: int | None = None) -> Callable[[Path], bytes]:
+def shipped(name: str | Path, lines: int | None = None) -> Callable[[Path], bytes]:
     """A file of the test data, or its first lines."""
 
     def content(path: Path) -> bytes:
@@ -87,51 +87,54 @@ def target_pixels(path: Path) -> bytes:
 
 def small_table(path: Path) -> bytes:
     """A table that the workflow has written."""
-    from romanprf.io.tables import write_table
-
     values = {"order": [0, 1], "exposure": [3, 4], "time": [1.0, 2.0], "phase_x": [0.1, 0.2]}
     write_table(path, {**values, "phase_y": [0.3, 0.4]}, TABLES["learning"], {})
     return path.read_bytes()
 
 
+def read_target(path: Path) -> object:
+    return read_target_pixels([path])
+
+
+def read_learning(path: Path) -> object:
+    return read_table(path, TABLES["learning"])
+
+
+def all_settings(path: Path) -> bytes:
+    return to_yaml().encode()
+
+
+def checked_settings(path: Path) -> object:
+    return load_config(read_settings(path))
+
+
 L2 = "roman_l2/r0000101001001001001_000{}_wfi02_f146_cal.asdf"
+CUBE = "rimtimsim/roman_cuts/static.asdf"
 FRAME = (
     "rimtimsim/field/rimtimsim_WFI_lvl02_F146_SCA02_field03_rampfitted_exposureno_00003_sim.fits"
 )
+ECSV, CSV = "roman_l2/catalog.ecsv", "rimtimsim/field/catalog.csv"
+WHOLE = 10**6
 KINDS = {
-    "level 2": Kind(shipped(L2.format(1)), read_all, mutate.OF_TEXT, 40_000, 25),
-    "level 2, lz4": Kind(shipped(L2.format(2)), read_all, mutate.OF_TEXT, 40_000, 15),
-    "frame": Kind(shipped(FRAME), read_all, mutate.OF_FITS, 5760, 60),
-    "cube": Kind(
-        shipped("rimtimsim/roman_cuts/static.asdf"), read_all, mutate.OF_TEXT, 12_000, 25
-    ),
-    "target pixels": Kind(
-        target_pixels, lambda path: read_target_pixels([path]), mutate.OF_FITS, 11_520, 60
-    ),
-    "ecsv": Kind(
-        shipped("roman_l2/catalog.ecsv", 60), read_catalogue, mutate.OF_TEXT, 4000, 80
-    ),
-    "csv": Kind(
-        shipped("rimtimsim/field/catalog.csv", 60), read_catalogue, mutate.OF_TEXT, 4000, 80
-    ),
-    "fits table": Kind(stars("fits"), read_catalogue, mutate.OF_FITS, 5760, 60),
-    "parquet": Kind(stars("parquet"), read_catalogue, mutate.ANYWHERE, 10**6, 80),
-    "table": Kind(
-        small_table,
-        lambda path: read_table(path, TABLES["learning"]),
-        mutate.ANYWHERE,
-        10**6,
-        80,
-    ),
-    "sheet": Kind(sheet, read_sheet, mutate.OF_TEXT, 10**4, 200),
-    "settings": Kind(
-        lambda path: to_yaml().encode(),
-        lambda path: load_config(read_settings(path)),
-        mutate.OF_TEXT,
-        10**5,
-        60,
-    ),
-}  # fmt: skip
+    "level 2": Kind(shipped(L2.format(1)), read_all, mutate.OF_TEXT, 40_000, 60),
+    "level 2, lz4": Kind(shipped(L2.format(2)), read_all, mutate.OF_TEXT, 40_000, 30),
+    "cube": Kind(shipped(CUBE), read_all, mutate.OF_TEXT, 12_000, 60),
+    "frame": Kind(shipped(FRAME), read_all, mutate.OF_FITS, 5760, 200),
+    "target pixels": Kind(target_pixels, read_target, mutate.OF_FITS, 11_520, 200),
+    "ecsv": Kind(shipped(ECSV, 60), read_catalogue, mutate.OF_TEXT, 4000, 300),
+    "csv": Kind(shipped(CSV, 60), read_catalogue, mutate.OF_TEXT, 4000, 300),
+    "fits table": Kind(stars("fits"), read_catalogue, mutate.OF_FITS, 5760, 300),
+    "parquet": Kind(stars("parquet"), read_catalogue, mutate.ANYWHERE, WHOLE, 300),
+    "table": Kind(small_table, read_learning, mutate.ANYWHERE, WHOLE, 300),
+    "sheet": Kind(sheet, read_sheet, mutate.OF_TEXT, WHOLE, 500),
+    "settings": Kind(all_settings, checked_settings, mutate.OF_TEXT, WHOLE, 150),
+}
+#: Kinds whose readers still raise other exceptions, and which.
+KNOWN = {
+    "frame": "cards that do not parse, values of other types, extensions that are none",
+    "target pixels": "cards that do not parse, formats of columns",
+    "fits table": "cards that do not parse, formats of columns",
+}
 
 
 @contextlib.contextmanager
@@ -182,8 +185,13 @@ def seeds(number: int) -> Iterator[int]:
         yield seed
 
 
+def marked(name: str) -> object:
+    known = KNOWN.get(name)
+    return pytest.param(name, marks=[pytest.mark.xfail(reason=known, strict=True)] if known else [])
+
+
 @pytest.mark.fuzz
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", map(marked, KINDS))
 def test_damaged_files_give_a_result_or_one_line(name: str, tmp_path: Path) -> None:
     kind, path = KINDS[name], tmp_path / "file"
     content = kind.content(path)

@@ -72,19 +72,16 @@ def _lines(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     kept = [(n, line) for n, line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not kept:
         raise InputError(f"{path}: empty sheet, expected a header and at least one row")
-    for number, line in kept:
-        try:
-            [values] = csv.reader([line], delimiter="\t", strict=True)
-        except csv.Error as error:  # a quote without an end, a cell of 128 kB
-            raise InputError(f"{path} line {number}: {error}, expected cells of text") from None
-        if not all(map(str.isprintable, values)):
-            raise InputError(f"{path} line {number}: control characters, expected cells of text")
+    cells = csv.reader((line for _, line in kept), delimiter="\t")
+    for (number, _), values in zip(kept, cells, strict=True):
         yield number, [value.strip() for value in values]
 
 
 def _expanded(name: str, exposure: str, where: str) -> list[dict[str, Any]]:
     if not name:
         raise InputError(f"{where}: column file is empty, expected a path or a glob")
+    if not name.isprintable():
+        raise InputError(f"{where}: control characters in the name of a file, expected none")
     plain = os.path.exists(name)
     files = [name] if plain else sorted(glob.glob(name))
     if not files:
