@@ -102,8 +102,6 @@ def test_damaged_tables(demo, name):
     line = complaint(demo, "deltas")
     assert f"results/{name}.parquet: not a readable Parquet file (" in line
     assert line.endswith("; remove it and run again")
-    path.unlink()
-    assert name != "exposures" or demo.jobs("deltas") == {"frames"}
 
 
 def test_names_with_signs_of_a_shell(own):
