@@ -1,5 +1,6 @@
 # make run     reduce the images that CONFIG names; by default, simulate and reduce the demo field
 # make test    lint and run all tests
+# make fuzz    read damaged and strange files for ten minutes, others each time
 # make clean   remove the environment and all results
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
@@ -12,7 +13,7 @@ REQUIREMENTS := pyproject.toml constraints.txt
 # Tests run in parallel and would compete with the threads of BLAS.
 test: export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: run test clean
+.PHONY: run test fuzz clean
 
 run: $(VENV)/installed
 	$(BIN)/python -m romanprf.run $(CONFIG) $(OPTIONS)
@@ -26,6 +27,9 @@ test: $(VENV)/installed-dev
 	$(BIN)/snakemake --lint
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest --quiet tests/kernels
 	$(BIN)/pytest -n auto --dist loadfile
+
+fuzz: $(VENV)/installed-dev
+	ROMANPRF_FUZZ=600 $(BIN)/pytest tests/fuzz/test_damaged_files.py
 
 $(VENV)/installed: $(REQUIREMENTS)
 	$(PYTHON) -m venv $(VENV)

@@ -1,5 +1,8 @@
 """The exception for input that cannot be used."""
 
+#: Characters of a message, about: it may quote a file that is no text.
+_LONGEST = 1000
+
 
 class InputError(ValueError):
     """Input that cannot be used: a file, a row of a table or a key of the configuration.
@@ -10,4 +13,8 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())
+        line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
+        if len(line) > _LONGEST:  # what was expected is at the end
+            line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+        super().__init__(line)

@@ -26,7 +26,7 @@ from romanprf.steps import (
     simulate,
 )
 from romanprf.workflow import dependencies
-from romanprf.workflow.paths import Paths
+from romanprf.workflow.paths import Paths, usable
 
 
 @threadpool_limits.wrap(**ONE_BLAS_THREAD)
@@ -38,7 +38,7 @@ def reduce(config: Config) -> Paths:
     InputError
         If a file or setting cannot be used.
     """
-    sections, paths = config.model_dump(mode="json"), Paths(config.results)
+    sections, paths = config.model_dump(mode="json"), Paths(usable(config.results))
     if config.exposures.sheet is None:
         _simulate(config, paths)
         files = dependencies.simulated_files(config.simulate, paths)
@@ -92,4 +92,5 @@ def _fit(config: Config, paths: Paths, tables: dict[str, Any]) -> dict[str, list
         fit.run(tables, outputs, params)
         for name, path in outputs.items():
             files[name].append(path)
+    dependencies.remove_other_batches(files)
     return files

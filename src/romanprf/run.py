@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import psutil
-import yaml
 
-from romanprf.config import load_config
+from romanprf.config import load_config, read_settings
 from romanprf.errors import InputError
-from romanprf.workflow.paths import Paths
+from romanprf.workflow.paths import Paths, check_writable, usable
 
 #: Settings that the workflow reads first.
 _DEFAULT = "config/config.yaml"
+#: The last line where no job says why the run failed.
+_UNEXPLAINED = (
+    "romanprf: Snakemake ended with code {code}, expected 0; why is above and in the last file of "
+    ".snakemake/log; a job without a word was killed: is there enough memory?"
+)
 #: Seconds between two measurements of the memory.
 _INTERVAL = 0.2
 
@@ -56,6 +60,7 @@ def main(config: str, *options: str) -> int:
     """Run the workflow, write its report and print where the results are and what they cost."""
     try:
         paths = Paths(_results(config))
+        check_writable(paths.root)
     except InputError as error:
         print(f"romanprf: {error}", file=sys.stderr)
         return 1
@@ -64,7 +69,9 @@ def main(config: str, *options: str) -> int:
     for command in (snakemake, [*snakemake, "--report", paths.report]):
         code, wall, memory = measured(command)
         if code:
-            _repeat_complaints(paths, time.time() - wall)
+            # The Snakefile ends with this code when it has said why.
+            if not _repeat_complaints(paths, time.time() - wall) and code != os.EX_DATAERR:
+                print(_UNEXPLAINED.format(code=code), file=sys.stderr)
             return code
         seconds, peak = seconds + wall, max(peak, memory)
     cost = f"{seconds:.0f} s, peak memory {peak / 1e9:.2f} GB"
@@ -91,33 +98,25 @@ def verdict(path: str | Path) -> str:
     return f"{number}: {messages[0]}"
 
 
-def _repeat_complaints(paths: Paths, since: float) -> None:
-    """Print the messages of failed jobs again, below all output of Snakemake."""
+def _repeat_complaints(paths: Paths, since: float) -> int:
+    """Print the messages of failed jobs again, below all output of Snakemake; their number."""
+    said = 0
     for log in sorted(Path(paths.log("*")).parent.glob("*.log")):
         if log.stat().st_mtime >= since:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
             for line in lines:
                 if line.startswith("romanprf "):
                     print(line, file=sys.stderr)
+                    said += 1
+    return said
 
 
 def _results(config: str) -> Path:
     """Results folder: values in ``config`` replace those of the default file."""
-    settings = _read(_DEFAULT) if Path(_DEFAULT).exists() else {}
-    settings |= _read(config)
-    return load_config({key: settings[key] for key in settings.keys() & {"results"}}).results
-
-
-def _read(path: str) -> dict[str, Any]:
-    try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file, expected settings in YAML") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{path}: expected settings as 'key: value' lines")
-    return settings
+    settings = read_settings(_DEFAULT) if Path(_DEFAULT).exists() else {}
+    settings |= read_settings(config)
+    results = load_config({key: settings[key] for key in settings.keys() & {"results"}}).results
+    return usable(results)
 
 
 if __name__ == "__main__":

@@ -257,7 +257,7 @@ def test_second_run_in_one_folder_is_refused(workflow):
             assert first.poll() is None, workflow.said()
             time.sleep(0.05)
         second = workflow.start("--forcerun", "crossmatch")
-        assert second.wait(60) == 1
+        assert second.wait(60) == os.EX_DATAERR
         line = f"romanprf: results/lock: another run writes this folder: process {first.pid} on "
         assert line in workflow.said()
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import multiprocessing
+import os
 import random
 import resource
 import subprocess
@@ -100,28 +101,83 @@ def test_scratch_on_a_full_disk(tmp_path):
     np.testing.assert_array_equal(copy, image.T)
 
 
+def job(folder, body, before="", **environment):
+    """Run a job whose step has this body, in a process of its own; its log, by lines."""
+    program = f"""
+import errno, os, resource, sys
+from types import SimpleNamespace
+from romanprf.errors import InputError
+from romanprf.workflow.job import main
+
+def run(inputs, outputs, params):
+{textwrap.indent(textwrap.dedent(body), "    ")}
+
+{before}
+sys.modules["romanprf.steps.trial"] = SimpleNamespace(run=run)
+job = dict(log=["log"], threads=1, rule="try", input={{}}, output={{"out": "out"}}, params={{}})
+main("trial.run", SimpleNamespace(**job))
+"""
+    environment = {**os.environ, **environment}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    assert done.returncode == 1, done.stderr
+    return (folder / "log").read_text().splitlines()
+
+
+#: Writes an output.
+WRITE = """
+    from romanprf.io.atomic import replacing
+    with replacing(outputs["out"]) as temporary:
+        temporary.write_bytes(bytes(10_000))
+"""
+
+
 def test_job_on_a_full_disk_says_one_line(tmp_path):
-    """Python's own process: the job configures logging and threads."""
-    code = """
-        import resource, sys
-        from types import SimpleNamespace
-        from romanprf.io.atomic import replacing
-        from romanprf.workflow.job import main
-
-        def run(inputs, outputs, params):
-            with replacing(outputs["out"]) as temporary:
-                temporary.write_bytes(bytes(10_000))
-
-        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))
-        job = dict(log=["log"], threads=1, rule="try", input={}, output={"out": "out"}, params={})
-        main(run, SimpleNamespace(**job))
-    """
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    done = subprocess.run(command, cwd=tmp_path, check=False)
-    assert done.returncode == 1
-    said = (tmp_path / "log").read_text()
-    assert said == "romanprf try: [Errno 28] No space left on device: 'out'\n"
+    limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))"
+    said = job(tmp_path, WRITE, limit)
+    assert said == ["romanprf try: [Errno 28] No space left on device: 'out'"]
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("raise InputError('a.csv: no rows')", "a.csv: no rows"),
+        # As the library of pictures does it.
+        (
+            """
+            try:
+                raise AttributeError("'_idat' object has no attribute 'fileno'")
+            except AttributeError:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            """,
+            "[Errno 28] No space left on device (TMPDIR is ",
+        ),
+        ("bytearray(2**62)", "out of memory ("),
+        ('raise RuntimeError("can\'t start new thread")', "out of memory (can't start new thread"),
+        (
+            "raise OSError(errno.EROFS, os.strerror(errno.EROFS), 'a/b')",
+            "a/b: Read-only file system, expected to be able to read and write it",
+        ),
+    ],
+)
+def test_job_that_cannot_be_done_says_one_line(tmp_path, body, expected):
+    [line] = job(tmp_path, body)
+    assert line.startswith(f"romanprf try: {expected}")
+
+
+def test_fault_of_this_package_says_how_to_report_it(tmp_path):
+    *traceback, line = job(tmp_path, "raise KeyError('flux')")
+    assert line == (
+        "romanprf try: unexpected KeyError: 'flux'; please report this fault of romanprf with "
+        f"{tmp_path / 'log'}"
+    )
+    assert "Traceback (most recent call last):" in traceback
+
+
+def test_library_that_cannot_be_loaded_says_one_line(tmp_path):
+    [line] = job(tmp_path, "pass", NUMBA_NUM_THREADS="0")
+    assert line == "romanprf try: NUMBA_NUM_THREADS is '0', expected a whole number of at least 1"
 
 
 def test_lock_ends_with_its_process(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +68,50 @@ def test_settings(finished, tmp_path, text, expected):
     (tmp_path / "config" / "config.yaml").write_text(text)
     assert expected in complaint(reduction)
     assert not reduction.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        (None, "config: results: expected the name of a folder, got None"),
+        ("a{b}", "config: results: expected a name without {}<> and control characters"),
+        ("config/config.yaml", "results: 'config/config.yaml': not a folder, expected a folder"),
+        ("x" * 300, "File name too long, expected a folder or the name of a new one"),
+    ],
+)
+def test_results_that_are_no_folder(finished, tmp_path, results, expected):
+    reduction = replace(finished, folder=tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text(json.dumps({"results": results}))
+    assert expected in complaint(reduction)
+
+
+def test_keys_given_twice(finished, tmp_path):
+    reduction = replace(finished, folder=tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text("plots:\n  dpi: 100\n  dpi: 200\n")
+    line = complaint(reduction)
+    assert "config.yaml: key 'dpi' is given twice below line 2, expected once" in line
+
+
+@pytest.mark.parametrize("name", ["exposures", "learning", "catalogue_sources"])
+def test_damaged_tables(demo, name):
+    """Before planning, or in the job that reads the table."""
+    path = demo.results / f"{name}.parquet"
+    path.write_bytes(path.read_bytes()[:1000])
+    line = complaint(demo, "deltas")
+    assert f"results/{name}.parquet: not a readable Parquet file (" in line
+    assert line.endswith("; remove it and run again")
+
+
+def test_names_with_signs_of_a_shell(own):
+    """They are names, never words of a command."""
+    strange = "d;$(touch pwned)`touch pwned`'\"&é"
+    (own.folder / "data").rename(own.folder / strange)
+    (own.folder / "a <b>.tsv").write_text("file\nd*/*.fits\n")
+    own.configure(exposures={"sheet": "a <b>.tsv"}, catalogue={"path": f"{strange}/catalogue.csv"})
+    assert "crossmatch" in own.jobs("crossmatch")
+    assert not list(own.folder.rglob("pwned"))
 
 
 def test_missing_catalogue(own):

@@ -85,6 +85,19 @@ def test_new_exposure_runs_its_batch_and_what_follows(demo):
     assert demo.jobs("--dry-run") == set()
 
 
+def test_folders_of_batches_hold_what_the_run_made(demo):
+    """Batches of another size are gone, so that a folder read as a whole has each row once."""
+    demo.configure(exposures={"batch_size": 1})
+    assert len(demo.jobs("astrometry", "checks") & {f"fit.0000{n}" for n in range(4)}) == 4
+    demo.configure(exposures={"batch_size": 3})
+    demo.jobs("astrometry", "checks")
+    photometry = pd.read_parquet(demo.results / "photometry")
+    assert set(photometry["exposure"]) == set(range(4))
+    assert not photometry.duplicated(["source", "exposure"]).any()
+    frames = pd.read_parquet(demo.results / "frame_stats")
+    assert sorted(frames["exposure"]) == list(range(4))
+
+
 def test_late_exposure_leaves_the_prf_alone_where_all_exposures_were_chosen(demo):
     """Also if there were fewer than the settings ask for."""
     demo.configure(shape={"joint_exposures": 16})

@@ -1,11 +1,12 @@
 """Settings, paths and the plan, which the rules share."""
 
+import os
 import sys
 
-from romanprf.config import load_config
+from romanprf.config import load_config, read_settings
 from romanprf.errors import InputError
 from romanprf.workflow import dependencies, lock
-from romanprf.workflow.paths import Paths
+from romanprf.workflow.paths import Paths, check_writable, usable
 from romanprf.workflow.plan import Plan
 
 
@@ -24,13 +25,21 @@ def learning_table(wildcards=None):
     return checkpoints.choose.get().output.learning
 
 
+def refuse(error):
+    """End the run with one line; Snakemake would add line numbers of this file to an exception."""
+    print(f"romanprf: {error}", file=sys.stderr, flush=True)
+    sys.exit(os.EX_DATAERR)
+
+
 try:
+    for file in workflow.configfiles:
+        read_settings(file)  # refuses what Snakemake has read without a word
     settings = load_config(config)
-    paths = Paths(settings.results)
+    paths = Paths(usable(settings.results))
+    check_writable(paths.root)
     plan = Plan(settings, paths, exposures_table, learning_table)
 except InputError as error:
-    # Snakemake would add line numbers of this file to an exception.
-    sys.exit(f"romanprf: {error}")
+    refuse(error)
 
 pictures = {
     name: paths.plot(name) for name in ("prf", "image", "positions", "scatter", "light_curves")
@@ -45,7 +54,7 @@ def hold_folder():
     try:
         lock.hold(paths.lock)
     except InputError as error:
-        sys.exit(f"romanprf: {error}")
+        refuse(error)
 
 
 def section(name, **selection):

@@ -1,4 +1,3 @@
-from romanprf.steps import astrometry
 from romanprf.workflow.job import main
 
-main(astrometry.run, snakemake)
+main("astrometry.run", snakemake)

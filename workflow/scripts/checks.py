@@ -1,4 +1,3 @@
-from romanprf.steps import checks
 from romanprf.workflow.job import main
 
-main(checks.run, snakemake)
+main("checks.run", snakemake)

@@ -1,4 +1,3 @@
-from romanprf.steps import choose
 from romanprf.workflow.job import main
 
-main(choose.run, snakemake)
+main("choose.run", snakemake)

@@ -1,4 +1,3 @@
-from romanprf.steps import crossmatch
 from romanprf.workflow.job import main
 
-main(crossmatch.run, snakemake)
+main("crossmatch.run", snakemake)

@@ -1,4 +1,3 @@
-from romanprf.steps import deltas
 from romanprf.workflow.job import main
 
-main(deltas.run, snakemake)
+main("deltas.run", snakemake)

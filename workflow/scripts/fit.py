@@ -1,4 +1,3 @@
-from romanprf.steps import fit
 from romanprf.workflow.job import main
 
-main(fit.run, snakemake)
+main("fit.run", snakemake)

@@ -1,4 +1,3 @@
-from romanprf.steps import frames
 from romanprf.workflow.job import main
 
-main(frames.run, snakemake)
+main("frames.run", snakemake)

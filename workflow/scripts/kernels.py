@@ -1,4 +1,3 @@
-from romanprf.steps import kernels
 from romanprf.workflow.job import main
 
-main(kernels.run, snakemake)
+main("kernels.run", snakemake)

@@ -1,4 +1,3 @@
-from romanprf.steps import metrics
 from romanprf.workflow.job import main
 
-main(metrics.run, snakemake)
+main("metrics.run", snakemake)

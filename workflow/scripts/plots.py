@@ -1,4 +1,3 @@
-from romanprf.steps import plots
 from romanprf.workflow.job import main
 
-main(plots.run, snakemake)
+main("plots.run", snakemake)

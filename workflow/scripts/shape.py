@@ -1,4 +1,3 @@
-from romanprf.steps import shape
 from romanprf.workflow.job import main
 
-main(shape.run, snakemake)
+main("shape.run", snakemake)

@@ -1,4 +1,3 @@
-from romanprf.steps import simulate
 from romanprf.workflow.job import main
 
-main(simulate.run_cube, snakemake)
+main("simulate.run_cube", snakemake)

@@ -15,20 +15,34 @@ as long to start on a loop, and double the time in which a kernel is compiled.
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
+import hashlib
+import io
 import itertools
 import logging
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
 
 import llvmlite.binding
-import numba
 import numpy as np
-from numba.core.caching import FunctionCache
 from threadpoolctl import threadpool_limits
+
+from romanprf.errors import InputError
+
+try:
+    import numba
+except ValueError as error:
+    threads = os.environ.get("NUMBA_NUM_THREADS")
+    raise InputError(
+        f"NUMBA_NUM_THREADS is {threads!r}, expected a whole number of at least 1"
+    ) from error
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 #: Parameters of ``mallopt``.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -37,18 +51,66 @@ _FASTMATH = {"nsz", "arcp", "contract", "reassoc"}
 #: Division by zero gives infinity; nobody calls kernels from C.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 
+#: Bytes of the hash at the end of a file of compiled kernels.
+_HASH_SIZE = 16
+
 #: A loop is cut into so many pieces for each thread: what takes longest then does not decide.
 _PIECES = 4
 
 
 def njit(function: Callable) -> Any:
     """Compile a serial kernel (cached on disk, releases the GIL)."""
-    return numba.njit(cache=True, fastmath=_FASTMATH, **_OPTIONS)(function)
+    return _checked(numba.njit(cache=True, fastmath=_FASTMATH, **_OPTIONS)(function))
 
 
 def njit_exact(function: Callable) -> Any:
     """Compile a serial kernel whose floating-point order must stay as written."""
-    return numba.njit(cache=True, **_OPTIONS)(function)
+    return _checked(numba.njit(cache=True, **_OPTIONS)(function))
+
+
+class _CacheFile(IndexDataCacheFile):
+    """Files of compiled kernels that end with a hash: damaged ones count as missing.
+
+    A file may be damaged when a machine loses power or a copy ends early.  Numba would stop on it,
+    or run what it holds.
+    """
+
+    def _load_index(self) -> dict:
+        return super()._load_index() if _is_whole(self._index_path) else {}
+
+    def _load_data(self, name: str) -> Any:
+        if not _is_whole(self._data_path(name)):
+            raise OSError(errno.EIO, "damaged", name)  # Numba takes it for a file that is gone
+        return super()._load_data(name)
+
+    @contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[IO[bytes]]:
+        content = io.BytesIO()
+        yield content
+        with super()._open_for_write(filepath) as file:
+            file.write(content.getvalue() + _hash(content.getvalue()))
+
+
+def _hash(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_HASH_SIZE).digest()
+
+
+def _is_whole(path: str) -> bool:
+    """Whether a file ends with the hash of what it holds."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError:
+        return False
+    return _hash(content[:-_HASH_SIZE]) == content[-_HASH_SIZE:]
+
+
+def _checked(kernel: Any) -> Any:
+    """A kernel whose stored code is checked (not one of Python, where Numba is switched off)."""
+    if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        cache, impl = kernel._cache, kernel._cache._impl
+        stamp = impl.locator.get_source_stamp()
+        cache._cache_file = _CacheFile(cache.cache_path, impl.filename_base, stamp)
+    return kernel
 
 
 def helper(function: Callable) -> Any:
@@ -196,6 +258,7 @@ def _leave_out(cache: FunctionCache, signature: Any, compiled: Any) -> None:
 def _tell() -> None:
     processor = llvmlite.binding.get_host_cpu_name()
     logging.getLogger(__name__).warning(
-        "kernels: none stored for this processor (%s) and data; compiled for this job alone",
+        "kernels: none stored for this processor (%s) and data, or damaged; compiled for this job "
+        "alone; `snakemake --forcerun kernels` stores them",
         processor,
     )

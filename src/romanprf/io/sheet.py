@@ -85,6 +85,8 @@ def _lines(path: str | Path) -> Iterator[tuple[int, list[str]]]:
 def _expanded(name: str, exposure: str, where: str) -> list[dict[str, Any]]:
     if not name:
         raise InputError(f"{where}: column file is empty, expected a path or a glob")
+    if not name.isprintable():
+        raise InputError(f"{where}: control characters in the name of a file, expected none")
     plain = os.path.exists(name)
     files = [name] if plain else sorted(glob.glob(name))
     if not files:

@@ -207,19 +207,33 @@ def _array(values: Any, kind: pa.DataType, nullable: bool) -> pa.Array:
 def read_metadata(path: str | Path, schema: TableSchema) -> dict[str, str]:
     """Metadata of a table, after checking that it is one of this schema and version."""
     try:
-        raw = pq.read_schema(path).metadata or {}
+        stored = pq.read_schema(path)
+        types = dict(zip(stored.names, stored.types, strict=True))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, expected a romanprf {schema.name} table") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error})") from None
-    metadata = {key.decode(): value.decode() for key, value in raw.items()}
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, schema, error) from None
+    metadata = {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in (stored.metadata or {}).items()
+    }
     found = (metadata.get("table"), metadata.get("table_version"))
     if found != (schema.name, str(schema.version)):
         raise InputError(
             f"{path}: expected table {schema.name} version {schema.version}, "
-            f"found {found[0]} version {found[1]}"
+            f"found {found[0]} version {found[1]}; remove it and run again"
         )
+    for column in schema.columns:
+        if types.get(column.name) != column.type:
+            raise _damaged(path, schema, f"no column {column.name} of type {column.type}")
     return metadata
+
+
+def _damaged(path: str | Path, schema: TableSchema, reason: object) -> InputError:
+    return InputError(
+        f"{path}: not a readable Parquet file ({str(reason)[:200]}), expected a romanprf "
+        f"{schema.name} table; remove it and run again"
+    )
 
 
 def read_table(
@@ -237,10 +251,32 @@ def read_table(
     """
     read_metadata(path, schema)
     wanted = list(columns) if columns else None
-    table = pq.read_table(path, columns=wanted, filters=filters, partitioning=None)
+    try:
+        table = pq.read_table(path, columns=wanted, filters=filters, partitioning=None)
+    except (pa.ArrowException, OSError) as error:  # damaged behind its metadata
+        raise _damaged(path, schema, error) from None
+    for column in schema.columns:
+        if column.name in table.column_names and _has_nan(table[column.name], column):
+            raise _damaged(path, schema, f"column {column.name} has entries that are no numbers")
     return table.to_pandas(integer_object_nulls=True)  # floats would change long identifiers
 
 
-def count_rows(path: str | Path) -> int:
-    """Number of rows of a table, without reading them."""
-    return int(pq.read_metadata(path).num_rows)
+def _has_nan(values: pa.ChunkedArray, column: Column) -> bool:
+    """Whether a column that is never empty holds a NaN, which nothing writes there."""
+    if column.nullable or not pa.types.is_floating(values.type):
+        return False
+    return bool(pc.any(pc.is_nan(values)).as_py())
+
+
+def count_rows(path: str | Path, schema: TableSchema) -> int:
+    """Number of rows of a table, without reading them.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, schema, error) from None

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from romanprf.config import Config, Simulate
 from romanprf.errors import InputError
-from romanprf.workflow.paths import Paths, batch_name
+from romanprf.workflow.paths import Paths, batch_name, is_batch
 
 
 def simulated_files(simulate: Simulate, paths: Paths) -> list[dict[str, str | int | None]]:
@@ -41,8 +43,8 @@ def catalogue_files(settings: Config, paths: Paths) -> dict[str, str]:
     given = {"catalogue": settings.catalogue.path, "reference": settings.reference.path}
     files = {name: str(path) for name, path in given.items() if path is not None}
     for name, path in files.items():
-        if not Path(path).is_file():
-            raise InputError(f"{path}: no such file, expected the table of {name}.path")
+        if not os.path.isfile(path):
+            raise InputError(f"{path[:200]}: no such file, expected the table of {name}.path")
     return {"catalogue": paths.catalogue, **files} if settings.demo else files
 
 
@@ -50,6 +52,30 @@ def batches(exposures: pd.DataFrame, batch_size: int) -> dict[str, pd.DataFrame]
     """Rows of the exposures by name of their batch, in order."""
     groups = exposures.groupby(exposures["exposure"] // batch_size)
     return {batch_name(number * batch_size, batch_size): rows for number, rows in groups}
+
+
+def remove_other_batches(files: Mapping[str, Any]) -> None:
+    """Remove the batches that lie beside those of a reduction, as after a change of their size.
+
+    Whoever reads a folder of batches as a whole then gets each row once.  Jobs that know all
+    batches do this before they work; none of the run still writes a batch then, and all remove the
+    same files.
+
+    Parameters
+    ----------
+    files : mapping
+        Inputs of a step; each that is a list of batches is all that its folder is to hold.
+    """
+    for paths in files.values():
+        if not isinstance(paths, list) or not all(map(is_batch, paths)):
+            continue
+        kept = {Path(path).name for path in paths}
+        for folder in {Path(path).parent for path in paths}:
+            for file in folder.iterdir():
+                # Also hidden: what a killed job left, or one of a killed run still writes.
+                name = file.name.removeprefix(".").partition(".tmp-")[0]
+                if is_batch(name) and name not in kept:
+                    file.unlink(missing_ok=True)
 
 
 def digest(rows: pd.DataFrame) -> str:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+import tempfile
 from pathlib import Path
+
+from romanprf.errors import InputError
+
+#: Length of the longest name of a file below the results folder, with its folders, about.
+_LONGEST = 100
 
 
 class Paths:
@@ -56,3 +64,53 @@ class Paths:
 def batch_name(exposure: int, batch_size: int) -> str:
     """Batch of an exposure: a fixed range of numbers, which new exposures do not shift."""
     return f"{exposure // batch_size:05d}"
+
+
+def usable(results: Path) -> Path:
+    """The results folder, if it is one or can be made.
+
+    Raises
+    ------
+    InputError
+        If something else has its name, or no file in it can have one.
+    """
+    expected = f"results: {str(results)[:100]!r}: %s, expected a folder or the name of a new one"
+    try:
+        if results.is_symlink() and not results.exists():
+            raise InputError(expected % "a link to nothing")
+        if results.exists() and not results.is_dir():
+            raise InputError(expected % "not a folder")
+        (results / ("a" * _LONGEST)).stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(expected % error.strerror) from None
+    return results
+
+
+def check_writable(results: Path) -> None:
+    """Check that a run can write where it has to, before Snakemake finds out with a stack.
+
+    Raises
+    ------
+    InputError
+        If the results folder, the working directory or that of temporary files is full or
+        read-only.
+    """
+    temporary = Path(os.environ.get("TMPDIR", tempfile.gettempdir()))
+    for name, folder in (("results", results), ("folder", Path()), ("TMPDIR", temporary)):
+        whole = folder.absolute()
+        there = next(place for place in (whole, *whole.parents) if place.is_dir())
+        try:
+            with tempfile.TemporaryFile(dir=there) as file:
+                file.write(bytes(4096))
+                file.flush()
+        except OSError as error:
+            raise InputError(
+                f"{name}: {whole}: {error.strerror}, expected a folder that can be written"
+            ) from None
+
+
+def is_batch(path: str | Path) -> bool:
+    """Whether this is the name of a table of one batch."""
+    return re.fullmatch(r"batch=\d{5,}\.parquet", Path(path).name) is not None

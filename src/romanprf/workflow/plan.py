@@ -10,6 +10,7 @@ import errno
 import functools
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -17,10 +18,11 @@ from snakemake.exceptions import IncompleteCheckpointException
 
 from romanprf.config import Config
 from romanprf.core.large import LOGPOLAR_SIDE, PATCH_PIXELS
+from romanprf.errors import InputError
 from romanprf.io.exposures import COMPARED, DETECTED, chosen_rows, read_field
 from romanprf.io.sheet import read_sheet
 from romanprf.io.tables import count_rows, read_table
-from romanprf.schemas import EXPOSURES, LEARNING
+from romanprf.schemas import EXPOSURES, LEARNING, SOURCES
 from romanprf.workflow import dependencies, resources
 from romanprf.workflow.paths import Paths
 from romanprf.workflow.resources import DETECTOR, Size
@@ -59,7 +61,8 @@ class Plan:
     Raises
     ------
     InputError
-        If the exposure sheet cannot be used or a catalogue does not exist.
+        If the exposure sheet cannot be used, a catalogue does not exist, or a table that an earlier
+        run has written is damaged or of another version.
     """
 
     def __init__(
@@ -79,6 +82,17 @@ class Plan:
             else read_sheet(sheet)
         )
         self.catalogues = dependencies.catalogue_files(settings, paths)
+        self._check_tables()
+
+    def _check_tables(self) -> None:
+        """Read the tables that planning needs, if they are there.
+
+        Snakemake would add a stack to an exception that is raised while it plans.
+        """
+        if os.path.exists(self.paths.exposures):
+            _exposures(*_dated(self.paths.exposures))
+        if os.path.exists(self.paths.learning):
+            _learning(*_dated(self.paths.learning))
 
     def exposures(self) -> pd.DataFrame:
         """All rows of the exposures table, of the columns that planning needs."""
@@ -180,7 +194,8 @@ class Plan:
         """Number of sources, once a table of them is written."""
         for path in (self.paths.sources, self.paths.catalogue_sources):
             if os.path.exists(path):
-                return _count(*_dated(path))
+                with suppress(InputError):  # a damaged table: the job that reads it says so
+                    return _count(*_dated(path))
         return None
 
 
@@ -217,7 +232,7 @@ def _pixels(path: str, date: int) -> int:
 @functools.cache
 def _count(path: str, date: int) -> int:
     """Number of rows of a table."""
-    return count_rows(path)
+    return count_rows(path, SOURCES)
 
 
 def _megabytes(names: Iterable[str]) -> float:

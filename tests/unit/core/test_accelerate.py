@@ -60,6 +60,27 @@ def test_jobs_store_no_kernels(tmp_path):
     assert call(tmp_path, job) == ""
 
 
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "garbage", "one bit", "a folder"])
+def test_damaged_kernels_are_compiled_anew(tmp_path, suffix, damage):
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    call(tmp_path)
+    [file] = tmp_path.rglob(f"*.{suffix}")
+    whole = file.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    if damage == "a folder":
+        file.unlink()
+        file.mkdir()
+    else:
+        left = {"empty": b"", "cut": whole[: len(whole) // 2], "garbage": bytes(range(256))}
+        file.write_bytes(left.get(damage, bytes(flipped)))
+    assert "compiled for this job alone" in call(tmp_path, "accelerate.only_read_cache()")
+    if damage != "a folder":
+        assert call(tmp_path) == ""
+        assert call(tmp_path, "accelerate.only_read_cache()") == ""
+
+
 def test_blas_has_one_thread():
     def threads() -> list[int]:
         return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]

@@ -58,6 +58,7 @@ def test_existing_file_with_brackets_is_not_a_glob(folder: Path) -> None:
         ("file\texposure\na1.fits\n", "line 2: expected 2 columns, found 1"),
         ("file\n\na1.fits\t1\n", "line 3: expected 1 columns, found 2"),
         ("file\texposure\n\t3\n", "line 2: column file is empty"),
+        ("file\na1\0.fits\n", "line 2: control characters in the name of a file"),
         ("file\n#\nx*.fits\n", "line 3: no file matches x*.fits"),
         ("file\nabsent.fits\n", "line 2: no such file: absent.fits"),
         ("file\texposure\nb*.fits\t3\n", "line 2: an exposure number needs a plain file"),

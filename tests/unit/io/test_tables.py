@@ -280,6 +280,44 @@ def test_other_tables_and_versions_are_refused(tmp_path):
         tables.read_table(path, TABLE)
 
 
+def damaged_bytes(table: pa.Table, path: Path) -> None:
+    """Damage behind the metadata."""
+    pq.write_table(table, path, compression="zstd")
+    content = bytearray(path.read_bytes())
+    content[60 : len(content) // 4] = bytes(len(content) // 4 - 60)
+    path.write_bytes(content)
+
+
+def with_nan(table: pa.Table, path: Path) -> None:
+    number = table.column_names.index("psf_fraction")
+    values = pa.array([1.0, np.nan, 1.0, 1.0, 1.0], pa.float32())
+    field = table.schema.field("psf_fraction")
+    pq.write_table(table.set_column(number, field, values), path)
+
+
+def of_text(table: pa.Table, path: Path) -> None:
+    number = table.column_names.index("chi2")
+    values = table["chi2"].cast(pa.string())
+    pq.write_table(table.set_column(number, "chi2", values), path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damaged_bytes, "not a readable Parquet file"),
+        (with_nan, "column psf_fraction has entries that are no numbers"),
+        (of_text, "no column chi2 of type float"),
+        (lambda table, path: pq.write_table(table.drop_columns("flags"), path), "no column flags"),
+    ],
+)
+def test_damaged_tables_give_one_line(tmp_path, damage, message):
+    path = tmp_path / "photometry.parquet"
+    tables.write_table(path, photometry(), TABLE, ORIGIN)
+    damage(pq.read_table(path), path)
+    with pytest.raises(InputError, match=f"{message}.*; remove it and run again"):
+        tables.read_table(path, TABLE)
+
+
 def test_provenance_names_inputs_and_settings(tmp_path):
     path = tmp_path / "input"
     path.write_text("a")

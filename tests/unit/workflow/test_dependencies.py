@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -22,6 +23,21 @@ def test_batches_are_fixed_ranges(exposures):
     assert list(found) == ["00000", "00001", "00003"]
     assert batch_name(200, 64) == "00003"
     assert found["00001"]["exposure"].tolist() == [64, 70]
+
+
+def test_batches_of_other_sizes_and_of_dropped_exposures_are_removed(tmp_path):
+    paths = Paths(tmp_path)
+    kept = [paths.photometry.format(batch=batch) for batch in ("00000", "00003")]
+    stays = [*kept, tmp_path / "photometry" / "mine.parquet", tmp_path / "photometry" / "batch=a"]
+    stays += [tmp_path / "photometry" / ".batch=00003.parquet.tmp-12"]  # another job writes it
+    goes = [paths.photometry.format(batch=batch) for batch in ("00001", "123456")]
+    goes += [tmp_path / "photometry" / ".batch=00001.parquet.tmp-34"]
+    (tmp_path / "photometry").mkdir()
+    for path in [*stays, *goes]:
+        Path(path).touch()
+    files = {"sources": paths.sources, "photometry": kept, "images": [], "others": ["a.fits"]}
+    dependencies.remove_other_batches(files)
+    assert set((tmp_path / "photometry").iterdir()) == set(map(Path, stays))
 
 
 def test_a_new_exposure_leaves_other_batches_alone(exposures):

@@ -55,7 +55,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         done.append(path)
         return LEARNING if "learning" in path else TABLE
 
-    def count_rows(path: str) -> int:
+    def count_rows(path: str, *schema: object) -> int:
         done.append(path)
         return 7000
 
@@ -208,3 +208,17 @@ def test_planning_imports_no_numerical_module():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"numba", "scipy", "astropy", "asdf", "matplotlib", "galsim"}
     assert heavy & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("name", ["exposures", "learning"])
+def test_damaged_tables_are_refused_before_planning(tmp_path, name):
+    paths = Paths(tmp_path)
+    Path(getattr(paths, name)).write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=rf"{name}\.parquet: not a readable .* and run again"):
+        Plan(load_config(SETTINGS), paths, unfinished, unfinished)
+
+
+def test_sources_that_cannot_be_counted_are_estimated(tmp_path):
+    paths = Paths(tmp_path)
+    Path(paths.sources).write_bytes(b"PAR1")
+    assert Plan(load_config(SETTINGS), paths, unfinished, unfinished)._stars() is None
