@@ -11,15 +11,14 @@ import numpy as np
 import pandas as pd
 
 from romanprf import schemas
-from romanprf.config import Catalogue, Crossmatch, Reference, Shape
+from romanprf.config import Catalogue, Crossmatch, Reference
 from romanprf.errors import InputError
 from romanprf.flags import SourceFlag
-from romanprf.frame.frame import Frame
 from romanprf.io.catalogues import read_catalogue
 from romanprf.io.exposures import COMPARED, DETECTED, read_chosen
 from romanprf.io.tables import provenance, write_table
-from romanprf.prf import LogPolarPRF
 from romanprf.search.align import View, align, expected
+from romanprf.search.brightness import UNKNOWN_ERROR, believed, measured
 from romanprf.search.detect import detect
 from romanprf.sky import blends
 from romanprf.sky.crossmatch import (
@@ -36,7 +35,6 @@ from romanprf.sky.field import SkyRegion
 from romanprf.sky.pattern import REACH
 from romanprf.sky.sources import described
 from romanprf.sky.states import at_epoch, completed
-from romanprf.solve.first import FirstFluxes, first_fluxes
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +46,8 @@ _WING = 0.1
 _FAINTEST = 0.1
 #: Stars further outside the images than this are never kept, pixels: the end of the tensor PRF.
 _FARTHEST = 100.0
-#: Magnitude and error of a star without a magnitude: it is faint and matches any.
-_UNKNOWN_MAGNITUDE, _UNKNOWN_ERROR = 25.0, 50.0
+#: Magnitude of a star without one: it is faint, and matches any with its error.
+_UNKNOWN_MAGNITUDE = 25.0
 #: A whole catalogue is moved by no less than this, pixels: registration measures smaller shifts.
 _LEAST_MOVE = 0.3
 #: Largest part of a catalogue that may be in pairs of similar rows beyond those of chance, too far
@@ -111,9 +109,9 @@ def run(inputs: Mapping[str, Any], outputs: Mapping[str, Any], params: Mapping[s
         raise _no_overlap(path, sources, region)
     sources = sources[within]
     if rows and not ("catalogue" in inputs and catalogue.calibrates):
-        sources = _measured(sources, rows, region)
+        sources = measured(sources, rows, region.zero_point)
     elif rows:
-        sources = _believed(sources, rows, region, path)
+        sources = believed(sources, rows, region.zero_point, path)
     sources = _finish(sources, settings, region.zero_point)
     if "reference" in inputs:
         metadata["n_matched"] = str(int(sources["match_id"].notna().sum()))
@@ -158,49 +156,6 @@ def _aligned(
     return sources.assign(ra=ra, dec=dec), told
 
 
-def _measured(
-    sources: pd.DataFrame, rows: Sequence[Mapping[Any, Any]], region: SkyRegion
-) -> pd.DataFrame:
-    """Sources with magnitudes of fluxes that are measured on the images."""
-    mag, unknown = sources["mag"].to_numpy(), sources["mag_err"].to_numpy() == _UNKNOWN_ERROR
-    catalogued = np.where(unknown, np.nan, 10.0 ** (-0.4 * (mag - region.zero_point)))
-    flux = _first_fluxes(sources, rows, catalogued).flux
-    return sources.assign(mag=region.zero_point - 2.5 * np.log10(flux))
-
-
-def _believed(
-    sources: pd.DataFrame, rows: Sequence[Mapping[Any, Any]], region: SkyRegion, path: str | Path
-) -> pd.DataFrame:
-    """Sources with their own magnitudes, but for those that the images contradict by far.
-
-    These have that of the images, and a flag: a wrong one would spoil all stars around it.
-    """
-    catalogued = 10.0 ** (-0.4 * (sources["mag"].to_numpy() - region.zero_point))
-    found = _first_fluxes(sources, rows, catalogued)
-    wrong = found.contradict(catalogued)
-    if not wrong.any():
-        return sources.assign(contradicted=wrong)
-    off = 2.5 * np.log10(found.typical(catalogued) * catalogued / found.flux)
-    worst = int(np.argmax(np.where(wrong, np.abs(off), 0.0)))
-    logger.warning(
-        "%s: %d of %d magnitudes are not those of the images, which replace them; the worst: "
-        "source_id %d, %.2f for %.2f mag",
-        *(path, wrong.sum(), wrong.size, sources["source_id"].iloc[worst]),
-        *(sources["mag"].iloc[worst], sources["mag"].iloc[worst] + off[worst]),
-    )
-    return sources.assign(mag=sources["mag"] + np.where(wrong, off, 0.0), contradicted=wrong)
-
-
-def _first_fluxes(
-    sources: pd.DataFrame, rows: Sequence[Mapping[Any, Any]], catalogued: np.ndarray
-) -> FirstFluxes:
-    """Fluxes on the images of some exposures with a guess of the PRF."""
-    frames = [Frame.from_row(row, sources) for row in rows]
-    shape, area = Shape(), frames[0].exposure.pixel_area
-    guess = LogPolarPRF.first_guess(10, 4, shape.rmin, shape.cut_r, shape.rmax, area)
-    return first_fluxes(frames, catalogued, guess, shape.flux_cut_off)
-
-
 def _detected(
     rows: Sequence[Mapping[Any, Any]], settings: Crossmatch, region: SkyRegion
 ) -> pd.DataFrame:
@@ -219,7 +174,7 @@ def _detected(
     return stars.assign(
         source_id=-1 - np.arange(len(stars)),
         mag=_UNKNOWN_MAGNITUDE,
-        mag_err=_UNKNOWN_ERROR,
+        mag_err=UNKNOWN_ERROR,
         n_merged=1,
     )
 
@@ -242,7 +197,7 @@ def _load(
     unknown = table["mag"].isna()
     return table.assign(
         mag=table["mag"].where(~unknown, _UNKNOWN_MAGNITUDE),
-        mag_err=table["mag_err"].where(~unknown, _UNKNOWN_ERROR),
+        mag_err=table["mag_err"].where(~unknown, UNKNOWN_ERROR),
         n_merged=1,
     )
 
