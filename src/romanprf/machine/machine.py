@@ -37,7 +37,8 @@ class Machine(Readers, Pictures):
     time : array_like, shape (nt,)
         JD.
     flux, flux_err : array_like, shape (nt, npixels) or (nt, nrows, ncolumns)
-        Electrons per second.  A pixel whose flux or error is not finite is left out.
+        Electrons per second; quantities are converted.  A pixel whose flux or error is masked or
+        not finite is left out.
     ra, dec : array_like, shape (npixels,) or that of ``flux``
         Centres of the pixels, degrees ICRS; dithered frames have their own.
     sources : DataFrame

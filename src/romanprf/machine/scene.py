@@ -52,7 +52,7 @@ class Catalogue:
     def from_table(cls, table: Any, flux_column: str) -> Catalogue:
         """Parse a table of sources (see `romanprf.machine.checks.source_table`)."""
         ra, dec, flux = checks.source_table(table, flux_column)
-        return cls(table=table, ra=ra, dec=dec, flux=flux)
+        return cls(table=table.copy(), ra=ra, dec=dec, flux=flux)
 
     def __len__(self) -> int:
         return len(self.ra)

@@ -387,3 +387,11 @@ def test_sources_of_another_field(tmp_path, built):
     assert "none of the 1 sources is within 16.0 arcsec" in message
     assert "expected a catalogue of the same field" in message
     assert "is a list" in complaint(TypeError, type(built).from_tpfs, [path], [sources])
+
+
+@pytest.mark.parametrize("knots", [10_000, 10**6, 10**400])
+def test_knots_that_need_more_memory_than_there_is(sky, knots):
+    message = complaint(ValueError, sky.machine, n_r_knots=knots)
+    assert "the equations of the PRF need" in message
+    assert "GB of memory, expected fewer knots" in message
+    assert "n_phi_knots" in complaint(ValueError, sky.machine, n_phi_knots=10**6)
