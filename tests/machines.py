@@ -13,6 +13,8 @@ import fields
 from romanprf import Machine
 from romanprf.core.image import Image
 from romanprf.frame.stamps import make_stamps
+from romanprf.machine.beyond import beyond_rmax
+from romanprf.machine.grid import PixelGrid
 from romanprf.prf import LogPolarPRF
 from romanprf.sky.wcs import TangentWCS
 
@@ -20,7 +22,7 @@ EPOCH = 2461000.0
 
 
 def prf() -> LogPolarPRF:
-    """The PRF of all simulated fields: that of `fields`, out to 1.9 arcsec."""
+    """The PRF of all simulated fields: that of `fields`, out to 1.9 arcsec; a wing continues it."""
     return fields.prf(10, 15, 1.9, 0.05)
 
 
@@ -46,6 +48,7 @@ class Sky:
         sources = machine.sources
         ra, dec = (sources[name].to_numpy(float) for name in ("ra", "dec"))
         truth = {"prf": prf(), "ra": ra, "dec": dec, "shift": (0.0, 0.0), "flux_cut_off": 1e-3}
+        truth["scale_error"] = 0.0
         machine._adopt(replace(machine.scene, **truth, flux=self.flux), 0)
         return machine
 
@@ -108,7 +111,9 @@ def simulated(
         star = image_wcs.pixel_to_sky(star_x + step[0], star_y + step[1])
         frame = fields.frame(*star, image_wcs, (side, side))
         stamps = make_stamps(prf(), frame, flux * 1e6, 1e-9)
-        models.append(stamps.model(flux) + background)
+        pixels = (row, column, *skies[-1])
+        grid = PixelGrid.from_arrays(*(a.ravel() for a in pixels))
+        models.append(stamps.model(flux, beyond_rmax(prf(), grid, *star, flux)) + background)
     model = np.stack(models)
     error = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * model)
     data = model + noise * error * rng.normal(size=model.shape)

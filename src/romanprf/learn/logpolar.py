@@ -168,6 +168,11 @@ def _first_guess(pixels: _Pixels, settings: LogPolarSettings, pixel_area: float)
         _, clean, _ = _select(guess, pixels, settings)
         if clean.r.size == 0:
             return guess
+        # A wing that only the guess has would make all of them noise.
+        noise = np.log(10.0) * np.sqrt(clean.sigma**2 - PRF_ERROR_LOG_POLAR**2)
+        expected = guess.evaluate(clean.r, clean.phi)
+        seen = 10.0**clean.value > _SIGNAL_TO_NOISE * noise * expected
+        clean = clean.take(seen) if seen.any() else clean
         weight = clean.sigma**-2.0
         scales = _SCALES * settings.cut_r
         residuals = clean.value - guess_profile(clean.r, scales[:, None])

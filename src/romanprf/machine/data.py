@@ -30,6 +30,7 @@ class MachineData:
     prf = Computed("shape")
     position_offset = Computed("shape")
     flux_scale = Computed("shape")
+    scale_error = Computed("shape")
     radius = Computed("shape")
     mean_model = Computed("shape")
     source_mask = Computed("shape")
@@ -163,7 +164,7 @@ class MachineData:
             settings=log_polar,
             reach=self.rmax if self._dense else min(self.rmax, self.sparse_dist_lim),
             flux_cut_off=checks.positive(flux_cut_off, "flux_cut_off"),
-        )
+        ).with_plausible_fluxes()
 
     def _adopt(self, scene: Scene, reference: int, header: Mapping[str, Any] | None = None) -> None:
         """Take over a shape model and drop all results of an older one."""

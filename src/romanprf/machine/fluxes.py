@@ -46,15 +46,19 @@ def fit_series(
         With new fluxes in place of the old ones.
     """
     shape, time_model = results.need("shape", "scene"), results.time_model
-    mean, moving = (_Fluxes(series, prior, with_background) for _ in range(2))
+    shared = shape.scene.scale_error
+    mean, moving = (_Fluxes(series, prior, with_background, shared) for _ in range(2))
     images = np.full(series.flux.shape, np.nan) if with_images else None
+    far = None
     for t in frames:
-        stamps = shape.scene.stamps(series.frame(t)) if series.dithered else shape.stamps
-        fit = mean.solve(t, stamps)
+        frame = series.frame(t)
+        stamps = shape.scene.stamps(frame) if series.dithered else shape.stamps
+        far = shape.scene.far(frame) if series.dithered or far is None else far
+        fit = mean.solve(t, stamps, far)
         if images is not None and fit is not None:
             images[t] = series.grid(t).pixels(fit.model)
         if time_model is not None:
-            moving.solve(t, time_model.stamps(stamps, t))
+            moving.solve(t, time_model.stamps(stamps, t), far)
     background, background_err = mean.background
     fluxes = FluxResult(
         ws=mean.flux,
@@ -75,21 +79,23 @@ def fit_series(
 class _Fluxes:
     """Fluxes, errors and backgrounds by frame; NaN, and quality 1, where there is no solution."""
 
-    def __init__(self, series: Series, prior: Prior, with_background: bool):
+    def __init__(self, series: Series, prior: Prior, with_background: bool, scale_error: float):
         self._series, self._prior, self._with_background = series, prior, with_background
+        self._scale_error = scale_error
         nt = len(series)
         self.flux, self.flux_err = np.full((2, nt, prior.mu.size), np.nan)
         self.background = np.full((2, nt), np.nan)
         self.quality = np.zeros(nt, int)
 
-    def solve(self, number: int, stamps: Stamps) -> FrameFluxes | None:
-        """Fit one frame; None if the solver does not converge."""
+    def solve(self, number: int, stamps: Stamps, far: np.ndarray) -> FrameFluxes | None:
+        """Fit one frame, with this light beyond the footprints; None if there is no solution."""
         try:
             frame = self._series.frame(number)
-            fit = frame.solve(stamps, self._prior, self._with_background)
+            fit = frame.solve(stamps, self._prior, self._with_background, far)
         except NotConvergedError:
             self.quality[number] = 1
             return None
-        self.flux[number], self.flux_err[number] = fit.flux, fit.flux_err
+        self.flux[number] = fit.flux
+        self.flux_err[number] = np.hypot(fit.flux_err, self._scale_error * fit.flux)
         self.background[:, number] = fit.background, fit.background_err
         return fit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -14,18 +15,27 @@ from romanprf.learn.logpolar import LogPolarSettings, fit_shift, learn_logpolar
 from romanprf.learn.tensor import TensorSettings, learn_tensor
 from romanprf.machine.scene import Catalogue, Scene, catalogue_scale
 from romanprf.machine.series import FramePixels
+from romanprf.machine.wings import measure_rings, total_light
 from romanprf.prf import LogPolarPRF, TensorPRF
 from romanprf.sky.wcs import ARCSEC
 from romanprf.solve.fluxes import Prior
 
-#: Rounds of fitting a log-polar PRF with the fluxes that the last one gave, and most rounds of
-#: fitting a tensor model.
-_ROUNDS, _TENSOR_ROUNDS = 2, 6
+#: Most rounds of fitting a tensor model.
+_TENSOR_ROUNDS = 6
 #: Sources brighter than this many times the noise of a pixel shape a tensor model.
 _PRECISE = 30.0
 #: Pixels are listed out to this fraction of the flux limit; the first estimate of the fluxes uses
 #: those out to this multiple of cut_r.
 _FAINTEST, _NEAR = 0.03, 3.0
+#: Rounds of measuring the light of the PRF by radius, on so many frames at most.
+_WINGS, _ENOUGH = 5, 4
+#: An estimate is absurd if it is so many times the flux that the closest pixel can have, at so many
+#: sigmas: the first guess of a PRF is up to a factor of 5 wrong there.
+_ABSURD, _MOST_SIGMA = 15.0, 5.0
+#: ... and if it outshines the noise of the pixel by this factor.
+_CERTAIN = 100.0
+#: That pixel is so near (pixels), and the background is at least this quantile of the pixels.
+_WITHIN, _DARK = 0.75, 0.05
 #: Least flux of a source, e-/s: footprints need a positive one.
 _LEAST_FLUX = 1e-6
 
@@ -54,6 +64,30 @@ class SceneLearner:
     reach: float
     flux_cut_off: float
 
+    def with_plausible_fluxes(self) -> SceneLearner:
+        """The learner with estimates that the pixel closest to each source allows.
+
+        A source that is estimated far brighter than that pixel would leave no pixel to the others.
+        """
+        area = self.frames[0].grid.pixel_area
+        prf, table = self.settings.first_guess(area), self._table(np.sqrt(area))
+        if self.settings.background:  # what all pixels have, at least
+            table["flux"] -= table.groupby("exposure")["flux"].transform("quantile", _DARK)
+        closest = table.loc[table.groupby("source")["r"].idxmin()]
+        closest = closest[closest["r"] < _WITHIN * np.sqrt(area)]
+        source = closest["source"].to_numpy()
+        light = prf.evaluate(closest["r"], closest["phi"]) * self.catalogue.flux[source]
+        most = (closest["flux"] + _MOST_SIGMA * closest["flux_err"]).to_numpy()
+        scale = catalogue_scale(closest["flux"].to_numpy(), light)
+        noise = _CERTAIN * closest["flux_err"].to_numpy()
+        absurd = scale * light > np.maximum(_ABSURD * most, noise)
+        if not absurd.any():
+            return self
+        flux = self.catalogue.flux.copy()
+        flux[source[absurd]] *= np.maximum(most / (scale * light), 0.0)[absurd]
+        warn_of_absurd(self.catalogue, source[absurd])
+        return replace(self, catalogue=replace(self.catalogue, flux=flux))
+
     def learn(self) -> Scene:
         """Learn log-polar PRF, shift of the positions and fluxes.
 
@@ -73,11 +107,12 @@ class SceneLearner:
         faintest = _FAINTEST * max(settings.flux_limit, 1e-3)
         reach = np.minimum(guess.radius(faintest / flux), self.reach)
         table = self._table(np.maximum(reach, settings.cut_r))
-        for _ in range(_ROUNDS):
+        for wings in (1, _WINGS):
             prf, history = learn_logpolar(table, _sources(flux), area, self._scaled(scale))
-            scene = self._scene(prf.normalised(), flux * prf.integral(), history[-1].shift)
+            scene = self._with_wings(self._scene(prf, flux, history[-1].shift), wings)
             flux, scale = scene.flux, scene.flux_scale
-        return replace(scene, history=history)
+        # As `recognise` finds it, so that the model, saved and loaded, gives the same fluxes.
+        return replace(self.recognise(cast(LogPolarPRF, scene.prf)), history=history)
 
     def recognise(self, prf: LogPolarPRF) -> Scene:
         """Shift and fluxes for a PRF that is known and normalised."""
@@ -85,7 +120,30 @@ class SceneLearner:
         scale = self._rough_scale(prf, reach)
         flux = self._flux(scale)
         shift = fit_shift(prf, self._table(reach), _sources(flux), self._scaled(scale))
-        return self._scene(prf, flux, shift)
+        scene = self._scene(prf, flux, shift)
+        rings = measure_rings(scene, self._some, None, self.settings.background)
+        return replace(scene, scale_error=rings.scale_error(prf))
+
+    @property
+    def _some(self) -> Sequence[FramePixels]:
+        """Frames that are enough to measure the wings."""
+        return self.frames[:: -(-len(self.frames) // _ENOUGH)]
+
+    def _with_wings(self, scene: Scene, rounds: int) -> Scene:
+        """The scene with as much light in the wings of its PRF as the frames show."""
+        applied = None
+        for _ in range(rounds):
+            rings = measure_rings(scene, self._some, applied, self.settings.background)
+            applied = rings.positive if applied is None else applied * rings.positive
+            prf = rings.applied(cast(LogPolarPRF, scene.prf))
+            scene = self._normalised(replace(scene, prf=prf))
+        return scene
+
+    def _normalised(self, scene: Scene) -> Scene:
+        """The scene with a PRF whose light is 1 in the pixels of its frames."""
+        light = total_light(scene.prf, self._some, scene.ra, scene.dec, scene.flux)
+        prf = scene.prf.brightened(1.0 / light)
+        return self._measured(replace(scene, prf=prf, flux=scene.flux * light))
 
     def refine(self, scene: Scene) -> Scene:
         """Replace the PRF of `learn` by a tensor model (see `romanprf.learn.tensor`)."""
@@ -140,16 +198,30 @@ class SceneLearner:
 
         It only has to be good enough to choose the pixels that a source outshines.
         """
-        table = self._table(min(reach, _NEAR * self.settings.cut_r))
+        table = self._near(reach)
         light = prf.evaluate(table["r"], table["phi"]) * self.catalogue.flux[table["source"]]
         pixels = table.assign(light=light).groupby(["exposure", "pixel"])
         total = pixels["light"].transform("sum")
-        flux = table["flux"]
-        if self.settings.background:
-            flux = flux - table.groupby("exposure")["flux"].transform("median")
         closest = table.groupby("source")["r"].idxmin()
-        scale = catalogue_scale(flux[closest].to_numpy(), total[closest].to_numpy())
+        scale = catalogue_scale(table["flux"][closest].to_numpy(), total[closest].to_numpy())
         return scale if scale > 0.0 else 1.0
+
+    def _near(self, reach: float) -> pd.DataFrame:
+        """Pixels close to the sources; the background, if there is one, is subtracted."""
+        table = self._table(min(reach, _NEAR * self.settings.cut_r))
+        if self.settings.background:
+            table["flux"] -= table.groupby("exposure")["flux"].transform("median")
+        return table
+
+
+def warn_of_absurd(catalogue: Catalogue, source: np.ndarray) -> None:
+    """Tell which estimates were not believed."""
+    row = catalogue.table.index[source[0]]
+    warnings.warn(
+        f"sources: flux of row {row} is {catalogue.flux[source[0]]:.4g}, more than {_ABSURD:g} "
+        f"times what its pixels show ({source.size} such sources): it does not shape the PRF",
+        stacklevel=4,
+    )
 
 
 def pixel_table(

@@ -88,8 +88,12 @@ class Machine(Readers, Pictures):
         (east, north) by which all sources are moved to fit the images, arcsec.
     flux_scale : float
         Flux in e-/s of a source whose estimate is 1.
+    scale_error : float
+        Relative error that the fluxes of all sources and frames share, because the light in the
+        wings of the PRF is uncertain.
     ws, werrs : ndarray, shape (nt, nsources)
-        Fluxes and their marginal errors, e-/s; NaN where no usable pixel shows the source.
+        Fluxes and their marginal errors, e-/s; NaN where no usable pixel shows the source.  The
+        errors include ``scale_error``, which does not make a light curve scatter.
     ws_va, werrs_va : ndarray, shape (nt, nsources)
         The same with the perturbed model.
     model_flux : ndarray, shape (nt, npixels)
@@ -125,7 +129,9 @@ class Machine(Readers, Pictures):
         """Learn the PRF from the images.
 
         Two rounds: fit log10(flux / source flux) of the pixels that belong to one source, correct
-        the positions by a common shift, normalise, and measure all fluxes with the result.
+        the positions by a common shift, measure the light of the PRF by radius on all pixels (in
+        rings that no pixel shows well it follows the ring inside), normalise it on the pixels, and
+        measure all fluxes with the result.
 
         Parameters
         ----------
@@ -193,7 +199,9 @@ class Machine(Readers, Pictures):
         settings = checks.MaskSettings.checked(kwargs, self.nt)
         learner = self._learner(flux_cut_off, frame_index, settings)
         prf, header = read_shape(path, learner.frames[0].grid.pixel_area)
-        self._adopt(learner.recognise(prf.normalised()), settings.reference_frame, header)
+        # Ours is normalised on the pixels that shaped it; others are fractions of catalogue fluxes.
+        prf = prf if header.get("origin") == "romanprf" else prf.normalised()
+        self._adopt(learner.recognise(prf), settings.reference_frame, header)
 
     def save_shape_model(self, path: str | Path) -> None:
         """Write the PRF to a ``.parquet`` or ``.fits`` file (see `load_shape_model`).

@@ -14,6 +14,7 @@ from romanprf.frame.model import FrameModel
 from romanprf.frame.stamps import Stamps, make_stamps
 from romanprf.learn.logpolar import Iteration, uncontaminated
 from romanprf.machine import checks
+from romanprf.machine.beyond import beyond_rmax
 from romanprf.machine.series import FramePixels
 from romanprf.prf import PRF
 from romanprf.solve.fluxes import Prior
@@ -25,6 +26,8 @@ CONTAMINATION = 0.1
 _BRIGHTEST = 5
 #: Number of the brightest sources that determine a centroid.
 _CENTROID_STARS = 200
+#: Light beyond footprints is followed to this fraction of the noise of a pixel.
+_FAR = 0.05
 #: A flux is measured on frames with more than this fraction of the light of the source.
 _SHOWN = 0.2
 
@@ -87,6 +90,8 @@ class Scene:
         Flux in e-/s of a source whose estimate in the catalogue is 1.
     history : list of Iteration
         Iterations of the last fit of the log-polar PRF.
+    scale_error : float
+        Relative error that the fluxes of all sources share: that of the light of the wings.
     """
 
     ra: np.ndarray
@@ -97,6 +102,7 @@ class Scene:
     shift: tuple[float, float]
     flux_scale: float = 1.0
     history: list[Iteration] = field(default_factory=list)
+    scale_error: float = 0.0
 
     def model(self, frame: FramePixels) -> FrameModel:
         """The sources on a frame, with footprints that end at ``flux_cut_off``."""
@@ -107,6 +113,17 @@ class Scene:
             flux_cut_off=self.flux_cut_off,
             solved=1.0,
         )
+
+    def far(self, frame: FramePixels) -> np.ndarray:
+        """Image (e-/s) of the light of the sources beyond their footprints and beyond the PRF."""
+        model = self.model(frame)
+        # Many sources together are bright where each of them is lost in the noise.
+        faintest = min(self.flux_cut_off, _FAR * frame.noise)
+        model = replace(model, flux_cut_off=faintest, solved=self.flux_cut_off / faintest)
+        # The flux of a source without a window is what a catalogue claims, and nobody can check it.
+        flux = np.where(np.diff(model.stamps.offset) > 0, self.flux, 0.0)
+        image = beyond_rmax(self.prf, frame.grid, self.ra, self.dec, flux)
+        return model.add_far(flux, image)
 
     def stamps(self, frame: FramePixels, points: int = 1) -> Stamps:
         """PRF of all sources on a frame (see `romanprf.frame.stamps.make_stamps`)."""
@@ -123,7 +140,7 @@ class Scene:
         sums = np.zeros((2, self.flux.size))
         for frame in frames:
             prior = Prior(self.flux, 10.0 * self.flux)
-            fit = frame.solve(self.stamps(frame), prior, with_background)
+            fit = frame.solve(self.stamps(frame), prior, with_background, self.far(frame))
             seen = np.isfinite(fit.flux) & (fit.light > _SHOWN)
             weight = fit.flux_err[seen] ** -2.0
             sums[:, seen] += weight * fit.flux[seen], weight

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,12 @@ class FramePixels:
         """Whether each pixel carries weight, shape (npixels,)."""
         return np.isfinite(self.flux) & np.isfinite(self.flux_err)
 
+    @property
+    def noise(self) -> float:
+        """Median error of the usable pixels, e-/s; 1 if there is none."""
+        errors = self.flux_err[self.usable]
+        return float(np.median(errors)) if errors.size else 1.0
+
     def image(self) -> Image:
         """The smallest image that contains all pixels."""
         return self.grid.image(self.flux, self.flux_err, self.poisson_slope)
@@ -49,14 +55,22 @@ class FramePixels:
         """Frame of sources at these positions, degrees ICRS."""
         return self.grid.frame(ra, dec, self.image)
 
-    def solve(self, stamps: Stamps, prior: Prior, with_background: bool) -> FrameFluxes:
-        """Fit all fluxes (see `romanprf.solve.fluxes.solve_frame`)."""
+    def solve(
+        self, stamps: Stamps, prior: Prior, with_background: bool, far: np.ndarray
+    ) -> FrameFluxes:
+        """Fit all fluxes (see `romanprf.solve.fluxes.solve_frame`).
+
+        ``far`` is the light beyond the footprints (e-/s), an image.
+        """
         method = Method(
             tolerance=TOLERANCE,
             reweight=int(self.poisson_slope > 0.0),
             background_nodes=int(with_background),
         )
-        return solve_frame(self.image(), stamps, prior, method)
+        image = self.image()
+        left = np.where(image.usable, image.flux - far, 0.0)
+        fit = solve_frame(replace(image, flux=left), stamps, prior, method)
+        return replace(fit, model=fit.model + far)
 
 
 @dataclass(frozen=True, eq=False)
