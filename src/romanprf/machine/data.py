@@ -158,12 +158,14 @@ class MachineData:
             flux_limit=settings.source_flux_limit,
             contaminant_limit=self.contaminant_flux_limit or 0.0,
         )
+        frames = self._series.choose(frame_index)
         return SceneLearner(
-            frames=self._series.choose(frame_index),
+            frames=frames,
             catalogue=self._catalogue,
             settings=log_polar,
             reach=self.rmax if self._dense else min(self.rmax, self.sparse_dist_lim),
             flux_cut_off=checks.positive(flux_cut_off, "flux_cut_off"),
+            angle=frames[0].grid.angle,
         ).with_plausible_fluxes()
 
     def _adopt(self, scene: Scene, reference: int, header: Mapping[str, Any] | None = None) -> None:

@@ -56,6 +56,8 @@ class SceneLearner:
         Pixels further than this from a source are not used, arcsec.
     flux_cut_off : float
         e-/s per pixel at which a footprint ends.
+    angle : float
+        `PixelGrid.angle` of the axes of the PRF, rad.
     """
 
     frames: Sequence[FramePixels]
@@ -63,6 +65,7 @@ class SceneLearner:
     settings: LogPolarSettings
     reach: float
     flux_cut_off: float
+    angle: float
 
     def with_plausible_fluxes(self) -> SceneLearner:
         """The learner with estimates that the pixel closest to each source allows.
@@ -141,7 +144,7 @@ class SceneLearner:
 
     def _normalised(self, scene: Scene) -> Scene:
         """The scene with a PRF whose light is 1 in the pixels of its frames."""
-        light = total_light(scene.prf, self._some, scene.ra, scene.dec, scene.flux)
+        light = total_light(scene, self._some)
         prf = scene.prf.brightened(1.0 / light)
         return self._measured(replace(scene, prf=prf, flux=scene.flux * light))
 
@@ -175,6 +178,7 @@ class SceneLearner:
             prf=prf,
             flux_cut_off=self.flux_cut_off,
             shift=shift,
+            angle=self.angle,
         )
         return self._measured(scene)
 
@@ -191,7 +195,9 @@ class SceneLearner:
         return replace(self.settings, contaminant_limit=limit)
 
     def _table(self, radius: ArrayLike) -> pd.DataFrame:
-        return pixel_table(self.frames, self.catalogue.ra, self.catalogue.dec, radius)
+        return pixel_table(
+            self.frames, self.catalogue.ra, self.catalogue.dec, radius, angle=self.angle
+        )
 
     def _rough_scale(self, prf: LogPolarPRF, reach: float) -> float:
         """Scale of a catalogue in any unit, from the pixel closest to each source.
@@ -199,7 +205,10 @@ class SceneLearner:
         It only has to be good enough to choose the pixels that a source outshines.
         """
         table = self._near(reach)
-        light = prf.evaluate(table["r"], table["phi"]) * self.catalogue.flux[table["source"]]
+        light = (
+            prf.evaluate(table["r"], table["phi"] - table["turn"])
+            * self.catalogue.flux[table["source"]]
+        )
         pixels = table.assign(light=light).groupby(["exposure", "pixel"])
         total = pixels["light"].transform("sum")
         closest = table.groupby("source")["r"].idxmin()
@@ -225,7 +234,11 @@ def warn_of_absurd(catalogue: Catalogue, source: np.ndarray) -> None:
 
 
 def pixel_table(
-    frames: Iterable[FramePixels], ra: np.ndarray, dec: np.ndarray, radius: ArrayLike
+    frames: Iterable[FramePixels],
+    ra: np.ndarray,
+    dec: np.ndarray,
+    radius: ArrayLike,
+    angle: float,
 ) -> pd.DataFrame:
     """Pairs of sources and usable pixels, as `romanprf.learn.logpolar.learn_logpolar` takes them.
 
@@ -237,12 +250,15 @@ def pixel_table(
         Degrees ICRS.
     radius : float or ndarray, shape (nsources,)
         Arcsec.
+    angle : float
+        Of the axes of the PRF, rad.
     """
     tables = []
     for number, frame in enumerate(frames):
         pairs = frame.grid.deltas(ra, dec, radius)
         flux, flux_err = frame.flux[pairs["pixel"]], frame.flux_err[pairs["pixel"]]
         table = pd.DataFrame({**pairs, "flux": flux, "flux_err": flux_err, "exposure": number})
+        table["turn"] = frame.grid.turned_from(angle)
         tables.append(table[np.isfinite(flux) & np.isfinite(flux_err)])
     return pd.concat(tables, ignore_index=True)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
 from tqdm import tqdm
@@ -18,10 +19,11 @@ from romanprf.machine.readers import Readers
 from romanprf.machine.time_model import learn_time_model, time_vectors
 
 if TYPE_CHECKING:
-    import numpy as np
     from astropy.table import Table
     from matplotlib.figure import Figure
 
+#: Key of the angle on the sky of the columns of the detector whose PRF a file holds, degrees.
+_ROLL = "colangle"
 #: Longest keyword of a FITS header.
 _FITS_KEY = 8
 
@@ -201,6 +203,8 @@ class Machine(Readers, Pictures):
         prf, header = read_shape(path, learner.frames[0].grid.pixel_area)
         # Ours is normalised on the pixels that shaped it; others are fractions of catalogue fluxes.
         prf = prf if header.get("origin") == "romanprf" else prf.normalised()
+        if _ROLL in header:
+            learner = replace(learner, angle=float(np.deg2rad(header[_ROLL])))
         self._adopt(learner.recognise(prf), settings.reference_frame, header)
 
     def save_shape_model(self, path: str | Path) -> None:
@@ -217,7 +221,8 @@ class Machine(Readers, Pictures):
             for key, value in self.meta.items()
             if isinstance(value, (str, int, float)) and len(key) <= _FITS_KEY
         }
-        write_shape(path, shape.prf, {"jd-obs": float(self.time[0]), **known, **shape.header})
+        facts = {"jd-obs": float(self.time[0]), **known, **shape.header}
+        write_shape(path, shape.prf, {**facts, _ROLL: float(np.rad2deg(shape.scene.angle))})
 
     def fit_model(
         self,

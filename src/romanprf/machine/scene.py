@@ -16,7 +16,7 @@ from romanprf.learn.logpolar import Iteration, uncontaminated
 from romanprf.machine import checks
 from romanprf.machine.beyond import beyond_rmax
 from romanprf.machine.series import FramePixels
-from romanprf.prf import PRF
+from romanprf.prf import PRF, LogPolarPRF
 from romanprf.solve.fluxes import Prior
 from romanprf.solve.register import register
 
@@ -90,6 +90,8 @@ class Scene:
         Flux in e-/s of a source whose estimate in the catalogue is 1.
     history : list of Iteration
         Iterations of the last fit of the log-polar PRF.
+    angle : float
+        `PixelGrid.angle` of the frames that the PRF is as it is for; rad.
     scale_error : float
         Relative error that the fluxes of all sources share: that of the light of the wings.
     """
@@ -101,14 +103,21 @@ class Scene:
     flux_cut_off: float
     shift: tuple[float, float]
     flux_scale: float = 1.0
+    angle: float = 0.0
     history: list[Iteration] = field(default_factory=list)
     scale_error: float = 0.0
+
+    def prf_of(self, frame: FramePixels) -> PRF:
+        """The PRF on a frame, whose detector may be turned on the sky."""
+        if not isinstance(self.prf, LogPolarPRF):  # on the axes of the detector
+            return self.prf
+        return self.prf.turned(frame.grid.turned_from(self.angle))
 
     def model(self, frame: FramePixels) -> FrameModel:
         """The sources on a frame, with footprints that end at ``flux_cut_off``."""
         return FrameModel(
             frame=frame.frame(self.ra, self.dec),
-            prf=self.prf,
+            prf=self.prf_of(frame),
             flux=self.flux,
             flux_cut_off=self.flux_cut_off,
             solved=1.0,
@@ -128,7 +137,7 @@ class Scene:
     def stamps(self, frame: FramePixels, points: int = 1) -> Stamps:
         """PRF of all sources on a frame (see `romanprf.frame.stamps.make_stamps`)."""
         stars = frame.frame(self.ra, self.dec)
-        return make_stamps(self.prf, stars, self.flux, self.flux_cut_off, points=points)
+        return make_stamps(self.prf_of(frame), stars, self.flux, self.flux_cut_off, points=points)
 
     def measured(
         self, frames: Sequence[FramePixels], catalogue: Catalogue, with_background: bool
@@ -197,7 +206,12 @@ class Scene:
             left = frame.flux - frame.grid.pixels(stamps.model(self.flux))
             background = np.nanmedian(left) if with_background else 0.0
             own_flux = left[pixel[keep]] - background + light[keep]
-            east, north = frame.grid.offsets(stamps)
+            offset = frame.grid.offsets(stamps)
+            turn = getattr(self.prf_of(frame), "turn", 0.0)
+            east, north = (
+                np.cos(turn) * a + sign * np.sin(turn) * b
+                for a, b, sign in ((*offset, 1.0), (*offset[::-1], -1.0))
+            )
             parts.append((east[keep], north[keep], own_flux / self.flux[source[keep]]))
         dra, ddec, value = (np.concatenate(column) for column in zip(*parts, strict=True))
         return dra, ddec, value

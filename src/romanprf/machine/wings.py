@@ -98,9 +98,7 @@ def ring_light(rings: Rings, prf: PRF) -> np.ndarray:
     return light
 
 
-def total_light(
-    prf: PRF, frames: Sequence[FramePixels], ra: np.ndarray, dec: np.ndarray, flux: np.ndarray
-) -> float:
+def total_light(scene: Scene, frames: Sequence[FramePixels]) -> float:
     """Sum of the PRF over the pixels of a detector, as they lie about the stars that shaped it.
 
     Between the pixels of few stars without dithers the model is what its splines make of it; its
@@ -109,35 +107,31 @@ def total_light(
 
     Parameters
     ----------
-    prf : PRF
-        Not normalised.
+    scene : Scene
+        Its PRF need not be normalised; the brightest sources count, alike if they outshine the
+        noise by far.
     frames : sequence of FramePixels
         That shaped it.
-    ra, dec : ndarray, shape (nsources,)
-        Degrees ICRS.
-    flux : ndarray, shape (nsources,)
-        e-/s; the brightest sources count, alike if they outshine the noise by far.
     """
+    flux, ra, dec = scene.flux, scene.ra, scene.dec
     brightest = np.argsort(-flux, kind="stable")[:_BRIGHTEST]
     weight = 1.0 / (1.0 + (_BRIGHT * frames[0].noise / flux[brightest]) ** 2)
     sums, weights = [], []
     for frame in frames:
-        wcs, scale = frame.grid.wcs, frame.grid.pixel_scale
+        wcs, scale, prf = frame.grid.wcs, frame.grid.pixel_scale, scene.prf_of(frame)
         reach = np.arange(-np.ceil(prf.rmax / scale) - 1.0, np.ceil(prf.rmax / scale) + 2.0)
         x, y = wcs.sky_to_pixel(ra[brightest], dec[brightest])
         nrows, ncols = frame.grid.shape
-        inside = (np.abs(x - 0.5 * (ncols - 1)) < 0.5 * ncols) & (
+        seen = (np.abs(x - 0.5 * (ncols - 1)) < 0.5 * ncols) & (
             np.abs(y - 0.5 * (nrows - 1)) < 0.5 * nrows
         )
-        for i in np.flatnonzero(inside):
+        for i in np.flatnonzero(seen):
             dx, dy = (reach + np.rint(place) - place for place in (x[i], y[i]))
             jacobian = wcs.jacobian(x[i : i + 1], y[i : i + 1])[0]
             sums.append(prf.on_pixels(dx[None, :], dy[:, None], jacobian).sum())
             weights.append(weight[i])
-    integral = prf.integral()
-    if not sums:
-        return integral
-    return float(np.average(sums, weights=weights)) + integral - light_inside(prf)[1].sum()
+    integral, inside = scene.prf.integral(), light_inside(scene.prf)[1].sum()
+    return float(np.average(sums, weights=weights) + integral - inside) if sums else integral
 
 
 def light_inside(prf: PRF) -> tuple[np.ndarray, np.ndarray]:
@@ -235,7 +229,7 @@ def _templates(
     usable, grid = frame.usable, frame.grid
     noise = float(np.median(frame.flux_err[usable]))
     stars = frame.frame(scene.ra, scene.dec)
-    stamps = make_stamps(scene.prf, stars, scene.flux, _FAINTEST * noise)
+    stamps = make_stamps(scene.prf_of(frame), stars, scene.flux, _FAINTEST * noise)
     source, pixel = grid.entries(stamps)
     light = stamps.values * scene.flux[source]
     inside, part = _place(radii, np.hypot(*grid.offsets(stamps)))
