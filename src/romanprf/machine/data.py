@@ -40,6 +40,7 @@ class MachineData:
     fit_quality = Computed("fluxes")
     background = Computed("fluxes")
     background_err = Computed("fluxes")
+    frame_shift = Computed("fluxes")
     model_flux = Computed("images")
     time_model = Computed("time_model")
     ws_va = Computed("perturbed_fluxes")

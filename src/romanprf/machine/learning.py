@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from romanprf.learn.logpolar import LogPolarSettings, fit_shift, learn_logpolar
 from romanprf.learn.tensor import TensorSettings, learn_tensor
-from romanprf.machine.scene import Catalogue, Scene, catalogue_scale
+from romanprf.machine.scene import Catalogue, Scene, catalogue_scale, centroid_shift
 from romanprf.machine.series import FramePixels
 from romanprf.machine.wings import measure_rings, total_light
 from romanprf.prf import LogPolarPRF, TensorPRF
@@ -31,7 +31,7 @@ _FAINTEST, _NEAR = 0.03, 3.0
 _WINGS, _ENOUGH = 5, 4
 #: An estimate is absurd if it is so many times the flux that the closest pixel can have, at so many
 #: sigmas: the first guess of a PRF is up to a factor of 5 wrong there.
-_ABSURD, _MOST_SIGMA = 15.0, 5.0
+_ABSURD, _MOST_SIGMA = 50.0, 5.0
 #: ... and if it outshines the noise of the pixel by this factor.
 _CERTAIN = 100.0
 #: That pixel is so near (pixels), and the background is at least this quantile of the pixels.
@@ -125,7 +125,7 @@ class SceneLearner:
         shift = fit_shift(prf, self._table(reach), _sources(flux), self._scaled(scale))
         scene = self._scene(prf, flux, shift)
         rings = measure_rings(scene, self._some, None, self.settings.background)
-        return replace(scene, scale_error=rings.scale_error(prf))
+        return _pointed(replace(scene, scale_error=rings.scale_error(prf)), self._some)
 
     @property
     def _some(self) -> Sequence[FramePixels]:
@@ -135,18 +135,14 @@ class SceneLearner:
     def _with_wings(self, scene: Scene, rounds: int) -> Scene:
         """The scene with as much light in the wings of its PRF as the frames show."""
         applied = None
-        for _ in range(rounds):
+        for number in range(rounds):
             rings = measure_rings(scene, self._some, applied, self.settings.background)
             applied = rings.positive if applied is None else applied * rings.positive
             prf = rings.applied(cast(LogPolarPRF, scene.prf))
-            scene = self._normalised(replace(scene, prf=prf))
+            scene = _normalised(replace(scene, prf=prf), self._some)
+            if number in (1, rounds - 1):
+                scene = self._measured(scene)
         return scene
-
-    def _normalised(self, scene: Scene) -> Scene:
-        """The scene with a PRF whose light is 1 in the pixels of its frames."""
-        light = total_light(scene, self._some)
-        prf = scene.prf.brightened(1.0 / light)
-        return self._measured(replace(scene, prf=prf, flux=scene.flux * light))
 
     def refine(self, scene: Scene) -> Scene:
         """Replace the PRF of `learn` by a tensor model (see `romanprf.learn.tensor`)."""
@@ -165,7 +161,8 @@ class SceneLearner:
         )
         prior, flags = Prior(scene.flux, 10.0 * scene.flux), np.zeros(scene.flux.size, np.int32)
         learned = learn_tensor(frames, prior, flags, start, settings)
-        return self._measured(replace(scene, prf=learned.prf.normalised()))
+        scene = self._measured(replace(scene, prf=learned.prf.normalised()))
+        return _pointed(scene, self._some)
 
     def _scene(self, prf: LogPolarPRF, flux: np.ndarray, shift: tuple[float, float]) -> Scene:
         """The scene with this PRF; fluxes (e-/s) are measured with footprints for these."""
@@ -221,6 +218,19 @@ class SceneLearner:
         if self.settings.background:
             table["flux"] -= table.groupby("exposure")["flux"].transform("median")
         return table
+
+
+def _pointed(scene: Scene, frames: Sequence[FramePixels]) -> Scene:
+    """The scene with the mean shift of its frames."""
+    shifts = np.array([centroid_shift(scene, frame)[:2] for frame in frames])
+    x, y = shifts.mean(axis=0)
+    return replace(scene, pointing=(float(x), float(y)))
+
+
+def _normalised(scene: Scene, frames: Sequence[FramePixels]) -> Scene:
+    """The scene with a PRF whose light is 1 in the pixels of its frames."""
+    light = total_light(scene, frames)
+    return replace(scene, prf=scene.prf.brightened(1.0 / light), flux=scene.flux * light)
 
 
 def warn_of_absurd(catalogue: Catalogue, source: np.ndarray) -> None:

@@ -101,7 +101,12 @@ class Machine(Readers, Pictures):
     model_flux : ndarray, shape (nt, npixels)
         Model of the images, e-/s.
     fit_quality : ndarray of int, shape (nt,)
-        0: solved; 1: the solver did not converge, the frame's fluxes are NaN.
+        0: solved; 1: the solver did not converge; 2: the frame has no usable pixel.  The fluxes of
+        1 and 2 are NaN.
+    frame_shift : ndarray, shape (nt, 2)
+        (x, y) by which the sources of each frame are off those that the PRF was learned from,
+        pixels; NaN where they do not tell.  Frames off by more than 5 sigma and 0.05 pixel (0.01 of
+        dithered ones) are fitted with the sources where they are.
     background, background_err : ndarray, shape (nt,)
         Background and its error, e-/s per pixel; 0 if it is not fitted.
     source_psf_fraction, perturbed_ratio_mean, perturbed_std : ndarray, shape (nsources,)

@@ -126,6 +126,7 @@ class FluxResult:
     fit_quality: np.ndarray
     background: np.ndarray
     background_err: np.ndarray
+    frame_shift: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import pandas as pd
 from romanprf.core.statistics import typical_ratio
 from romanprf.frame.model import FrameModel
 from romanprf.frame.stamps import Stamps, make_stamps
+from romanprf.frame.state import AS_IN_HEADER, Shift
 from romanprf.learn.logpolar import Iteration, uncontaminated
 from romanprf.machine import checks
 from romanprf.machine.beyond import beyond_rmax
@@ -90,6 +91,9 @@ class Scene:
         Flux in e-/s of a source whose estimate in the catalogue is 1.
     history : list of Iteration
         Iterations of the last fit of the log-polar PRF.
+    pointing : tuple of float
+        Mean (x, y) shift, as `centroid_shift` measures it, of the frames that the scene was learned
+        from, pixels: what other frames are registered to.
     angle : float
         `PixelGrid.angle` of the frames that the PRF is as it is for; rad.
     scale_error : float
@@ -104,6 +108,7 @@ class Scene:
     shift: tuple[float, float]
     flux_scale: float = 1.0
     angle: float = 0.0
+    pointing: tuple[float, float] = (0.0, 0.0)
     history: list[Iteration] = field(default_factory=list)
     scale_error: float = 0.0
 
@@ -113,19 +118,23 @@ class Scene:
             return self.prf
         return self.prf.turned(frame.grid.turned_from(self.angle))
 
-    def model(self, frame: FramePixels) -> FrameModel:
-        """The sources on a frame, with footprints that end at ``flux_cut_off``."""
+    def model(self, frame: FramePixels, shift: tuple[float, float] = (0.0, 0.0)) -> FrameModel:
+        """The sources on a frame, with footprints that end at ``flux_cut_off``.
+
+        ``shift``: (x, y) by which they are off, pixels.
+        """
         return FrameModel(
             frame=frame.frame(self.ra, self.dec),
             prf=self.prf_of(frame),
             flux=self.flux,
             flux_cut_off=self.flux_cut_off,
+            state=AS_IN_HEADER.at(*shift),
             solved=1.0,
         )
 
-    def far(self, frame: FramePixels) -> np.ndarray:
+    def far(self, frame: FramePixels, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
         """Image (e-/s) of the light of the sources beyond their footprints and beyond the PRF."""
-        model = self.model(frame)
+        model = self.model(frame, shift)
         # Many sources together are bright where each of them is lost in the noise.
         faintest = min(self.flux_cut_off, _FAR * frame.noise)
         model = replace(model, flux_cut_off=faintest, solved=self.flux_cut_off / faintest)
@@ -217,12 +226,16 @@ class Scene:
         return dra, ddec, value
 
 
-def centroid_shift(scene: Scene, frame: FramePixels) -> tuple[float, float]:
-    """Common (x, y) shift of the brightest sources of a frame from their positions, pixels."""
+def centroid_shift(
+    scene: Scene, frame: FramePixels, start: tuple[float, float] = (0.0, 0.0)
+) -> Shift:
+    """Common shift of the brightest sources of a frame from their positions.
+
+    ``start``: first guess, pixels.
+    """
     stars = np.zeros(scene.flux.size, bool)
     stars[np.argsort(-scene.flux)[:_CENTROID_STARS]] = True
-    found = register(frame.image(), scene.model(frame), scene.flux, stars)
-    return found.x, found.y
+    return register(frame.image(), scene.model(frame, start), scene.flux, stars)
 
 
 def catalogue_scale(flux: np.ndarray, estimate: np.ndarray) -> float:

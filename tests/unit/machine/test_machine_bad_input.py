@@ -144,11 +144,6 @@ ARRAYS = {
         ValueError,
         ("no pixel of the 3 frames", "finite flux and error", "look for NaN"),
     ),
-    "an empty frame": (
-        lambda a: {"flux_err": spoilt(a["flux_err"], 1, np.inf)},
-        ValueError,
-        ("frame 1 has no pixel", "leave these frames out"),
-    ),
     "a short time_mask": (
         lambda a: {"time_mask": np.array([True, False])},
         ValueError,
@@ -359,6 +354,19 @@ def test_times_of_the_perturbed_model():
     assert "time_index=5" in message
     assert "0 ... 4" in message
     assert "time_index=0.5" in complaint(TypeError, machine.perturbed_model, 0.5)
+
+
+def test_an_empty_frame_teaches_nothing(sky):
+    machine = sky.machine(flux_err=spoilt(sky.arrays["flux_err"], 1, np.inf))
+    message = complaint(ValueError, machine.build_shape_model, frame_index=1)
+    assert "frame_index=1: the frame has no pixel" in message
+    assert "choose another one" in message
+    machine = sky.machine(
+        flux_err=spoilt(sky.arrays["flux_err"], 1, np.inf), time_mask=np.arange(3) == 1
+    )
+    for frames in ("mean", "all"):
+        message = complaint(ValueError, machine.build_shape_model, frame_index=frames)
+        assert "no frame of time_mask has a pixel" in message
 
 
 def test_no_pixel_that_belongs_to_one_source(sky):
