@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from operator import attrgetter
@@ -19,6 +20,8 @@ from romanprf.machine.results import Computed, Results, ShapeResult
 from romanprf.machine.scene import CONTAMINATION, Catalogue, Scene
 from romanprf.machine.series import Series, make_grids, unsaturated_errors
 
+#: Scale of a catalogue that states e-/s or AB magnitudes beyond which, or its inverse, it is told.
+_OFF_SCALE = 1.1
 #: Offsets are dense arrays if there are fewer pairs of sources and pixels than this.
 _DENSE = 200_000
 
@@ -94,6 +97,7 @@ class MachineData:
         self.contaminant_flux_limit: float | None = None
         self.reference_frame = 0
         self.meta: dict[str, Any] = {}
+        self._calibrated = False
         self._results = Results()
         grids = make_grids(self.row, self.column, self.ra, self.dec)
         if saturation_limit is not None:
@@ -175,4 +179,16 @@ class MachineData:
         contaminant = None if limit is None else self.source_flux_estimates > limit
         shape = ShapeResult.of(scene, self._series.frame(reference), contaminant, header or {})
         self._results, self.reference_frame = Results(shape=shape), reference
+        if self._calibrated:
+            warn_of_scale(scene.flux_scale)
         self.__dict__.pop("_offsets", None)
+
+
+def warn_of_scale(scale: float) -> None:
+    """Tell of a catalogue whose fluxes are not those of the images."""
+    if not 1.0 / _OFF_SCALE < scale < _OFF_SCALE:
+        warnings.warn(
+            f"flux_scale is {scale:.3g}, expected {1.0 / _OFF_SCALE:.2g} to {_OFF_SCALE:.2g}: "
+            "magnitudes of the catalogue, zero_point, gain or the light in the wings are wrong",
+            stacklevel=4,
+        )

@@ -84,6 +84,13 @@ def test_roman_images(roman_files):
     assert_allclose(cube.ra, machine.ra, rtol=0, atol=1e-9)
 
 
+def test_a_catalogue_of_another_scale_is_told(roman_files):
+    folder, sources = roman_files
+    machine = Machine.from_roman([folder / "cube.asdf"], sources.assign(mag=sources["mag"] - 0.4))
+    with pytest.warns(UserWarning, match=r"flux_scale is 0.\d+, expected 0.91 to 1.1"):
+        machine.build_shape_model(frame_index="all")
+
+
 def test_cut_outs_follow_the_dithers(roman_files):
     folder, sources = roman_files
     whole = Machine.from_roman([folder / "cube.asdf"], sources)
