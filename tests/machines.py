@@ -13,14 +13,21 @@ import fields
 from romanprf import Machine
 from romanprf.core.image import Image
 from romanprf.frame.stamps import make_stamps
+from romanprf.machine.beyond import beyond_rmax
+from romanprf.machine.grid import PixelGrid
 from romanprf.prf import LogPolarPRF
 from romanprf.sky.wcs import TangentWCS
 
 EPOCH = 2461000.0
 
 
-def prf() -> LogPolarPRF:
-    """The PRF of all simulated fields: that of `fields`, out to 1.9 arcsec."""
+def prf(scale: float | None = None) -> LogPolarPRF:
+    """The PRF of all simulated fields: that of `fields`, out to 1.9 arcsec; a wing continues it.
+
+    With a ``scale`` (arcsec) it is a round one that pixels sample well.
+    """
+    if scale is not None:
+        return LogPolarPRF.first_guess(10, 15, 0.01, 0.2, 1.9, fields.SCALE**2, scale=scale)
     return fields.prf(10, 15, 1.9, 0.05)
 
 
@@ -46,6 +53,7 @@ class Sky:
         sources = machine.sources
         ra, dec = (sources[name].to_numpy(float) for name in ("ra", "dec"))
         truth = {"prf": prf(), "ra": ra, "dec": dec, "shift": (0.0, 0.0), "flux_cut_off": 1e-3}
+        truth["scale_error"] = 0.0
         machine._adopt(replace(machine.scene, **truth, flux=self.flux), 0)
         return machine
 
@@ -78,6 +86,7 @@ def simulated(
     noise: float = 1.0,
     place: tuple[float, float] = (268.0, -29.2),
     brightest: float = 4.5,
+    scale: float | None = None,
 ) -> Sky:
     """Stars of 10^1.8 to 10^brightest e-/s.
 
@@ -89,6 +98,8 @@ def simulated(
         The stars move by this (pixels) on one grid, unknown to the arrays.
     noise : float
         Errors are those of the model (read noise and photons), times this in the data.
+    scale : float
+        See `prf`.
     """
     rng = np.random.default_rng(seed)
     wcs = fields.wcs(side, side, *place)
@@ -107,8 +118,10 @@ def simulated(
         star_x, star_y = image_wcs.sky_to_pixel(ra, dec)
         star = image_wcs.pixel_to_sky(star_x + step[0], star_y + step[1])
         frame = fields.frame(*star, image_wcs, (side, side))
-        stamps = make_stamps(prf(), frame, flux * 1e6, 1e-9)
-        models.append(stamps.model(flux) + background)
+        stamps = make_stamps(prf(scale), frame, flux * 1e6, 1e-9)
+        pixels = (row, column, *skies[-1])
+        grid = PixelGrid.from_arrays(*(a.ravel() for a in pixels))
+        models.append(stamps.model(flux, beyond_rmax(prf(scale), grid, *star, flux)) + background)
     model = np.stack(models)
     error = np.sqrt(fields.READ_VARIANCE + fields.SLOPE * model)
     data = model + noise * error * rng.normal(size=model.shape)

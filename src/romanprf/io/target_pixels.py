@@ -186,7 +186,7 @@ def _read(tpf: Any, quality: int | str) -> _Target:
         number = hdus[1].columns.names.index("FLUX") + 1
         epoch = entry(header, "BJDREFI", name, int) + entry(header, "BJDREFF", name)
         keys = {key.lower(): entry(primary, key, name, int) for key in _PLACE[mission]}
-        ra, dec = _sky(name, header, number, x, y)
+        ra, dec = _sky(name, hdus, number, x, y)
         return _Target(
             name=name,
             place={"mission": mission, **keys},
@@ -264,16 +264,22 @@ def _cadences(number: np.ndarray) -> np.ndarray:
 
 
 def _sky(
-    name: str, header: fits.Header, number: int, x: np.ndarray, y: np.ndarray
+    name: str, hdus: fits.HDUList, number: int, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Right ascension and declination (deg ICRS) by the linear WCS of a column of images."""
+    """Right ascension and declination (deg ICRS) by the linear WCS of a column of images.
+
+    Files that lack it have it in the header of the aperture, which shows the same pixels.
+    """
     with warnings.catch_warnings(action="ignore", category=AstropyWarning):
         try:
-            wcs = WCS(header, keysel=["binary"], colsel=[number], naxis=2)
-        except NoWcsKeywordsFoundError:
-            wcs = None
-        if wcs is None or not wcs.has_celestial:
-            raise InputError(f"{name}: no WCS of the column FLUX, expected 1CTYP{number} and so on")
+            wcs = WCS(hdus[1].header, keysel=["binary"], colsel=[number], naxis=2)
+        except (NoWcsKeywordsFoundError, KeyError):  # none at all; none of this column
+            wcs = WCS(hdus[2].header)
+        if not wcs.has_celestial:
+            raise InputError(
+                f"{name}: no WCS of the column FLUX or of the aperture, expected 1CTYP{number} and "
+                "so on, or CTYPE1 in extension 2"
+            )
         ra, dec = wcs.wcs_pix2world(x, y, 0)
     return ra, dec
 

@@ -128,7 +128,8 @@ def learn_logpolar(
     Parameters
     ----------
     deltas : DataFrame
-        Rows of the ``deltas`` table.
+        Rows of the ``deltas`` table.  Where exposures have different rolls, a column ``turn`` (rad)
+        tells the angle on the sky at which angle 0 of the PRF lies.
     sources : DataFrame
         The ``sources`` table.
     pixel_area : float
@@ -168,6 +169,11 @@ def _first_guess(pixels: _Pixels, settings: LogPolarSettings, pixel_area: float)
         _, clean, _ = _select(guess, pixels, settings)
         if clean.r.size == 0:
             return guess
+        # A wing that only the guess has would make all of them noise.
+        noise = np.log(10.0) * np.sqrt(clean.sigma**2 - PRF_ERROR_LOG_POLAR**2)
+        expected = guess.evaluate(clean.r, clean.phi)
+        seen = 10.0**clean.value > _SIGNAL_TO_NOISE * noise * expected
+        clean = clean.take(seen) if seen.any() else clean
         weight = clean.sigma**-2.0
         scales = _SCALES * settings.cut_r
         residuals = clean.value - guess_profile(clean.r, scales[:, None])
@@ -220,6 +226,7 @@ class _Pixels:
         self.source_flux = sources["flux"].to_numpy()[source]
         self.trusted = (sources["flags"].to_numpy()[source] & UNTRUSTED) == 0
         self.r, self.phi = deltas["r"].to_numpy(), deltas["phi"].to_numpy()
+        self.turn = deltas["turn"].to_numpy() if "turn" in deltas else np.zeros(len(deltas))
         self.shift = np.zeros(2)
         self.flux = deltas["flux"].to_numpy(dtype=float)
         self.flux_err = deltas["flux_err"].to_numpy(dtype=float)
@@ -228,6 +235,15 @@ class _Pixels:
         place = (exposure * (row.max(initial=0) + 1) + row) * (column.max(initial=0) + 1) + column
         _, first, self.pixel = np.unique(place, return_index=True, return_inverse=True)
         self.first, self.exposure = first, exposure
+
+    @property
+    def angle(self) -> np.ndarray:
+        """Angle in the axes of the PRF, rad."""
+        return (
+            np.mod(self.phi - self.turn + np.pi, 2.0 * np.pi) - np.pi
+            if self.turn.any()
+            else self.phi
+        )
 
     def background(self, model: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Median and spread (1.4826 MAD) of data minus model over the usable pixels of exposures.
@@ -251,12 +267,16 @@ class _Pixels:
 
 
 class _Clean(NamedTuple):
-    """Pixels that belong to one source: log10 of the fraction of its flux, and its sigma."""
+    """Pixels that belong to one source: log10 of the fraction of its flux, and its sigma.
+
+    ``phi`` is in the axes of the PRF, which are turned by ``turn`` on the sky.
+    """
 
     r: np.ndarray
     phi: np.ndarray
     value: np.ndarray
     sigma: np.ndarray
+    turn: np.ndarray
 
     def take(self, index: np.ndarray) -> _Clean:
         return _Clean(*(getattr(self, name)[index] for name in self._fields))
@@ -308,8 +328,9 @@ def _select(
     The selection ignores the angular structure: otherwise directions that come out too bright
     would admit contaminated pixels and grow brighter still.
     """
-    expected = pixels.source_flux * model.round().evaluate(pixels.r, pixels.phi)
-    own = pixels.source_flux * model.evaluate(pixels.r, pixels.phi)
+    angle = pixels.angle
+    expected = pixels.source_flux * model.round().evaluate(pixels.r, angle)
+    own = pixels.source_flux * model.evaluate(pixels.r, angle)
     total = np.bincount(pixels.pixel, own)
     others = total[pixels.pixel] - own
     counted = np.where(pixels.source_flux > settings.contaminant_limit, own, 0.0)
@@ -331,7 +352,8 @@ def _select(
     )
     value = np.log10(clean[keep] / pixels.source_flux[keep])
     sigma = np.hypot(noise[keep] / (expected[keep] * np.log(10.0)), PRF_ERROR_LOG_POLAR)
-    return keep, _Clean(pixels.r[keep], pixels.phi[keep], value, sigma), background
+    clean_pixels = _Clean(pixels.r[keep], angle[keep], value, sigma, pixels.turn[keep])
+    return keep, clean_pixels, background
 
 
 def _fit(prior: LogPolarPRF, clean: _Clean) -> LogPolarPRF:
@@ -343,12 +365,13 @@ def _binned(clean: _Clean, bins: int) -> _Clean:
     t = np.sqrt(clean.r)
     across = np.floor(bins * (clean.phi + np.pi) / (2.0 * np.pi)).astype(np.int64)
     down = np.floor(bins * t / (t.max() * (1.0 + 1e-9))).astype(np.int64)
+    _, roll = np.unique(clean.turn, return_inverse=True)
     table = pd.DataFrame(clean._asdict()).assign(
-        cell=np.minimum(across, bins - 1) * bins + down, weight=clean.sigma**-2.0
+        cell=(roll * bins + np.minimum(across, bins - 1)) * bins + down, weight=clean.sigma**-2.0
     )
     crowd = table.groupby("cell")["r"].transform("size") >= _BINNED
     cells = table[crowd].groupby("cell")
-    medians = cells[["r", "phi", "value"]].median()
+    medians = cells[["r", "phi", "value", "turn"]].median()
     # The median's variance is pi / 2 that of the mean; the model error does not average down.
     medians["sigma"] = np.hypot(np.sqrt(0.5 * np.pi / cells["weight"].sum()), PRF_ERROR_LOG_POLAR)
     merged = pd.concat([medians, table.loc[~crowd, list(_Clean._fields)]])
@@ -359,7 +382,8 @@ def _shift(profile: LogPolarPRF, clean: _Clean) -> np.ndarray:
     """Common (east, north) displacement, arcsec, by which a round profile fits the pixels best."""
     scale = np.sqrt(profile.pixel_area)
     step = _STEP * scale
-    east, north = clean.r * np.cos(clean.phi), clean.r * np.sin(clean.phi)
+    phi = clean.phi + clean.turn
+    east, north = clean.r * np.cos(phi), clean.r * np.sin(phi)
 
     def log_profile(east: np.ndarray, north: np.ndarray) -> np.ndarray:
         inside = np.minimum(np.hypot(east, north), profile.rmax * (1.0 - 1e-9))

@@ -7,20 +7,29 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
+import psutil
 from numpy.typing import ArrayLike
 
+from romanprf.machine import arrays
 from romanprf.solve.fluxes import Prior
+
+#: Square matrices of all coefficients that a fit of the log-polar PRF holds at once, and the part
+#: of the available memory that they may take.
+_MATRICES, _PART = 4, 0.5
+#: More knots than this are too many anyway.
+_ENDLESS = 10**9
 
 
 def pixel_series(flux: ArrayLike, flux_err: ArrayLike, nt: int) -> tuple[np.ndarray, np.ndarray]:
-    """Flux and its error as float64 arrays of shape (nt, npixels).
+    """Flux and its error as new float64 arrays of shape (nt, npixels), e-/s; NaN where masked.
 
     Raises
     ------
     ValueError
-        If they have other shapes, an error is not positive, or a frame has no usable pixel.
+        If they have other shapes or units, or an error is not positive.
     """
-    flux, flux_err = np.asarray(flux, dtype=float), np.asarray(flux_err, dtype=float)
+    flux = arrays.numbers(flux, "flux", arrays.FLUX)
+    flux_err = arrays.numbers(flux_err, "flux_err", arrays.FLUX)
     if flux.ndim not in (2, 3) or flux.shape[0] != nt:
         raise ValueError(
             f"flux has shape {flux.shape}, expected (nt, npixels) or (nt, nrows, ncolumns) with "
@@ -42,22 +51,16 @@ def pixel_series(flux: ArrayLike, flux_err: ArrayLike, nt: int) -> tuple[np.ndar
 
 
 def require_usable(flux: np.ndarray, flux_err: np.ndarray) -> None:
-    """Check that every frame has a pixel whose flux and error are finite."""
+    """Check that some frame has a pixel whose flux and error are finite."""
     usable = (np.isfinite(flux) & np.isfinite(flux_err)).any(axis=1)
     if not usable.any():
         raise ValueError(
             f"no pixel of the {len(usable)} frames has a finite flux and error, expected usable "
             "pixels: look for NaN, or raise saturation_limit"
         )
-    if not usable.all():
-        frames = np.flatnonzero(~usable)
-        raise ValueError(
-            f"frame {frames[0]} has no pixel with a finite flux and error ({frames.size} such "
-            "frames), expected usable pixels: leave these frames out"
-        )
 
 
-def pixel_coordinate(values: ArrayLike, name: str, given: tuple[int, ...]) -> np.ndarray:
+def pixel_coordinate(values: ArrayLike, name: str, given: tuple[int, ...], unit: str) -> np.ndarray:
     """A coordinate of pixels with shape (npixels,) or (nt, npixels).
 
     Parameters
@@ -68,8 +71,10 @@ def pixel_coordinate(values: ArrayLike, name: str, given: tuple[int, ...]) -> np
         For messages.
     given : tuple of int
         Shape of the flux as the user gave it.
+    unit : str
+        Of the coordinate.
     """
-    array = np.asarray(values, dtype=float)
+    array = arrays.numbers(values, name, unit)
     npixels = int(np.prod(given[1:]))
     if array.shape in ((npixels,), given[1:]):
         array = array.reshape(npixels)
@@ -91,10 +96,10 @@ def coordinates(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """``ra``, ``dec``, ``row`` and ``column`` of the pixels (see `pixel_coordinate`)."""
     return (
-        pixel_coordinate(ra, "ra", given),
-        pixel_coordinate(dec, "dec", given),
-        whole_numbers(pixel_coordinate(row, "row", given), "row"),
-        whole_numbers(pixel_coordinate(column, "column", given), "column"),
+        pixel_coordinate(ra, "ra", given, arrays.DEGREES),
+        pixel_coordinate(dec, "dec", given, arrays.DEGREES),
+        whole_numbers(pixel_coordinate(row, "row", given, arrays.PIXELS), "row"),
+        whole_numbers(pixel_coordinate(column, "column", given, arrays.PIXELS), "column"),
     )
 
 
@@ -109,7 +114,7 @@ def whole_numbers(array: np.ndarray, name: str) -> np.ndarray:
 
 def times(time: ArrayLike) -> np.ndarray:
     """Times as float64, shape (nt,)."""
-    array = np.asarray(time, dtype=float)
+    array = arrays.numbers(time, "time", "d")
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"time has shape {array.shape}, expected (nt,) times in JD, at least one")
     if not np.isfinite(array).all():
@@ -125,7 +130,7 @@ def frame_mask(mask: ArrayLike | None, nt: int) -> np.ndarray:
     """Boolean mask of frames, all of them if not given."""
     if mask is None:
         return np.ones(nt, bool)
-    array = np.asarray(mask)
+    array = np.ma.filled(mask, False) if np.ma.isMaskedArray(mask) else np.asarray(mask)
     if array.dtype != bool or array.shape != (nt,):
         raise ValueError(
             f"time_mask has shape {array.shape} and type {array.dtype}, expected ({nt},) booleans"
@@ -175,7 +180,10 @@ def source_table(sources: Any, flux_column: str) -> tuple[np.ndarray, np.ndarray
 def spline_settings(
     n_r_knots: int, n_phi_knots: int, rmin: float, rmax: float, cut_r: float
 ) -> None:
-    """Check the knots of the log-polar model."""
+    """Check the knots of the log-polar model, and that its equations fit into memory."""
+    for name, value in (("rmin", rmin), ("rmax", rmax), ("cut_r", cut_r)):
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+            raise ValueError(f"{name}={value!r}, expected a number (arcsec)")
     if not 0.0 <= rmin < cut_r < rmax < np.inf:
         raise ValueError(
             f"rmin={rmin}, cut_r={cut_r}, rmax={rmax}, expected 0 <= rmin < cut_r < rmax "
@@ -187,13 +195,22 @@ def spline_settings(
                 f"{name}={value}, expected a whole number of {least} or more to span the radii "
                 f"{rmin} to {rmax} arcsec and all angles"
             )
+    radial, angular = (min(int(n), _ENDLESS) for n in (n_r_knots, n_phi_knots))
+    needed = _MATRICES * 8.0 * (radial * angular) ** 2
+    available = psutil.virtual_memory().available
+    if needed > _PART * available:
+        raise ValueError(
+            f"n_r_knots={radial} and n_phi_knots={angular}: the equations of the PRF need "
+            f"{needed / 1e9:.3g} GB of memory, expected fewer knots: {available / 1e9:.3g} GB are "
+            "available"
+        )
 
 
 def vector_of_sources(values: ArrayLike | None, name: str, default: np.ndarray) -> np.ndarray:
     """A prior given for each source or for all, or its default, shape (nsources,)."""
     if values is None:
         return default
-    array = np.asarray(values, dtype=float)
+    array = arrays.numbers(values, name, arrays.FLUX)
     if array.shape not in ((), default.shape):
         raise ValueError(f"{name} has shape {array.shape}, expected {default.shape}: one a source")
     array = np.broadcast_to(array, default.shape).astype(float)
@@ -293,6 +310,10 @@ def frame_number(value: Any, name: str, nt: int) -> int:
 
 def _numbers(values: Any, name: str) -> np.ndarray:
     """A column as float64."""
+    if pd.api.types.is_datetime64_any_dtype(values) or pd.api.types.is_timedelta64_dtype(values):
+        raise ValueError(f"{name} has the type {values.dtype}, expected numbers")
+    if values.dtype == object and any(hasattr(value, "unit") for value in values):
+        raise ValueError(f"{name} holds quantities one by one, expected numbers")
     numbers = pd.to_numeric(values, errors="coerce")
     wrong = values[numbers.isna() & values.notna()]
     if len(wrong):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from operator import attrgetter
@@ -19,6 +20,8 @@ from romanprf.machine.results import Computed, Results, ShapeResult
 from romanprf.machine.scene import CONTAMINATION, Catalogue, Scene
 from romanprf.machine.series import Series, make_grids, unsaturated_errors
 
+#: Scale of a catalogue that states e-/s or AB magnitudes beyond which, or its inverse, it is told.
+_OFF_SCALE = 1.1
 #: Offsets are dense arrays if there are fewer pairs of sources and pixels than this.
 _DENSE = 200_000
 
@@ -30,6 +33,7 @@ class MachineData:
     prf = Computed("shape")
     position_offset = Computed("shape")
     flux_scale = Computed("shape")
+    scale_error = Computed("shape")
     radius = Computed("shape")
     mean_model = Computed("shape")
     source_mask = Computed("shape")
@@ -39,6 +43,7 @@ class MachineData:
     fit_quality = Computed("fluxes")
     background = Computed("fluxes")
     background_err = Computed("fluxes")
+    frame_shift = Computed("fluxes")
     model_flux = Computed("images")
     time_model = Computed("time_model")
     ws_va = Computed("perturbed_fluxes")
@@ -92,6 +97,7 @@ class MachineData:
         self.contaminant_flux_limit: float | None = None
         self.reference_frame = 0
         self.meta: dict[str, Any] = {}
+        self._calibrated = False
         self._results = Results()
         grids = make_grids(self.row, self.column, self.ra, self.dec)
         if saturation_limit is not None:
@@ -157,13 +163,15 @@ class MachineData:
             flux_limit=settings.source_flux_limit,
             contaminant_limit=self.contaminant_flux_limit or 0.0,
         )
+        frames = self._series.choose(frame_index)
         return SceneLearner(
-            frames=self._series.choose(frame_index),
+            frames=frames,
             catalogue=self._catalogue,
             settings=log_polar,
             reach=self.rmax if self._dense else min(self.rmax, self.sparse_dist_lim),
             flux_cut_off=checks.positive(flux_cut_off, "flux_cut_off"),
-        )
+            angle=frames[0].grid.angle,
+        ).with_plausible_fluxes()
 
     def _adopt(self, scene: Scene, reference: int, header: Mapping[str, Any] | None = None) -> None:
         """Take over a shape model and drop all results of an older one."""
@@ -171,4 +179,16 @@ class MachineData:
         contaminant = None if limit is None else self.source_flux_estimates > limit
         shape = ShapeResult.of(scene, self._series.frame(reference), contaminant, header or {})
         self._results, self.reference_frame = Results(shape=shape), reference
+        if self._calibrated:
+            warn_of_scale(scene.flux_scale)
         self.__dict__.pop("_offsets", None)
+
+
+def warn_of_scale(scale: float) -> None:
+    """Tell of a catalogue whose fluxes are not those of the images."""
+    if not 1.0 / _OFF_SCALE < scale < _OFF_SCALE:
+        warnings.warn(
+            f"flux_scale is {scale:.3g}, expected {1.0 / _OFF_SCALE:.2g} to {_OFF_SCALE:.2g}: "
+            "magnitudes of the catalogue, zero_point, gain or the light in the wings are wrong",
+            stacklevel=4,
+        )

@@ -21,6 +21,8 @@ from romanprf.sky.wcs import STERADIAN, TangentWCS
 
 #: Largest distance of a pixel from where the smooth WCS puts its sky coordinates, pixels.
 _MISMATCH = 0.5
+#: Frames have different rolls if their pixels are turned by more than this, rad.
+_ROLLED = 1e-3
 #: Number of pixels to which the WCS is fitted, at most.
 _FITTED = 2000
 
@@ -118,6 +120,18 @@ class PixelGrid:
     def pixel_scale(self) -> float:
         """Arcsec per pixel."""
         return float(np.sqrt(self.pixel_area))
+
+    @cached_property
+    def angle(self) -> float:
+        """Angle, from east to north, of the direction in which columns count, rad."""
+        centre = (np.array([(n - 1) / 2.0]) for n in reversed(self.shape))
+        (east, _), (north, _) = self.wcs.jacobian(*centre)[0]
+        return float(np.arctan2(north, east))
+
+    def turned_from(self, angle: float) -> float:
+        """Angle by which the pixels are turned from others with that `angle`, rad; 0 if hardly."""
+        turn = float(np.mod(self.angle - angle + np.pi, 2.0 * np.pi) - np.pi)
+        return turn if abs(turn) > _ROLLED else 0.0
 
     def image(self, flux: np.ndarray, flux_err: np.ndarray, poisson_slope: float = 0.0) -> Image:
         """Image of the pixels' flux and error (e-/s), both (npixels,).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -12,20 +13,29 @@ from numpy.typing import ArrayLike
 
 from romanprf.learn.logpolar import LogPolarSettings, fit_shift, learn_logpolar
 from romanprf.learn.tensor import TensorSettings, learn_tensor
-from romanprf.machine.scene import Catalogue, Scene, catalogue_scale
+from romanprf.machine.scene import Catalogue, Scene, catalogue_scale, centroid_shift
 from romanprf.machine.series import FramePixels
+from romanprf.machine.wings import measure_rings, total_light
 from romanprf.prf import LogPolarPRF, TensorPRF
 from romanprf.sky.wcs import ARCSEC
 from romanprf.solve.fluxes import Prior
 
-#: Rounds of fitting a log-polar PRF with the fluxes that the last one gave, and most rounds of
-#: fitting a tensor model.
-_ROUNDS, _TENSOR_ROUNDS = 2, 6
+#: Most rounds of fitting a tensor model.
+_TENSOR_ROUNDS = 6
 #: Sources brighter than this many times the noise of a pixel shape a tensor model.
 _PRECISE = 30.0
 #: Pixels are listed out to this fraction of the flux limit; the first estimate of the fluxes uses
 #: those out to this multiple of cut_r.
 _FAINTEST, _NEAR = 0.03, 3.0
+#: Rounds of measuring the light of the PRF by radius, on so many frames at most.
+_WINGS, _ENOUGH = 5, 4
+#: An estimate is absurd if it is so many times the flux that the closest pixel can have, at so many
+#: sigmas: the first guess of a PRF is up to a factor of 5 wrong there.
+_ABSURD, _MOST_SIGMA = 50.0, 5.0
+#: ... and if it outshines the noise of the pixel by this factor.
+_CERTAIN = 100.0
+#: That pixel is so near (pixels), and the background is at least this quantile of the pixels.
+_WITHIN, _DARK = 0.75, 0.05
 #: Least flux of a source, e-/s: footprints need a positive one.
 _LEAST_FLUX = 1e-6
 
@@ -46,6 +56,8 @@ class SceneLearner:
         Pixels further than this from a source are not used, arcsec.
     flux_cut_off : float
         e-/s per pixel at which a footprint ends.
+    angle : float
+        `PixelGrid.angle` of the axes of the PRF, rad.
     """
 
     frames: Sequence[FramePixels]
@@ -53,6 +65,31 @@ class SceneLearner:
     settings: LogPolarSettings
     reach: float
     flux_cut_off: float
+    angle: float
+
+    def with_plausible_fluxes(self) -> SceneLearner:
+        """The learner with estimates that the pixel closest to each source allows.
+
+        A source that is estimated far brighter than that pixel would leave no pixel to the others.
+        """
+        area = self.frames[0].grid.pixel_area
+        prf, table = self.settings.first_guess(area), self._table(np.sqrt(area))
+        if self.settings.background:  # what all pixels have, at least
+            table["flux"] -= table.groupby("exposure")["flux"].transform("quantile", _DARK)
+        closest = table.loc[table.groupby("source")["r"].idxmin()]
+        closest = closest[closest["r"] < _WITHIN * np.sqrt(area)]
+        source = closest["source"].to_numpy()
+        light = prf.evaluate(closest["r"], closest["phi"]) * self.catalogue.flux[source]
+        most = (closest["flux"] + _MOST_SIGMA * closest["flux_err"]).to_numpy()
+        scale = catalogue_scale(closest["flux"].to_numpy(), light)
+        noise = _CERTAIN * closest["flux_err"].to_numpy()
+        absurd = scale * light > np.maximum(_ABSURD * most, noise)
+        if not absurd.any():
+            return self
+        flux = self.catalogue.flux.copy()
+        flux[source[absurd]] *= np.maximum(most / (scale * light), 0.0)[absurd]
+        warn_of_absurd(self.catalogue, source[absurd])
+        return replace(self, catalogue=replace(self.catalogue, flux=flux))
 
     def learn(self) -> Scene:
         """Learn log-polar PRF, shift of the positions and fluxes.
@@ -73,11 +110,12 @@ class SceneLearner:
         faintest = _FAINTEST * max(settings.flux_limit, 1e-3)
         reach = np.minimum(guess.radius(faintest / flux), self.reach)
         table = self._table(np.maximum(reach, settings.cut_r))
-        for _ in range(_ROUNDS):
+        for wings in (1, _WINGS):
             prf, history = learn_logpolar(table, _sources(flux), area, self._scaled(scale))
-            scene = self._scene(prf.normalised(), flux * prf.integral(), history[-1].shift)
+            scene = self._with_wings(self._scene(prf, flux, history[-1].shift), wings)
             flux, scale = scene.flux, scene.flux_scale
-        return replace(scene, history=history)
+        # As `recognise` finds it, so that the model, saved and loaded, gives the same fluxes.
+        return replace(self.recognise(cast(LogPolarPRF, scene.prf)), history=history)
 
     def recognise(self, prf: LogPolarPRF) -> Scene:
         """Shift and fluxes for a PRF that is known and normalised."""
@@ -85,7 +123,26 @@ class SceneLearner:
         scale = self._rough_scale(prf, reach)
         flux = self._flux(scale)
         shift = fit_shift(prf, self._table(reach), _sources(flux), self._scaled(scale))
-        return self._scene(prf, flux, shift)
+        scene = self._scene(prf, flux, shift)
+        rings = measure_rings(scene, self._some, None, self.settings.background)
+        return _pointed(replace(scene, scale_error=rings.scale_error(prf)), self._some)
+
+    @property
+    def _some(self) -> Sequence[FramePixels]:
+        """Frames that are enough to measure the wings."""
+        return self.frames[:: -(-len(self.frames) // _ENOUGH)]
+
+    def _with_wings(self, scene: Scene, rounds: int) -> Scene:
+        """The scene with as much light in the wings of its PRF as the frames show."""
+        applied = None
+        for number in range(rounds):
+            rings = measure_rings(scene, self._some, applied, self.settings.background)
+            applied = rings.positive if applied is None else applied * rings.positive
+            prf = rings.applied(cast(LogPolarPRF, scene.prf))
+            scene = _normalised(replace(scene, prf=prf), self._some)
+            if number in (1, rounds - 1):
+                scene = self._measured(scene)
+        return scene
 
     def refine(self, scene: Scene) -> Scene:
         """Replace the PRF of `learn` by a tensor model (see `romanprf.learn.tensor`)."""
@@ -104,7 +161,8 @@ class SceneLearner:
         )
         prior, flags = Prior(scene.flux, 10.0 * scene.flux), np.zeros(scene.flux.size, np.int32)
         learned = learn_tensor(frames, prior, flags, start, settings)
-        return self._measured(replace(scene, prf=learned.prf.normalised()))
+        scene = self._measured(replace(scene, prf=learned.prf.normalised()))
+        return _pointed(scene, self._some)
 
     def _scene(self, prf: LogPolarPRF, flux: np.ndarray, shift: tuple[float, float]) -> Scene:
         """The scene with this PRF; fluxes (e-/s) are measured with footprints for these."""
@@ -117,6 +175,7 @@ class SceneLearner:
             prf=prf,
             flux_cut_off=self.flux_cut_off,
             shift=shift,
+            angle=self.angle,
         )
         return self._measured(scene)
 
@@ -133,27 +192,63 @@ class SceneLearner:
         return replace(self.settings, contaminant_limit=limit)
 
     def _table(self, radius: ArrayLike) -> pd.DataFrame:
-        return pixel_table(self.frames, self.catalogue.ra, self.catalogue.dec, radius)
+        return pixel_table(
+            self.frames, self.catalogue.ra, self.catalogue.dec, radius, angle=self.angle
+        )
 
     def _rough_scale(self, prf: LogPolarPRF, reach: float) -> float:
         """Scale of a catalogue in any unit, from the pixel closest to each source.
 
         It only has to be good enough to choose the pixels that a source outshines.
         """
-        table = self._table(min(reach, _NEAR * self.settings.cut_r))
-        light = prf.evaluate(table["r"], table["phi"]) * self.catalogue.flux[table["source"]]
+        table = self._near(reach)
+        light = (
+            prf.evaluate(table["r"], table["phi"] - table["turn"])
+            * self.catalogue.flux[table["source"]]
+        )
         pixels = table.assign(light=light).groupby(["exposure", "pixel"])
         total = pixels["light"].transform("sum")
-        flux = table["flux"]
-        if self.settings.background:
-            flux = flux - table.groupby("exposure")["flux"].transform("median")
         closest = table.groupby("source")["r"].idxmin()
-        scale = catalogue_scale(flux[closest].to_numpy(), total[closest].to_numpy())
+        scale = catalogue_scale(table["flux"][closest].to_numpy(), total[closest].to_numpy())
         return scale if scale > 0.0 else 1.0
+
+    def _near(self, reach: float) -> pd.DataFrame:
+        """Pixels close to the sources; the background, if there is one, is subtracted."""
+        table = self._table(min(reach, _NEAR * self.settings.cut_r))
+        if self.settings.background:
+            table["flux"] -= table.groupby("exposure")["flux"].transform("median")
+        return table
+
+
+def _pointed(scene: Scene, frames: Sequence[FramePixels]) -> Scene:
+    """The scene with the mean shift of its frames."""
+    shifts = np.array([centroid_shift(scene, frame)[:2] for frame in frames])
+    x, y = shifts.mean(axis=0)
+    return replace(scene, pointing=(float(x), float(y)))
+
+
+def _normalised(scene: Scene, frames: Sequence[FramePixels]) -> Scene:
+    """The scene with a PRF whose light is 1 in the pixels of its frames."""
+    light = total_light(scene, frames)
+    return replace(scene, prf=scene.prf.brightened(1.0 / light), flux=scene.flux * light)
+
+
+def warn_of_absurd(catalogue: Catalogue, source: np.ndarray) -> None:
+    """Tell which estimates were not believed."""
+    row = catalogue.table.index[source[0]]
+    warnings.warn(
+        f"sources: flux of row {row} is {catalogue.flux[source[0]]:.4g}, more than {_ABSURD:g} "
+        f"times what its pixels show ({source.size} such sources): it does not shape the PRF",
+        stacklevel=4,
+    )
 
 
 def pixel_table(
-    frames: Iterable[FramePixels], ra: np.ndarray, dec: np.ndarray, radius: ArrayLike
+    frames: Iterable[FramePixels],
+    ra: np.ndarray,
+    dec: np.ndarray,
+    radius: ArrayLike,
+    angle: float,
 ) -> pd.DataFrame:
     """Pairs of sources and usable pixels, as `romanprf.learn.logpolar.learn_logpolar` takes them.
 
@@ -165,12 +260,15 @@ def pixel_table(
         Degrees ICRS.
     radius : float or ndarray, shape (nsources,)
         Arcsec.
+    angle : float
+        Of the axes of the PRF, rad.
     """
     tables = []
     for number, frame in enumerate(frames):
         pairs = frame.grid.deltas(ra, dec, radius)
         flux, flux_err = frame.flux[pairs["pixel"]], frame.flux_err[pairs["pixel"]]
         table = pd.DataFrame({**pairs, "flux": flux, "flux_err": flux_err, "exposure": number})
+        table["turn"] = frame.grid.turned_from(angle)
         tables.append(table[np.isfinite(flux) & np.isfinite(flux_err)])
     return pd.concat(tables, ignore_index=True)
 

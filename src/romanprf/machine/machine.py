@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
 from tqdm import tqdm
@@ -18,10 +19,11 @@ from romanprf.machine.readers import Readers
 from romanprf.machine.time_model import learn_time_model, time_vectors
 
 if TYPE_CHECKING:
-    import numpy as np
     from astropy.table import Table
     from matplotlib.figure import Figure
 
+#: Key of the angle on the sky of the columns of the detector whose PRF a file holds, degrees.
+_ROLL = "colangle"
 #: Longest keyword of a FITS header.
 _FITS_KEY = 8
 
@@ -37,7 +39,8 @@ class Machine(Readers, Pictures):
     time : array_like, shape (nt,)
         JD.
     flux, flux_err : array_like, shape (nt, npixels) or (nt, nrows, ncolumns)
-        Electrons per second.  A pixel whose flux or error is not finite is left out.
+        Electrons per second; quantities are converted.  A pixel whose flux or error is masked or
+        not finite is left out.
     ra, dec : array_like, shape (npixels,) or that of ``flux``
         Centres of the pixels, degrees ICRS; dithered frames have their own.
     sources : DataFrame
@@ -87,14 +90,23 @@ class Machine(Readers, Pictures):
         (east, north) by which all sources are moved to fit the images, arcsec.
     flux_scale : float
         Flux in e-/s of a source whose estimate is 1.
+    scale_error : float
+        Relative error that the fluxes of all sources and frames share, because the light in the
+        wings of the PRF is uncertain.
     ws, werrs : ndarray, shape (nt, nsources)
-        Fluxes and their marginal errors, e-/s; NaN where no usable pixel shows the source.
+        Fluxes and their marginal errors, e-/s; NaN where no usable pixel shows the source.  The
+        errors include ``scale_error``, which does not make a light curve scatter.
     ws_va, werrs_va : ndarray, shape (nt, nsources)
         The same with the perturbed model.
     model_flux : ndarray, shape (nt, npixels)
         Model of the images, e-/s.
     fit_quality : ndarray of int, shape (nt,)
-        0: solved; 1: the solver did not converge, the frame's fluxes are NaN.
+        0: solved; 1: the solver did not converge; 2: the frame has no usable pixel.  The fluxes of
+        1 and 2 are NaN.
+    frame_shift : ndarray, shape (nt, 2)
+        (x, y) by which the sources of each frame are off those that the PRF was learned from,
+        pixels; NaN where they do not tell.  Frames off by more than 5 sigma and 0.05 pixel (0.01 of
+        dithered ones) are fitted with the sources where they are.
     background, background_err : ndarray, shape (nt,)
         Background and its error, e-/s per pixel; 0 if it is not fitted.
     source_psf_fraction, perturbed_ratio_mean, perturbed_std : ndarray, shape (nsources,)
@@ -124,7 +136,9 @@ class Machine(Readers, Pictures):
         """Learn the PRF from the images.
 
         Two rounds: fit log10(flux / source flux) of the pixels that belong to one source, correct
-        the positions by a common shift, normalise, and measure all fluxes with the result.
+        the positions by a common shift, measure the light of the PRF by radius on all pixels (in
+        rings that no pixel shows well it follows the ring inside), normalise it on the pixels, and
+        measure all fluxes with the result.
 
         Parameters
         ----------
@@ -192,7 +206,11 @@ class Machine(Readers, Pictures):
         settings = checks.MaskSettings.checked(kwargs, self.nt)
         learner = self._learner(flux_cut_off, frame_index, settings)
         prf, header = read_shape(path, learner.frames[0].grid.pixel_area)
-        self._adopt(learner.recognise(prf.normalised()), settings.reference_frame, header)
+        # Ours is normalised on the pixels that shaped it; others are fractions of catalogue fluxes.
+        prf = prf if header.get("origin") == "romanprf" else prf.normalised()
+        if _ROLL in header:
+            learner = replace(learner, angle=float(np.deg2rad(header[_ROLL])))
+        self._adopt(learner.recognise(prf), settings.reference_frame, header)
 
     def save_shape_model(self, path: str | Path) -> None:
         """Write the PRF to a ``.parquet`` or ``.fits`` file (see `load_shape_model`).
@@ -208,7 +226,8 @@ class Machine(Readers, Pictures):
             for key, value in self.meta.items()
             if isinstance(value, (str, int, float)) and len(key) <= _FITS_KEY
         }
-        write_shape(path, shape.prf, {"jd-obs": float(self.time[0]), **known, **shape.header})
+        facts = {"jd-obs": float(self.time[0]), **known, **shape.header}
+        write_shape(path, shape.prf, {**facts, _ROLL: float(np.rad2deg(shape.scene.angle))})
 
     def fit_model(
         self,

@@ -119,6 +119,7 @@ class Readers(MachineData):
         if not near.all():
             machine._set_catalogue(machine._catalogue.only(near))
         machine.meta = {**series.meta, **series.extra}
+        machine._calibrated = series.meta["mission"] == "Roman"
         machine.image_shape = series.meta.get("shape")
         if "poisson_slope" in series.extra:
             slope = series.extra["poisson_slope"]

@@ -111,6 +111,11 @@ class ShapeResult:
         """Flux (e-/s) of a source whose estimate in the catalogue is 1."""
         return self.scene.flux_scale
 
+    @property
+    def scale_error(self) -> float:
+        """Relative error that the fluxes of all sources share."""
+        return self.scene.scale_error
+
 
 @dataclass(frozen=True, eq=False)
 class FluxResult:
@@ -121,6 +126,7 @@ class FluxResult:
     fit_quality: np.ndarray
     background: np.ndarray
     background_err: np.ndarray
+    frame_shift: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from romanprf.core.image import Image
 from romanprf.frame.frame import Frame
 from romanprf.frame.stamps import Stamps
 from romanprf.machine.grid import PixelGrid
+from romanprf.machine.pointing import jumps
 from romanprf.solve.fluxes import FrameFluxes, Method, Prior, solve_frame
 
 #: Accuracy of the fluxes in units of their errors.
@@ -41,6 +43,12 @@ class FramePixels:
         """Whether each pixel carries weight, shape (npixels,)."""
         return np.isfinite(self.flux) & np.isfinite(self.flux_err)
 
+    @property
+    def noise(self) -> float:
+        """Median error of the usable pixels, e-/s; 1 if there is none."""
+        errors = self.flux_err[self.usable]
+        return float(np.median(errors)) if errors.size else 1.0
+
     def image(self) -> Image:
         """The smallest image that contains all pixels."""
         return self.grid.image(self.flux, self.flux_err, self.poisson_slope)
@@ -49,14 +57,22 @@ class FramePixels:
         """Frame of sources at these positions, degrees ICRS."""
         return self.grid.frame(ra, dec, self.image)
 
-    def solve(self, stamps: Stamps, prior: Prior, with_background: bool) -> FrameFluxes:
-        """Fit all fluxes (see `romanprf.solve.fluxes.solve_frame`)."""
+    def solve(
+        self, stamps: Stamps, prior: Prior, with_background: bool, far: np.ndarray
+    ) -> FrameFluxes:
+        """Fit all fluxes (see `romanprf.solve.fluxes.solve_frame`).
+
+        ``far`` is the light beyond the footprints (e-/s), an image.
+        """
         method = Method(
             tolerance=TOLERANCE,
             reweight=int(self.poisson_slope > 0.0),
             background_nodes=int(with_background),
         )
-        return solve_frame(self.image(), stamps, prior, method)
+        image = self.image()
+        left = np.where(image.usable, image.flux - far, 0.0)
+        fit = solve_frame(replace(image, flux=left), stamps, prior, method)
+        return replace(fit, model=fit.model + far)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,16 +133,51 @@ class Series:
         """
         n = len(self)
         if isinstance(frame_index, str) and frame_index == "all":
-            return [self.frame(int(t)) for t in np.flatnonzero(self.time_mask)]
+            return [self.frame(int(t)) for t in np.flatnonzero(self.steady())]
         if isinstance(frame_index, str) and frame_index == "mean":
             return [self.mean()]
         if isinstance(frame_index, (int, np.integer)) and not isinstance(frame_index, bool):
-            if -n <= frame_index < n:
-                return [self.frame(int(frame_index) % n)]
-            raise IndexError(f"frame_index={frame_index}, expected 0 ... {n - 1}")
+            if not -n <= frame_index < n:
+                raise IndexError(f"frame_index={frame_index}, expected 0 ... {n - 1}")
+            chosen = self.frame(int(frame_index) % n)
+            if chosen.usable.any():
+                return [chosen]
+            raise ValueError(
+                f"frame_index={frame_index}: the frame has no pixel with a finite flux and error, "
+                "expected usable pixels: choose another one"
+            )
         raise ValueError(
             f'frame_index={frame_index!r}, expected the number of a frame, "mean" or "all"'
         )
+
+    def steady(self) -> np.ndarray:
+        """Frames of the mask that have usable pixels and, on one grid, no jump of the pointing.
+
+        Warns of jumps.
+
+        Raises
+        ------
+        ValueError
+            If there are none.
+        """
+        usable = (np.isfinite(self.flux) & np.isfinite(self.flux_err)).any(axis=1)
+        chosen = np.flatnonzero(self.time_mask & usable)
+        if chosen.size == 0:
+            raise ValueError(
+                "no frame of time_mask has a pixel with a finite flux and error, expected one"
+            )
+        if not self.dithered and chosen.size > 1:
+            away = jumps(self.grid(0), self.flux[chosen], self.flux_err[chosen])
+            if away.any():
+                warnings.warn(
+                    f"the stars of {np.count_nonzero(away)} of {chosen.size} frames are elsewhere, "
+                    f"the first one is {chosen[away][0]}: the PRF is learned without them",
+                    stacklevel=6,
+                )
+            chosen = chosen[~away]
+        kept = np.zeros(len(self), bool)
+        kept[chosen] = True
+        return kept
 
     def mean(self) -> FramePixels:
         """Mean of the unmasked frames; a pixel's bad frames are left out."""
@@ -135,11 +186,12 @@ class Series:
                 'frame_index="mean": the frames are dithered, so pixels do not show the same sky; '
                 'use frame_index="all"'
             )
-        flux, flux_err = self.flux[self.time_mask], self.flux_err[self.time_mask]
+        chosen = self.steady()
+        flux, flux_err = self.flux[chosen], self.flux_err[chosen]
         good = np.isfinite(flux) & np.isfinite(flux_err)
         n = np.where(good.any(axis=0), good.sum(axis=0), np.nan)
         error = np.sqrt((np.where(good, flux_err, 0.0) ** 2).sum(axis=0)) / n
-        slope = float(self.poisson_slope[self.time_mask].mean()) / len(flux)
+        slope = float(self.poisson_slope[chosen].mean()) / len(flux)
         mean = np.where(good, flux, 0.0).sum(axis=0) / n
         return FramePixels(grid=self.grid(0), flux=mean, flux_err=error, poisson_slope=slope)
 

@@ -109,6 +109,6 @@ def time_vectors(
 
 def _centroids(series: Series, scene: Scene) -> np.ndarray:
     """Centroid (x, y) of the scene less its mean over time, pixels, and the products of both."""
-    shifts = [centroid_shift(scene, series.frame(t)) for t in range(len(series))]
+    shifts = [centroid_shift(scene, series.frame(t))[:2] for t in range(len(series))]
     x, y = np.transpose(shifts - np.mean(shifts, axis=0))
     return np.stack([x, y, x * x, x * y, y * y], axis=1)

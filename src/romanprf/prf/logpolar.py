@@ -74,6 +74,9 @@ class LogPolarPRF(PRF):
         Arcsec^2.
     coefficients : ndarray, shape (n_radial + (n_radial - core) * n_phi,)
         Radial coefficients, then the angular ones by radius, dex.
+    turn : float
+        Angle on the sky, from east to north, at which angle 0 of the model lies, rad (see
+        `turned`).
     """
 
     n_r: int
@@ -83,6 +86,7 @@ class LogPolarPRF(PRF):
     rmax: float
     pixel_area: float
     coefficients: np.ndarray
+    turn: float = 0.0
 
     kind: ClassVar[str] = "log-polar"
 
@@ -169,6 +173,8 @@ class LogPolarPRF(PRF):
 
     def evaluate(self, r: ArrayLike, phi: ArrayLike) -> np.ndarray:
         """See `PRF.evaluate`."""
+        if self.turn:
+            phi = np.mod(np.asarray(phi) - self.turn + np.pi, 2.0 * np.pi) - np.pi
         r, phi = points(r, phi)
         out = np.empty(r.size)
         logpolar_nb.evaluate(r.ravel(), phi.ravel(), *self._evaluation, out)
@@ -201,6 +207,13 @@ class LogPolarPRF(PRF):
 
         return prf
 
+    def turned(self, angle: float) -> LogPolarPRF:
+        """Model on a detector that is turned on the sky by an angle (rad, from east to north).
+
+        A PRF belongs to its detector; this model is on the axes of the sky.
+        """
+        return replace(self, turn=self.turn + angle) if angle else self
+
     def at(self, x: float, y: float) -> LogPolarPRF:
         """Return this model, which is the same everywhere."""
         del x, y
@@ -224,6 +237,9 @@ class LogPolarPRF(PRF):
     ) -> np.ndarray:
         """See `PRF.fill_stamps`."""
         values = np.empty(offset[-1], np.float32)
+        if self.turn:
+            cos, sin = np.cos(self.turn), np.sin(self.turn)
+            jacobian = np.array([[cos, sin], [-sin, cos]]) @ jacobian
         stars = (x, y, radius, jacobian, scale, window, offset)
         if points == 1:
             logpolar_nb.fill_stamps(*stars, *self._evaluation, values)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -201,3 +202,19 @@ def test_missing_keywords(tmp_path: Path, key: str) -> None:
     message = complaint([path])
     assert message.startswith(str(path))
     assert key in message or "QUALITY" in message
+
+
+def test_the_wcs_of_the_aperture_serves_where_the_pixels_have_none(tmp_path):
+    path = write_tpf(tmp_path / "star.fits")
+    expected = read_target_pixels([path])
+    with fits.open(path, mode="update") as hdus:
+        for key in list(hdus[1].header):
+            if re.fullmatch(r"[12](CTYP|CRPX|CRVL|CUNI|CDLT)\d|[12]{2}PC\d|WCAX\d", key):
+                del hdus[1].header[key]
+    found = read_target_pixels([path])
+    np.testing.assert_allclose([found.ra, found.dec], [expected.ra, expected.dec], rtol=1e-12)
+    with fits.open(path, mode="update") as hdus:
+        for key in celestial("Kepler"):
+            del hdus[2].header[key]
+    with pytest.raises(InputError, match="no WCS of the column FLUX or of the aperture"):
+        read_target_pixels([path])

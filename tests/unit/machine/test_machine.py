@@ -274,7 +274,9 @@ def test_one_source_and_one_frame():
     machine.fit_model(compute_model=True)
     machine.get_psf_metrics(2)
     assert machine.shape == (1, 1, 576)
-    assert machine.ws[0, 0] == pytest.approx(sky.flux[0], rel=0.1)
+    # Nobody knows the PRF between the pixels of one star: its flux is the sum of them.
+    assert abs(machine.ws[0, 0] - sky.model.sum()) < 2.0 * machine.werrs[0, 0]
+    assert machine.werrs[0, 0] < 0.1 * machine.ws[0, 0]
     assert np.std(machine.model_flux - sky.model.ravel()) < 0.1 * sky.model.std()
 
 

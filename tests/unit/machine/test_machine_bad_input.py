@@ -144,11 +144,6 @@ ARRAYS = {
         ValueError,
         ("no pixel of the 3 frames", "finite flux and error", "look for NaN"),
     ),
-    "an empty frame": (
-        lambda a: {"flux_err": spoilt(a["flux_err"], 1, np.inf)},
-        ValueError,
-        ("frame 1 has no pixel", "leave these frames out"),
-    ),
     "a short time_mask": (
         lambda a: {"time_mask": np.array([True, False])},
         ValueError,
@@ -361,6 +356,19 @@ def test_times_of_the_perturbed_model():
     assert "time_index=0.5" in complaint(TypeError, machine.perturbed_model, 0.5)
 
 
+def test_an_empty_frame_teaches_nothing(sky):
+    machine = sky.machine(flux_err=spoilt(sky.arrays["flux_err"], 1, np.inf))
+    message = complaint(ValueError, machine.build_shape_model, frame_index=1)
+    assert "frame_index=1: the frame has no pixel" in message
+    assert "choose another one" in message
+    machine = sky.machine(
+        flux_err=spoilt(sky.arrays["flux_err"], 1, np.inf), time_mask=np.arange(3) == 1
+    )
+    for frames in ("mean", "all"):
+        message = complaint(ValueError, machine.build_shape_model, frame_index=frames)
+        assert "no frame of time_mask has a pixel" in message
+
+
 def test_no_pixel_that_belongs_to_one_source(sky):
     far = sky.arrays["sources"].assign(ra=100.0)
     message = complaint(InputError, sky.machine(sources=far).build_shape_model)
@@ -387,3 +395,11 @@ def test_sources_of_another_field(tmp_path, built):
     assert "none of the 1 sources is within 16.0 arcsec" in message
     assert "expected a catalogue of the same field" in message
     assert "is a list" in complaint(TypeError, type(built).from_tpfs, [path], [sources])
+
+
+@pytest.mark.parametrize("knots", [10_000, 10**6, 10**400])
+def test_knots_that_need_more_memory_than_there_is(sky, knots):
+    message = complaint(ValueError, sky.machine, n_r_knots=knots)
+    assert "the equations of the PRF need" in message
+    assert "GB of memory, expected fewer knots" in message
+    assert "n_phi_knots" in complaint(ValueError, sky.machine, n_phi_knots=10**6)
