@@ -129,12 +129,6 @@ KINDS = {
     "sheet": Kind(sheet, read_sheet, mutate.OF_TEXT, WHOLE, 500),
     "settings": Kind(all_settings, checked_settings, mutate.OF_TEXT, WHOLE, 150),
 }
-#: Kinds whose readers still raise other exceptions, and which.
-KNOWN = {
-    "frame": "cards that do not parse, values of other types, extensions that are none",
-    "target pixels": "cards that do not parse, formats of columns",
-    "fits table": "cards that do not parse, formats of columns",
-}
 
 
 @contextlib.contextmanager
@@ -185,13 +179,8 @@ def seeds(number: int) -> Iterator[int]:
         yield seed
 
 
-def marked(name: str) -> object:
-    known = KNOWN.get(name)
-    return pytest.param(name, marks=[pytest.mark.xfail(reason=known, strict=True)] if known else [])
-
-
 @pytest.mark.fuzz
-@pytest.mark.parametrize("name", map(marked, KINDS))
+@pytest.mark.parametrize("name", KINDS)
 def test_damaged_files_give_a_result_or_one_line(name: str, tmp_path: Path) -> None:
     kind, path = KINDS[name], tmp_path / "file"
     content = kind.content(path)

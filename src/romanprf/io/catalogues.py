@@ -73,6 +73,9 @@ def read_catalogue(
     chosen = choose(raw.names, dict(columns or {}), path, calibrates)
     with readable_catalogue(path):
         table = raw.read(list(dict.fromkeys(chosen.values())))
+    missing = set(chosen.values()) - set(table.columns)
+    if missing:
+        raise InputError(f"{path}: damaged: it names a column {min(missing)} that it does not hold")
     if table.empty:
         raise InputError(f"{path}: no rows, expected a catalogue of stars")
     values = {
