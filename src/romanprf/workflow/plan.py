@@ -163,11 +163,11 @@ class Plan:
             return Size(simulate.size**2, simulate.exposures)
         if rule in {"simulate_field", "simulate_exposure", "kernels"}:
             return Size(simulate.size**2)
+        unread = simulate.size**2 if self.demo else DETECTOR
         if rule == "frames":
-            pixels = simulate.size**2 if self.demo else DETECTOR
-            return Size(pixels, file_mb=_megabytes({str(entry["file"]) for entry in self.files}))
+            return Size(unread, file_mb=_megabytes({str(entry["file"]) for entry in self.files}))
         if rule == "crossmatch":
-            return Size(DETECTOR, file_mb=_megabytes(self.catalogues.values()))
+            return Size(unread, file_mb=_megabytes(self.catalogues.values()))
         if rule == "choose":
             return Size(DETECTOR, file_mb=_megabytes([self._exposures_table()]))
         pixels = _pixels(*_dated(self._exposures_table()))
@@ -182,8 +182,8 @@ class Plan:
             # when it misses a checkpoint.
             table = str(error.targetfile)
             raise FileNotFoundError(errno.ENOENT, "not written yet", table) from None
-        if rule == "crossmatch" and not self.settings.calibrates:
-            return {rule: size, "fit": Size(DETECTOR, self._seen)}
+        if rule == "crossmatch":
+            return {rule: size, "fit": Size(size.pixels, self._seen)}
         if rule == "deltas":
             return {rule: size.part(LOGPOLAR_SIDE**2)}
         if rule == "shape":

@@ -136,7 +136,7 @@ def test_sizes_of_jobs_before_the_exposures_table(tmp_path):
     for rule in ("simulate_truth", "simulate_cube"):
         assert demo.size(rule, FIRST) == Size(64**2, frames=5)
     assert demo.size("frames", FIRST) == Size(64**2)
-    assert demo.size("crossmatch", FIRST) == Size(DETECTOR)
+    assert demo.size("crossmatch", FIRST) == Size(64**2)
 
 
 def test_sizes_of_files_of_a_user(tmp_path, monkeypatch):
