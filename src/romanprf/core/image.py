@@ -98,9 +98,10 @@ def without_spikes(image: Image) -> Image:
     """Image in which pixels that stand out of their neighbours as no star can are rejected.
 
     Hits of cosmic rays, hot pixels and corrupt values that nobody flagged: in a fit of stars such a
-    pixel would first of all raise the fluxes around it.  Pixels beside rejected ones are not
-    judged.
+    pixel would first of all raise the fluxes around it.
     """
+    if not image.usable.any():
+        return image
     nrows, ncols = image.flux.shape
     padded = np.pad(np.where(image.usable, image.flux, np.nan), 1, mode="reflect")
     shifts = {
@@ -108,8 +109,9 @@ def without_spikes(image: Image) -> Image:
         for i, j in product((-1, 0, 1), (-1, 0, 1))
         if (i, j) != (0, 0)
     }
-    lowest = np.minimum.reduce(list(shifts.values()))
-    beside = np.maximum.reduce([shifts[step] for step in ((-1, 0), (1, 0), (0, -1), (0, 1))])
+    # Beside rejected pixels, as in saturated cores, what is left of the surroundings may be one.
+    lowest = np.fmin(np.fmin.reduce(list(shifts.values())), np.median(image.flux[image.usable]))
+    beside = np.fmax.reduce([shifts[step] for step in ((-1, 0), (1, 0), (0, -1), (0, 1))])
     with np.errstate(invalid="ignore", over="ignore"):
         limit = _CONTRAST * (beside - lowest) + _CONTRAST_SIGMA * image.flux_err
         spikes = image.usable & (image.flux - lowest > limit)

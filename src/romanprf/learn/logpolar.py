@@ -164,16 +164,27 @@ def _first_guess(pixels: _Pixels, settings: LogPolarSettings, pixel_area: float)
     It is also the centre of the prior, which fills the wings where pixels constrain little; a
     wrong scale would put light there that the normalisation then misses in the core.
     """
+    guess = _scaled_guess(pixels, settings, pixel_area, significant=False)
+    if _select(guess, pixels, settings)[1].r.size > 0:
+        return guess
+    # A wing that only the guess has makes all pixels of a few stars noise.
+    return _scaled_guess(pixels, settings, pixel_area, significant=True)
+
+
+def _scaled_guess(
+    pixels: _Pixels, settings: LogPolarSettings, pixel_area: float, significant: bool
+) -> LogPolarPRF:
+    """The guess of the best scale; ``significant``: for the pixels that a star shows clearly."""
     guess = settings.first_guess(pixel_area)
     for _ in range(_GUESSES):
         _, clean, _ = _select(guess, pixels, settings)
         if clean.r.size == 0:
             return guess
-        # A wing that only the guess has would make all of them noise.
-        noise = np.log(10.0) * np.sqrt(clean.sigma**2 - PRF_ERROR_LOG_POLAR**2)
-        expected = guess.evaluate(clean.r, clean.phi)
-        seen = 10.0**clean.value > _SIGNAL_TO_NOISE * noise * expected
-        clean = clean.take(seen) if seen.any() else clean
+        if significant:
+            noise = np.log(10.0) * np.sqrt(clean.sigma**2 - PRF_ERROR_LOG_POLAR**2)
+            expected = guess.evaluate(clean.r, clean.phi)
+            seen = 10.0**clean.value > _SIGNAL_TO_NOISE * noise * expected
+            clean = clean.take(seen) if seen.any() else clean
         weight = clean.sigma**-2.0
         scales = _SCALES * settings.cut_r
         residuals = clean.value - guess_profile(clean.r, scales[:, None])

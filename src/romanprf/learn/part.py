@@ -40,6 +40,9 @@ _WINGS = 0.15
 #: Of one with a saturated core, or beside the image, only wings are seen, but they are brighter
 #: than most stars: flux and wings are then known as a product, which is what they give to others.
 _SHOWN = 0.02
+#: Where less than this is seen, each round draws the flux to the catalogue's by this part of the
+#: difference: enough to fix the product's parts, too little to be seen in the product.
+_WHOLE, _DRAWN = 0.5, 0.1
 #: Factor by which the integral of the PRF may be too small where its wing is hardly constrained:
 #: 0.87 on patches of 26 pixels whose catalogue has the right scale.
 _UNSURE = 1.25
@@ -162,14 +165,16 @@ class Part:
         )
         # The PRF adds up to less than 1 if the catalogue is too bright.
         least = _SHOWN * min(1.0, _UNSURE * self.prf.integral())
-        measured, beyond = [], []
+        measured, beyond, light = [], [], np.zeros(len(flux))
         for model in self._models(flux, states):
             image = model.frame.read()
             fit = solve_frame(image, model.stamps, prior, method, model.add_far)
             beyond.append(kept(model.far(flux) + self._structure(fit)))
+            light = np.fmax(light, fit.light)
             measured.append(np.where(fit.light > least, [fit.flux, fit.flux_err], np.nan))
         each, errors = np.swapaxes(measured, 0, 1)
-        return self._typical(each, errors, beyond, flux)
+        fluxes = self._typical(each, errors, beyond, flux)
+        return fluxes.drawn(self.stars.flux, np.where(light < _WHOLE, _DRAWN, 0.0))
 
     def _structure(self, fit: FrameFluxes) -> np.ndarray | float:
         """What the background of a frame has beyond a constant, e-/s."""
@@ -338,6 +343,12 @@ class Fluxes:
     far: list[np.ndarray]
     guess: np.ndarray
     excess: float
+
+    def drawn(self, catalogued: np.ndarray, part: np.ndarray) -> Fluxes:
+        """Fluxes that are closer to the catalogue's (e-/s) by a part of the difference."""
+        mean = self.mean + part * (catalogued - self.mean)
+        each = self.each + part * (catalogued - self.each)
+        return replace(self, mean=mean, each=each)
 
     def scaled(self, factor: float, otherwise: np.ndarray) -> Fluxes:
         """Multiply all, and take the catalogue's fluxes where there are none."""

@@ -41,10 +41,19 @@ def test_a_single_pixel_is_rejected(value):
     assert (found.flux[10, 20], found.flux_err[10, 20]) == (0.0, np.inf)
 
 
-def test_pixels_beside_rejected_ones_are_not_judged():
+@pytest.mark.parametrize("seed", range(5))
+def test_stars_with_saturated_cores_are_no_spikes(seed):
+    data, error = crowded(seed)
+    flags = np.where(data > 0.05 * data.max(), int(PixelFlag.SATURATED | PixelFlag.BAD), 0)
+    before = image(data, error, flags)
+    assert (~before.usable).sum() > 3
+    assert without_spikes(before) is before
+
+
+def test_a_pixel_beside_a_rejected_one_is_judged_by_the_others():
     data, error, flags = np.full(SHAPE, 5.0), np.full(SHAPE, 0.3), np.zeros(SHAPE, np.int32)
-    data[10, 20], flags[10, 21] = 1e4, int(PixelFlag.SATURATED | PixelFlag.BAD)
-    assert without_spikes(image(data, error, flags)).usable[10, 20]
+    data[10, 20], flags[10, 21] = 1e4, int(PixelFlag.BAD)
+    assert not without_spikes(image(data, error, flags)).usable[10, 20]
 
 
 def test_pixels_at_full_well_are_saturated():
