@@ -42,7 +42,7 @@ _WINGS = 0.15
 _SHOWN = 0.02
 #: Where less than this is seen, each round draws the flux to the catalogue's by this part of the
 #: difference: enough to fix the product's parts, too little to be seen in the product.
-_WHOLE, _DRAWN = 0.5, 0.1
+_WHOLE, _DRAWN = 0.3, 0.1
 #: Factor by which the integral of the PRF may be too small where its wing is hardly constrained:
 #: 0.87 on patches of 26 pixels whose catalogue has the right scale.
 _UNSURE = 1.25
@@ -164,7 +164,8 @@ class Part:
             background_nodes=self.background_nodes,
         )
         # The PRF adds up to less than 1 if the catalogue is too bright.
-        least = _SHOWN * min(1.0, _UNSURE * self.prf.integral())
+        total = min(1.0, _UNSURE * self.prf.integral())
+        least = _SHOWN * total
         measured, beyond, light = [], [], np.zeros(len(flux))
         for model in self._models(flux, states):
             image = model.frame.read()
@@ -173,8 +174,8 @@ class Part:
             light = np.fmax(light, fit.light)
             measured.append(np.where(fit.light > least, [fit.flux, fit.flux_err], np.nan))
         each, errors = np.swapaxes(measured, 0, 1)
-        fluxes = self._typical(each, errors, beyond, flux)
-        return fluxes.drawn(self.stars.flux, np.where(light < _WHOLE, _DRAWN, 0.0))
+        drawn = np.where(light < _WHOLE * total, _DRAWN, 0.0)
+        return replace(self._typical(each, errors, beyond, flux), drawn=drawn)
 
     def _structure(self, fit: FrameFluxes) -> np.ndarray | float:
         """What the background of a frame has beyond a constant, e-/s."""
@@ -335,6 +336,8 @@ class Fluxes:
         Fluxes that set the footprints, e-/s.
     excess : float
         Scatter of precise stars beyond their errors, relative.
+    drawn : ndarray, shape (nsources,)
+        Part of the difference to the catalogue that is taken away once the scale is known.
     """
 
     mean: np.ndarray
@@ -343,15 +346,13 @@ class Fluxes:
     far: list[np.ndarray]
     guess: np.ndarray
     excess: float
-
-    def drawn(self, catalogued: np.ndarray, part: np.ndarray) -> Fluxes:
-        """Fluxes that are closer to the catalogue's (e-/s) by a part of the difference."""
-        mean = self.mean + part * (catalogued - self.mean)
-        each = self.each + part * (catalogued - self.each)
-        return replace(self, mean=mean, each=each)
+    drawn: np.ndarray | float = 0.0
 
     def scaled(self, factor: float, otherwise: np.ndarray) -> Fluxes:
-        """Multiply all, and take the catalogue's fluxes where there are none."""
-        mean = np.where(np.isfinite(self.mean), factor * self.mean, otherwise)
-        each = np.where(np.isfinite(self.each), factor * self.each, otherwise)
+        """Multiply all; where nothing or only wings are seen take, or draw to, the catalogue's."""
+        mean, each = (
+            np.where(np.isfinite(found), (1.0 - self.drawn) * factor * found, 0.0)
+            + np.where(np.isfinite(found), self.drawn, 1.0) * otherwise
+            for found in (self.mean, self.each)
+        )
         return replace(self, mean=mean, each=each)
