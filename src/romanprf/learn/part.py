@@ -42,7 +42,7 @@ _WINGS = 0.15
 _SHOWN = 0.02
 #: Where less than this is seen, each round draws the flux to the catalogue's by this part of the
 #: difference: enough to fix the product's parts, too little to be seen in the product.
-_WHOLE, _DRAWN = 0.3, 0.1
+_WHOLE, _DRAWN = 0.5, 0.1
 #: Factor by which the integral of the PRF may be too small where its wing is hardly constrained:
 #: 0.87 on patches of 26 pixels whose catalogue has the right scale.
 _UNSURE = 1.25
