@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import uniform_filter
+from scipy.sparse import csr_matrix
+from scipy.spatial import cKDTree
 
 from romanprf.core.image import Image
 from romanprf.frame.frame import Frame
@@ -22,15 +24,17 @@ _WIDE, _FAINTEST = 3.0, 5.0
 #: Stars at least this bright (e-/s) show the typical ratio to the catalogue.
 _BRIGHT = 100.0
 _METHOD = Method(tolerance=1e-3, reweight=1)
-#: A catalogued flux is wrong if it differs by more than this factor from the measured one, ...
-_WRONG = 4.0
+#: A catalogued flux is wrong if it differs by more than this factor from the measured one, and so
+#: do the sums over all stars within so many pixels, which may exchange light, ...
+_WRONG, _BLENDED = 4.0, 2.0
 #: ... by more than this part of the light of other stars in the same place, as the guess of the PRF
 #: is off by 10 or 20 %, ...
 _OTHERS = 0.5
 #: ... if so much of its light is seen that the flux does not hang on the wings of the guess, ...
 _WHOLE = 0.6
-#: ... and if the larger of the two is at least this (e-/s): F146 21.4.
-_CLEAR = 300.0
+#: ... and if the larger of the two is at least this (e-/s): F146 20.1; fainter stars are easily
+#: outshone by the spikes of bright ones, which the guess lacks.
+_CLEAR = 1000.0
 
 
 class FirstFluxes(NamedTuple):
@@ -38,30 +42,39 @@ class FirstFluxes(NamedTuple):
 
     ``flux``: of the stars, positive; ``each``: in each frame, (nframes, nsources), NaN where not
     seen; ``others``: what the light of all other stars would add to a flux if they were not fitted
-    with it; ``shown``: part of the star's light on usable pixels.
+    with it; ``shown``: part of the star's light on usable pixels; ``blends``: 1 for each two stars
+    that are close, and for each star with itself, sparse (nsources, nsources).
     """
 
     flux: np.ndarray
     each: np.ndarray
     others: np.ndarray
     shown: np.ndarray
+    blends: csr_matrix
 
     def typical(self, catalogued: np.ndarray) -> float:
-        """Typical ratio of the measured fluxes of clear stars to those of a catalogue (e-/s)."""
-        clear = self._clear(catalogued)
-        return float(np.median((self.flux / catalogued)[clear])) if clear.any() else 1.0
+        """Typical ratio of the measured fluxes to those of a catalogue (e-/s)."""
+        bright = (self.shown > _WHOLE) & (self.flux > _BRIGHT)
+        return float(np.median((self.flux / catalogued)[bright])) if bright.any() else 1.0
 
     def contradict(self, catalogued: np.ndarray) -> np.ndarray:
         """Whether the catalogued flux (e-/s) of each star is far off that of the images."""
         expected = self.typical(catalogued) * catalogued
-        ratio = np.maximum(self.each, 1.0) / np.maximum(expected, 1.0)
-        apart = np.nanmin(np.abs(np.log(ratio)), axis=0, initial=np.inf) > np.log(_WRONG)
+        together = (self.blends @ np.nan_to_num(self.each).T).T, self.blends @ expected
+        apart = _apart(self.each, expected) & _apart(*together)
         sure = np.abs(self.flux - expected) > _OTHERS * self.others
         return self._clear(catalogued) & apart & sure
 
     def _clear(self, catalogued: np.ndarray) -> np.ndarray:
         """Whether each star is bright, by one or the other, and seen as a whole."""
         return (self.shown > _WHOLE) & (np.fmax(self.flux, catalogued) > _CLEAR)
+
+
+def _apart(each: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Whether fluxes of all frames (nframes, nsources) are far off those expected, e-/s."""
+    ratio = np.maximum(each, 1.0) / np.maximum(expected, 1.0)
+    least = np.nanmin(np.abs(np.log(ratio)), axis=0, initial=np.inf)
+    return least > np.log(_WRONG)
 
 
 def first_fluxes(
@@ -96,7 +109,17 @@ def first_fluxes(
         each=measured[:, 0],
         others=np.nan_to_num(others),
         shown=np.nan_to_num(shown),
+        blends=_blends(frames[0]),
     )
+
+
+def _blends(frame: Frame) -> csr_matrix:
+    """Stars that are close on a frame (see `FirstFluxes`)."""
+    places = np.stack(frame.places(), axis=1)
+    seen = np.flatnonzero(np.isfinite(places).all(axis=1))
+    pairs = seen[cKDTree(places[seen]).query_pairs(_BLENDED, output_type="ndarray")]
+    row, column = np.concatenate([pairs, pairs[:, ::-1], np.repeat(seen, 2).reshape(-1, 2)]).T
+    return csr_matrix((np.ones(row.size), (row, column)), shape=2 * (len(places),))
 
 
 def _solved(frame: Frame, prf: PRF, flux_cut_off: float) -> np.ndarray:

@@ -86,7 +86,7 @@ def test_first_fluxes_without_a_catalogue(scene):
 
 @pytest.mark.parametrize("error", [1e-3, 0.02, 50.0, 3000.0])
 def test_catalogued_fluxes_that_the_images_contradict(scene, error):
-    wcs = fields.wcs(*SHAPE)
+    wcs, scene = fields.wcs(*SHAPE), fields.scene(scene.x, scene.y, 10.0 * scene.flux, SHAPE)
     ra, dec = wcs.pixel_to_sky(scene.x, scene.y)
     image = scene.image(np.random.default_rng(2))
     frame = fields.with_image(fields.frame(ra, dec, wcs, SHAPE), image)
@@ -98,3 +98,16 @@ def test_catalogued_fluxes_that_the_images_contradict(scene, error):
     catalogued[wrong] *= error
     assert np.flatnonzero(found.contradict(catalogued)).tolist() == [wrong]
     assert found.typical(catalogued) == pytest.approx(1.25, rel=0.05)
+
+
+def test_stars_that_exchange_light_contradict_no_catalogue():
+    wcs = fields.wcs(*SHAPE)
+    x, y = np.array([30.0, 30.1, 50.0, 15.0]), np.array([30.0, 30.0, 20.0, 40.0])
+    scene = fields.scene(x, y, np.array([9e3, 10.0, 5e3, 5e3]), SHAPE)
+    frame = fields.with_image(
+        fields.frame(*wcs.pixel_to_sky(x, y), wcs, SHAPE), scene.image(np.random.default_rng(2))
+    )
+    found = first_fluxes([frame], scene.flux, fields.prf(), 0.05)
+    # The images hardly tell which of the two is the bright one.
+    assert not found.contradict(scene.flux[[1, 0, 2, 3]]).any()
+    assert found.contradict(scene.flux * [0.02, 1.0, 1.0, 1.0])[0]
