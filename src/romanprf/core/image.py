@@ -18,6 +18,8 @@ _CONTRAST_SIGMA = 20.0
 #: At least so many pixels that equal the largest value to this fraction, so many sigmas high, are
 #: saturated: noise and sub-pixel phases make all peaks of stars different.
 _FULL, _EQUAL, _FULL_SIGMA = 3, 1e-4, 100.0
+#: Pixels of an image, about, that tell what is typical.
+_ENOUGH = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +86,11 @@ def without_full_pixels(image: Image) -> Image:
     usable = image.usable
     if not usable.any():
         return image
-    largest = image.flux[usable].max()
+    largest, some = image.flux.max(), enough_rows(usable, _ENOUGH)
+    if largest <= _FULL_SIGMA * np.median(image.flux_err[some][usable[some]]):
+        return image
     full = usable & (image.flux >= (1.0 - _EQUAL) * largest)
-    high = largest > _FULL_SIGMA * np.median(
-        image.flux_err[usable][:: max(usable.sum() // 1000, 1)]
-    )
-    if not high or np.count_nonzero(full) < _FULL:
+    if np.count_nonzero(full) < _FULL:
         return image
     return _rejecting(image, full, PixelFlag.SATURATED | PixelFlag.BAD)
 
@@ -102,22 +103,49 @@ def without_spikes(image: Image) -> Image:
     """
     if not image.usable.any():
         return image
-    nrows, ncols = image.flux.shape
-    padded = np.pad(np.where(image.usable, image.flux, np.nan), 1, mode="reflect")
-    shifts = {
-        (i, j): padded[1 + i : 1 + i + nrows, 1 + j : 1 + j + ncols]
-        for i, j in product((-1, 0, 1), (-1, 0, 1))
-        if (i, j) != (0, 0)
+    # Only those pixels are looked at that are higher than the ones beside them, and high.
+    bottom = np.min(image.flux, where=image.usable, initial=np.inf)
+    high = image.usable & (image.flux - bottom > _CONTRAST_SIGMA * image.flux_err)
+    if not high.any():
+        return image
+    row, column = np.nonzero(high & _peaks(np.where(image.usable, image.flux, -np.inf)))
+    around = {
+        step: _beside(image, row, column, *step)
+        for step in product((-1, 0, 1), (-1, 0, 1))
+        if step != (0, 0)
     }
+    some = enough_rows(image.usable, _ENOUGH)
+    typical = np.median(image.flux[some][image.usable[some]])
     # Beside rejected pixels, as in saturated cores, what is left of the surroundings may be one.
-    lowest = np.fmin(np.fmin.reduce(list(shifts.values())), np.median(image.flux[image.usable]))
-    beside = np.fmax.reduce([shifts[step] for step in ((-1, 0), (1, 0), (0, -1), (0, 1))])
+    lowest = np.fmin(np.fmin.reduce(list(around.values())), typical)
+    highest = np.fmax.reduce([around[step] for step in ((-1, 0), (1, 0), (0, -1), (0, 1))])
     with np.errstate(invalid="ignore", over="ignore"):
-        limit = _CONTRAST * (beside - lowest) + _CONTRAST_SIGMA * image.flux_err
-        spikes = image.usable & (image.flux - lowest > limit)
+        limit = _CONTRAST * (highest - lowest) + _CONTRAST_SIGMA * image.flux_err[row, column]
+        found = image.flux[row, column] - lowest > limit
+    spikes = np.zeros(image.flux.shape, bool)
+    spikes[row[found], column[found]] = True
     if not spikes.any():
         return image
     return _rejecting(image, spikes, PixelFlag.SPIKE)
+
+
+def _peaks(flux: np.ndarray) -> np.ndarray:
+    """Whether each pixel is higher than the four beside it."""
+    peaks = flux > -np.inf
+    for higher, lower in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        peaks[higher] &= flux[higher] > flux[lower]
+        peaks[lower] &= flux[lower] > flux[higher]
+    return peaks
+
+
+def _beside(image: Image, row: np.ndarray, column: np.ndarray, down: int, right: int) -> np.ndarray:
+    """Flux so many pixels from some pixels, reflected at the border; NaN where rejected."""
+    last = np.array(image.flux.shape) - 1
+    near = (
+        last[0] - np.abs(last[0] - np.abs(row + down)),
+        last[1] - np.abs(last[1] - np.abs(column + right)),
+    )
+    return np.where(image.usable[near], image.flux[near], np.nan)
 
 
 def _rejecting(image: Image, pixels: np.ndarray, bits: PixelFlag) -> Image:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,7 +81,7 @@ class Reduction:
     learned_chi2: float = np.nan
     background_nodes: int = 1
 
-    @property
+    @cached_property
     def reference(self) -> np.ndarray:
         """Whether each source is one of those that tell of a frame as a whole."""
         sources = self.sources
