@@ -81,6 +81,13 @@ def cube_tree(n: int = 3, dithered: bool = False) -> dict:
     }
 
 
+def cube_with(section: str, name: str, value: object) -> dict:
+    """The tree of a cube with another value of an entry."""
+    tree = cube_tree()
+    tree[section][name] = value
+    return tree
+
+
 def write_cube(path: Path, tree: dict | None = None) -> Path:
     asdf.AsdfFile({"roman": cube_tree() if tree is None else tree}).write_to(path)
     return path

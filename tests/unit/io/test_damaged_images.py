@@ -138,23 +138,20 @@ def test_units_of_errors_and_cubes(tmp_path: Path) -> None:
     assert "UNIT is 'DN/s'" in complaint(files.write_cube(tmp_path / "b", tree))
 
 
-def _cube(section: str, name: str, value: object) -> dict:
-    tree = files.cube_tree()
-    tree[section][name] = value
-    return tree
-
-
 @pytest.mark.parametrize(
     ("tree", "expected"),
     [
         (files.cube_tree(n=0), "a cube of no exposures"),
-        (_cube("meta", "FILTER", 5), "FILTER is 5, expected a text"),
-        (_cube("meta", "EXPOSURE", "long"), "EXPOSURE is 'long', expected a number"),
-        (_cube("meta", "ABMAGZP", [27.5]), "ABMAGZP is [27.5], expected a number"),
+        (files.cube_with("meta", "FILTER", 5), "FILTER is 5, expected a text"),
+        (files.cube_with("meta", "EXPOSURE", "long"), "EXPOSURE is 'long', expected a number"),
+        (files.cube_with("meta", "ABMAGZP", [27.5]), "ABMAGZP is [27.5], expected a number"),
         ({**files.cube_tree(), "meta": None}, "expected"),
         ({**files.cube_tree(), "meta": [1, 2]}, "expected"),
-        (_cube("data", "exposureno", np.full(3, 2**63, np.uint64)), "exposureno is 92233720368"),
-        (_cube("data", "flux", "none"), "expected a 3-D array roman.data.flux"),
+        (
+            files.cube_with("data", "exposureno", np.full(3, 2**63, np.uint64)),
+            "exposureno is 92233720368",
+        ),
+        (files.cube_with("data", "flux", "none"), "expected a 3-D array roman.data.flux"),
     ],
 )
 def test_wrong_types_in_a_cube(tmp_path: Path, tree: dict, expected: str) -> None:
